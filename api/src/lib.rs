@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The contract of `org.picosnitch.Monitor`, said once: names, types, errors, proxies, and the
+//! clients' state reducer. The daemon serves what stands here and the clients call it; nobody else
+//! writes a bus name or a field name down.
+
+pub mod error;
+pub mod name;
+pub mod query;
+pub mod row;
+
+pub use error::Error;
+pub use query::{Dimension, Query, Scope};

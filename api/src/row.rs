@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Rows as they travel: `a{sv}` on the bus, an object in `--json`, a line in an export, always with
+//! the same words. What is unknown is absent.
+
+use std::collections::HashMap;
+
+use zbus::zvariant::{OwnedValue, Value};
+
+/// A row on the bus.
+pub type Dict = HashMap<String, OwnedValue>;
+
+/// Declares a row once: the struct, its `a{sv}` form both ways, its JSON form and its field words.
+macro_rules! row {
+    ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident $word:literal : $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        pub struct $name {
+            $($(#[$fmeta])*
+            #[serde(rename = $word, skip_serializing_if = "Option::is_none")]
+            pub $field: Option<$type>,)*
+        }
+
+        impl $name {
+            /// The words of its fields, in the order of exports.
+            pub const FIELDS: &'static [&'static str] = &[$($word),*];
+
+            /// The bus form; only what is known.
+            #[must_use]
+            pub fn to_dict(&self) -> HashMap<&'static str, Value<'static>> {
+                let mut dict = HashMap::new();
+                $(if let Some(value) = &self.$field {
+                    dict.insert($word, Value::from(value.clone()));
+                })*
+                dict
+            }
+
+            /// Reads the bus form. Unknown words and values of another type are passed over: a newer
+            /// daemon may say more than this client knows.
+            #[must_use]
+            pub fn from_dict(mut dict: Dict) -> Self {
+                Self {
+                    $($field: dict.remove($word).and_then(|value| value.try_into().ok()),)*
+                }
+            }
+        }
+    };
+}
+
+row! {
+    /// One flow in one write interval: a row of `Connections`.
+    Connection {
+        /// When the interval's first byte or attempt was seen, µs since the epoch.
+        time "time": i64,
+        /// Executable, as [`Executable::id`].
+        executable "executable": i64,
+        /// Path of the executable; not UTF-8 bytes are replaced.
+        path "path": String,
+        /// The path's bytes, where they are not UTF-8.
+        path_raw "path-raw": Vec<u8>,
+        /// Name of the process.
+        name "name": String,
+        /// Content of the executable, hexadecimal; absent while unknown.
+        sha256 "sha256": String,
+        /// Why the content is unknown.
+        sha256_unknown "sha256-unknown": String,
+        /// Command line, arguments separated by spaces.
+        cmdline "cmdline": String,
+        /// Script that an interpreter runs.
+        script "script": String,
+        /// Content of the script, hexadecimal.
+        script_sha256 "script-sha256": String,
+        /// Path of the parent's executable.
+        parent "parent": String,
+        /// Name of the parent.
+        parent_name "parent-name": String,
+        /// Content of the parent's executable.
+        parent_sha256 "parent-sha256": String,
+        /// Command line of the parent.
+        parent_cmdline "parent-cmdline": String,
+        /// Path of the grandparent's executable.
+        grandparent "grandparent": String,
+        /// Name of the grandparent.
+        grandparent_name "grandparent-name": String,
+        /// Content of the grandparent's executable.
+        grandparent_sha256 "grandparent-sha256": String,
+        /// Command line of the grandparent.
+        grandparent_cmdline "grandparent-cmdline": String,
+        /// Process id in the host's namespace.
+        pid "pid": u32,
+        /// Real uid.
+        uid "uid": u32,
+        /// Effective uid, where it differs.
+        effective_uid "effective-uid": u32,
+        /// Domain name.
+        domain "domain": String,
+        /// Where the name came from: `getaddrinfo`, `dns` (this process), `dns-netns`.
+        domain_source "domain-source": String,
+        /// Remote address; IPv4-mapped ones as IPv4.
+        address "address": String,
+        /// Remote port.
+        remote_port "remote-port": u16,
+        /// Local address.
+        local_address "local-address": String,
+        /// Local port.
+        local_port "local-port": u16,
+        /// Network interface, for packet sockets.
+        interface "interface": String,
+        /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, `packet`, `exec`, or `ip-N`.
+        protocol "protocol": String,
+        /// `in` (they came to us) or `out`.
+        direction "direction": String,
+        /// Network namespace, inode number.
+        netns "netns": u32,
+        /// systemd unit.
+        unit "unit": String,
+        /// Container.
+        container "container": String,
+        /// The path is one of another mount namespace.
+        foreign_root "foreign-root": bool,
+        /// Bytes sent, payload.
+        sent "sent": u64,
+        /// Bytes received, payload.
+        received "received": u64,
+        /// Flows that began in this interval (0 in later intervals of the same flow).
+        connections "connections": u64,
+    }
+}
+
+row! {
+    /// A program: one path (in one kind of root), with everything known of it.
+    Executable {
+        /// Stable number of it.
+        id "id": i64,
+        /// Path.
+        path "path": String,
+        /// The path's bytes, where they are not UTF-8.
+        path_raw "path-raw": Vec<u8>,
+        /// The path is one of another mount namespace.
+        foreign_root "foreign-root": bool,
+        /// Latest name.
+        name "name": String,
+        /// Latest known content.
+        sha256 "sha256": String,
+        /// Why the latest content is unknown.
+        sha256_unknown "sha256-unknown": String,
+        /// First time it was seen, µs since the epoch.
+        first_seen "first-seen": i64,
+        /// Last time it was seen.
+        last_seen "last-seen": i64,
+        /// Days (UTC) on which it was seen.
+        days_seen "days-seen": u32,
+        /// Bytes sent.
+        sent "sent": u64,
+        /// Bytes received.
+        received "received": u64,
+        /// Connections.
+        connections "connections": u64,
+        /// Names it has had.
+        names "names": Vec<String>,
+        /// Command lines with their changing parts folded to `*`.
+        cmdlines "cmdlines": Vec<String>,
+        /// Remote ports.
+        ports "ports": Vec<u16>,
+        /// Domains.
+        domains "domains": Vec<String>,
+        /// Contents, newest first: hexadecimal.
+        hashes "hashes": Vec<String>,
+        /// First time of each of `hashes`, µs since the epoch.
+        hashes_first_seen "hashes-first-seen": Vec<i64>,
+        /// Last time of each of `hashes`.
+        hashes_last_seen "hashes-last-seen": Vec<i64>,
+        /// Verdict on each of `hashes`; empty where none was asked for.
+        verdicts "verdicts": Vec<String>,
+    }
+}
+
+row! {
+    /// Something to tell people: a row of `Events`.
+    Event {
+        /// Number of it; grows with time.
+        id "id": i64,
+        /// When, µs since the epoch.
+        time "time": i64,
+        /// `new-executable`, `hash-changed` or `error`.
+        kind "kind": String,
+        /// Path of the executable.
+        path "path": String,
+        /// The path's bytes, where they are not UTF-8.
+        path_raw "path-raw": Vec<u8>,
+        /// Name of the process.
+        name "name": String,
+        /// Content at that moment.
+        sha256 "sha256": String,
+        /// Why the content is unknown.
+        sha256_unknown "sha256-unknown": String,
+        /// Content before, for `hash-changed`.
+        old_sha256 "old-sha256": String,
+        /// Real uid.
+        uid "uid": u32,
+        /// Executable, as [`Executable::id`].
+        executable "executable": i64,
+        /// Path of the parent's executable.
+        parent "parent": String,
+        /// Command line.
+        cmdline "cmdline": String,
+        /// First remote address.
+        address "address": String,
+        /// First domain.
+        domain "domain": String,
+        /// First remote port.
+        remote_port "remote-port": u16,
+        /// Protocol of the first contact.
+        protocol "protocol": String,
+        /// systemd unit.
+        unit "unit": String,
+        /// Container.
+        container "container": String,
+        /// For `error`: what kind (`lost-flows`, `storage`, `clock`, …).
+        error "error": String,
+        /// One sentence.
+        message "message": String,
+        /// Somebody has seen it.
+        acknowledged "acknowledged": bool,
+    }
+}
+
+/// One line of `Summary`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, zbus::zvariant::Type)]
+pub struct Total {
+    /// Value of the dimension; empty where it is unknown.
+    pub key: String,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Connections.
+    pub connections: u64,
+}
+
+/// One point of a series.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, zbus::zvariant::Type)]
+pub struct Point {
+    /// Start of the bucket, µs since the epoch.
+    pub time: i64,
+    /// Bytes sent in it.
+    pub sent: u64,
+    /// Bytes received in it.
+    pub received: u64,
+}
+
+/// One line of `Series`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, zbus::zvariant::Type)]
+pub struct Series {
+    /// Value of the dimension; empty where it is unknown.
+    pub key: String,
+    /// At most 300, in order of time, evenly spaced.
+    pub points: Vec<Point>,
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What travels between the stages of the pipeline. Names and paths are bytes, as the kernel has them:
+//! hostile until shown otherwise, and made text only at the edge (`serve`, text logs).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Shared bytes.
+pub type Bytes = Arc<[u8]>;
+
+/// Identity of a process: a pid alone is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ProcessId {
+    /// Thread-group id in the initial pid namespace.
+    pub tgid: u32,
+    /// How many times this process (and those it was forked from) called exec.
+    pub exec_id: u32,
+    /// Start of the leader, CLOCK_BOOTTIME ns.
+    pub start: u64,
+}
+
+/// Identity of a file as the kernel has it in use. Equal inode addresses mean the same file as long as
+/// somebody keeps it in use: a process that runs it, or a descriptor of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct FileId {
+    /// Address of the inode; 0 if there is no file (a kernel thread).
+    pub inode: u64,
+    /// `i_ino`.
+    pub ino: u64,
+    /// `s_dev` in the kernel's encoding, major << 20 | minor.
+    pub dev: u32,
+    /// `i_generation`.
+    pub generation: u32,
+}
+
+/// A process as the kernel described it at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Process {
+    /// Which.
+    pub id: ProcessId,
+    /// Real uid in the initial user namespace.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// Mount namespace, inode number.
+    pub mntns: u32,
+    /// It is a thread of the kernel and runs no file.
+    pub kernel: bool,
+    /// What it runs.
+    pub file: FileId,
+    /// The leader's `comm`, up to its NUL.
+    pub comm: Vec<u8>,
+}
+
+/// Content of a file, or why it is not known. There is no third.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// SHA-256 of the whole file.
+    Known([u8; 32]),
+    /// Not known, and why.
+    Unknown(Gap),
+}
+
+/// Why a hash is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gap {
+    /// Not finished yet.
+    Pending,
+    /// The process was gone before its executable could be opened.
+    Exited,
+    /// The file cannot be opened or read by root (FUSE, for instance).
+    Unreadable,
+    /// The file was written to while it was read, again and again.
+    Changing,
+    /// A thread of the kernel runs no file.
+    Kernel,
+    /// No file descriptor or no memory was left.
+    Resources,
+}
+
+impl Gap {
+    /// The word for it in rows and in the database; never changed once released.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Gap::Pending => "pending",
+            Gap::Exited => "exited",
+            Gap::Unreadable => "unreadable",
+            Gap::Changing => "changing",
+            Gap::Kernel => "kernel",
+            Gap::Resources => "resources",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Gap; 6] =
+        [Gap::Pending, Gap::Exited, Gap::Unreadable, Gap::Changing, Gap::Kernel, Gap::Resources];
+}
+
+impl Hash {
+    /// Hexadecimal, lower case; `None` while unknown.
+    #[must_use]
+    pub fn hex(&self) -> Option<String> {
+        use std::fmt::Write as _;
+        match self {
+            Hash::Known(bytes) => Some(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })),
+            Hash::Unknown(_) => None,
+        }
+    }
+}
+
+/// Identity of a program, as people think of it: a path, and whether it is a path of this machine or
+/// of another mount namespace (a container), where the same path means another file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProgramKey {
+    /// Path of the executable without `" (deleted)"`; for a kernel thread `[its name]`.
+    pub path: Bytes,
+    /// The path is one of another mount namespace.
+    pub foreign: bool,
+}
+
+/// A program as it ran in one process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// Which.
+    pub key: ProgramKey,
+    /// The leader's `comm`.
+    pub name: Bytes,
+    /// Content of the executable.
+    pub hash: Hash,
+    /// Arguments joined by spaces, at most 4096 bytes; `None` if they could not be read.
+    pub cmdline: Option<Bytes>,
+    /// Script that the executable interprets, with its content.
+    pub script: Option<(Bytes, Hash)>,
+}
+
+/// Where a domain name came from, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NameSource {
+    /// The process asked libc for this name.
+    Getaddrinfo,
+    /// A DNS answer that reached this process.
+    Dns,
+    /// A DNS answer that reached another process of the same network namespace.
+    DnsNetns,
+}
+
+impl NameSource {
+    /// The word for it in rows and in the database.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            NameSource::Getaddrinfo => "getaddrinfo",
+            NameSource::Dns => "dns",
+            NameSource::DnsNetns => "dns-netns",
+        }
+    }
+}
+
+/// A transport protocol as rows name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IP protocol number.
+    Ip(u16),
+    /// AF_PACKET.
+    Packet,
+    /// Not traffic: a program was started (`monitor.every_executable`).
+    Exec,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Protocol::Ip(1) => f.write_str("icmp"),
+            Protocol::Ip(6) => f.write_str("tcp"),
+            Protocol::Ip(17) => f.write_str("udp"),
+            Protocol::Ip(58) => f.write_str("icmpv6"),
+            Protocol::Ip(132) => f.write_str("sctp"),
+            Protocol::Ip(136) => f.write_str("udplite"),
+            Protocol::Ip(262) => f.write_str("mptcp"),
+            Protocol::Ip(number) => write!(f, "ip-{number}"),
+            Protocol::Packet => f.write_str("packet"),
+            Protocol::Exec => f.write_str("exec"),
+        }
+    }
+}
+
+/// Who opened the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// This machine's program.
+    Out,
+    /// The other end.
+    In,
+}
+
+impl Direction {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Out => "out",
+            Direction::In => "in",
+        }
+    }
+}
+
+/// Everything about a flow that stays the same while it lives. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Who {
+    /// The program.
+    pub program: Arc<Program>,
+    /// Who started it, at the moment of the flow's first use.
+    pub parent: Option<Arc<Program>>,
+    /// Who started that.
+    pub grandparent: Option<Arc<Program>>,
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Real uid.
+    pub uid: u32,
+    /// Effective uid.
+    pub euid: u32,
+    /// systemd unit, from the cgroup.
+    pub unit: Option<Bytes>,
+    /// Container, from the cgroup.
+    pub container: Option<Bytes>,
+}
+
+/// One flow in one write interval: a row of the connection log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Wall clock of the first byte or attempt in this interval, µs since the epoch.
+    pub time: i64,
+    /// The same for all intervals of one flow, and for no other flow since the daemon started.
+    pub flow: u64,
+    /// Who.
+    pub who: Who,
+    /// Remote name and its source.
+    pub domain: Option<(Bytes, NameSource)>,
+    /// Local address, where the socket has one.
+    pub local: Option<IpAddr>,
+    /// Local port, host order.
+    pub local_port: Option<u16>,
+    /// Remote address, IPv4-mapped ones as IPv4.
+    pub remote: Option<IpAddr>,
+    /// Remote port, host order; `None` where the protocol has none.
+    pub remote_port: Option<u16>,
+    /// Interface of a packet socket.
+    pub interface: Option<Bytes>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Direction.
+    pub direction: Direction,
+    /// Network namespace of the socket, inode number.
+    pub netns: u32,
+    /// Bytes sent in this interval.
+    pub sent: u64,
+    /// Bytes received in this interval.
+    pub received: u64,
+    /// 1 in the flow's first interval, 0 later: their sum counts connections.
+    pub connections: u32,
+}
+
+/// Something to tell people; becomes a signal and a row of Events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Number of it, given by `judge`; grows by one.
+    pub id: i64,
+    /// Wall clock, µs since the epoch.
+    pub time: i64,
+    /// What happened.
+    pub kind: NoticeKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A program used the network for the first time.
+    NewExecutable(Box<Contact>),
+    /// A known program has content that was never seen for it.
+    HashChanged {
+        /// Now.
+        contact: Box<Contact>,
+        /// The latest content known before.
+        old: [u8; 32],
+    },
+    /// The record has a hole, or something needs a person.
+    Error {
+        /// `lost-flows`, `lost-events`, `storage`, `clock`, `capture`, …; see `data/org.picosnitch.Monitor.xml`.
+        kind: &'static str,
+        /// One sentence: what, how much, what to do.
+        message: String,
+    },
+}
+
+/// A program and the first contact that made it news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// Who.
+    pub who: Who,
+    /// Remote address.
+    pub remote: Option<IpAddr>,
+    /// Remote port.
+    pub remote_port: Option<u16>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Remote name.
+    pub domain: Option<Bytes>,
+}
+
+/// What one caller may see, worked out by `serve::authority` and obeyed by `record`'s reader.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Viewer {
+    /// Real uids whose rows the caller may see. Not ordered, may overlap.
+    pub rows: Vec<std::ops::RangeInclusive<u32>>,
+    /// Real uids whose command lines the caller may see (a part of `rows`).
+    pub cmdlines: Vec<std::ops::RangeInclusive<u32>>,
+}
+
+impl Viewer {
+    /// Sees everything (root, the daemon itself).
+    #[must_use]
+    pub fn everything() -> Self {
+        Viewer { rows: vec![0..=u32::MAX], cmdlines: vec![0..=u32::MAX] }
+    }
+
+    /// Whether rows of this uid are shown.
+    #[must_use]
+    pub fn sees(&self, uid: u32) -> bool {
+        self.rows.iter().any(|range| range.contains(&uid))
+    }
+}
+
+/// What `record` knows when the daemon starts; `judge` decides by it.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Every program with the contents ever known for it, oldest first.
+    pub programs: Vec<(ProgramKey, Vec<[u8; 32]>)>,
+    /// Number of the next notice.
+    pub next_notice: i64,
+}
