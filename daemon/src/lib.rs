@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The stages of picosnitchd, in the order an event travels. A library so that tests, benches and the
+//! thin `main.rs` share them; nobody outside this workspace depends on it.
+
+pub mod decode;
+pub mod enrich;
+pub mod fingerprint;
+pub mod judge;
+pub mod model;
+pub mod record;
+pub mod serve;
+pub mod settings;
