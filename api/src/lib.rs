@@ -4,9 +4,11 @@
 //! writes a bus name or a field name down.
 
 pub mod error;
+pub mod inert;
 pub mod name;
 pub mod query;
 pub mod row;
 
 pub use error::Error;
+pub use inert::{inert, inert_short};
 pub use query::{Dimension, Query, Scope};
