@@ -4,11 +4,16 @@
 //! writes a bus name or a field name down.
 
 pub mod error;
+pub mod hint;
 pub mod inert;
 pub mod name;
+pub mod proxy;
 pub mod query;
 pub mod row;
 
 pub use error::Error;
+pub use hint::{Trouble, hint};
 pub use inert::{inert, inert_short};
+pub use proxy::{Client, Format, Permission, What};
 pub use query::{Dimension, Query, Scope};
+pub use row::{Page, Status};

@@ -225,6 +225,66 @@ row! {
     }
 }
 
+row! {
+    /// State of the daemon: the answer of `Status`. It has no data about anybody.
+    Status {
+        /// Version of the daemon.
+        version "version": String,
+        /// How the kernel is watched: `tracepoint`, …; absent until that is known.
+        engine "engine": String,
+        /// `starting`, `watching`, `paused` or `stopping`.
+        state "state": String,
+        /// When this daemon began to watch, µs since the epoch.
+        since "since": i64,
+        /// When a pause ends, µs since the epoch.
+        paused_until "paused-until": i64,
+        /// One sentence for each thing that does not work as it should.
+        degraded "degraded": Vec<String>,
+        /// Outcome of the self-test at the start: `passed`, `skipped`, or one sentence.
+        self_test "self-test": String,
+        /// Flows that are open now.
+        live_flows "live-flows": u64,
+        /// Rows of the connection log written since `since`.
+        rows_written "rows-written": u64,
+        /// Latest time that is in the database, µs since the epoch.
+        recorded_through "recorded-through": i64,
+        /// Flows that were not seen whole, since `since`. 0 is a claim.
+        lost_flows "lost-flows": u64,
+        /// Payload bytes that could not be charged to a flow.
+        lost_bytes "lost-bytes": u64,
+        /// Events that the kernel could not hand over.
+        lost_events "lost-events": u64,
+        /// Rows that could not be written.
+        lost_rows "lost-rows": u64,
+        /// Size of the database with its log, bytes.
+        database_bytes "database-bytes": u64,
+        /// Rows that wait to be written.
+        database_queued "database-queued": u64,
+    }
+}
+
+impl Status {
+    /// Everything that is known to be lost, in whatever unit: 0 means that the record is whole.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        [self.lost_flows, self.lost_bytes, self.lost_events, self.lost_rows]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// One page of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page<T> {
+    /// At most as many as the query's `limit`.
+    pub rows: Vec<T>,
+    /// Where the next page begins; empty if this is the last.
+    pub cursor: String,
+    /// Rows that matched but that the caller may not see.
+    pub hidden: u64,
+}
+
 /// One line of `Summary`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, zbus::zvariant::Type)]
 pub struct Total {
