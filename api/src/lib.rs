@@ -6,10 +6,12 @@
 pub mod error;
 pub mod hint;
 pub mod inert;
+pub mod listen;
 pub mod name;
 pub mod proxy;
 pub mod query;
 pub mod row;
+pub mod state;
 
 pub use error::Error;
 pub use hint::{Trouble, hint};
