@@ -1,2 +1,274 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Not built yet.
+//! Takes: contacts (who talked to whom), hashes that became known later, shortfalls of other stages.
+//! Gives: numbered notices, and completions of notices that went out before their hash was known.
+//! Thread: the pipeline's; pure, no clock and no I/O of its own.
+//! Drops when: too many contents are pending or too many programs are known; both are counted.
+
+mod errors;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::model::{Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Program};
+use errors::Errors;
+use programs::{Digest, Programs, Verdict};
+
+/// How long a NewExecutable waits for its hash, µs.
+pub const PATIENCE: i64 = 500_000;
+
+/// Contacts that wait for a hash at once; more are passed over and counted.
+const WAITING: usize = 4096;
+
+/// One moment on both clocks: the wall clock may be set back, the other only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// µs since the epoch: what notices carry.
+    pub wall: i64,
+    /// µs since any fixed moment, monotonic: what deadlines are measured by.
+    pub monotonic: i64,
+}
+
+/// What the judge has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell people, and record it.
+    Notice(Notice),
+    /// The hash of a NewExecutable that went out as pending; update its record, tell nobody.
+    Completed {
+        /// Number of the notice.
+        notice: i64,
+        /// Known, or the final reason why not; never `Pending`.
+        hash: Hash,
+    },
+}
+
+/// What was not done because a bound was reached. Only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Contacts of known programs whose content was not compared: too many were pending.
+    pub comparisons: u64,
+    /// Programs forgotten because too many are known; seen again, they are announced again.
+    pub programs: u64,
+}
+
+/// A contact whose content is not known yet.
+struct Waiting {
+    file: FileId,
+    digest: Digest,
+    contact: Contact,
+    /// Monotonic µs; `None`: the program is announced already, only its content is compared.
+    deadline: Option<i64>,
+    /// The NewExecutable that went out without a hash.
+    notice: Option<i64>,
+}
+
+/// What people were told of a contact before its content was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nothing, and perhaps there is nothing to tell.
+    Fresh,
+    /// Nothing, but its program is new.
+    NotYet,
+    /// The NewExecutable of this number.
+    Already(i64),
+}
+
+/// Decides what is news. NewExecutable: a path never seen. HashChanged: content never seen for a known
+/// path. Never both for one content of a program, never the same twice.
+pub struct Judge {
+    programs: Programs,
+    waiting: VecDeque<Waiting>,
+    errors: Errors,
+    next: i64,
+    dropped: Dropped,
+}
+
+impl Judge {
+    /// Starts from what the record knows.
+    #[must_use]
+    pub fn new(known: Known) -> Self {
+        let mut programs = Programs::default();
+        for (key, contents) in known.programs {
+            programs.load(&key, contents);
+        }
+        Judge {
+            programs,
+            waiting: VecDeque::new(),
+            errors: Errors::default(),
+            next: known.next_notice,
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// A program was seen. `file` is what it runs; if its hash is pending, [`Judge::hash`] is expected
+    /// for that file later. Parents are never judged.
+    pub fn observe(&mut self, contact: Contact, file: FileId, now: Moment) -> Vec<Output> {
+        let mut out = Vec::new();
+        let digest = Digest::of(&contact.who.program.key);
+        match contact.who.program.hash {
+            Hash::Known(content) => self.content(digest, contact, content, Told::Fresh, now, &mut out),
+            Hash::Unknown(Gap::Pending) => self.wait(digest, contact, file, now, &mut out),
+            Hash::Unknown(_) => {
+                if !self.programs.contains(digest) || self.take_unannounced(digest) {
+                    self.announce(digest, contact, now, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// The content of a file became known, or never will.
+    pub fn hash(&mut self, file: FileId, hash: Hash, now: Moment) -> Vec<Output> {
+        let mut out = Vec::new();
+        if hash == Hash::Unknown(Gap::Pending) {
+            return out;
+        }
+        let (ready, rest) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.file == file);
+        self.waiting = rest;
+        let ready: VecDeque<Waiting> = ready;
+        for mut waiting in ready {
+            with_hash(&mut waiting.contact, hash);
+            let told = match (waiting.notice, waiting.deadline) {
+                (Some(notice), _) => Told::Already(notice),
+                (None, Some(_)) => Told::NotYet,
+                (None, None) => Told::Fresh,
+            };
+            match hash {
+                Hash::Known(content) => {
+                    self.content(waiting.digest, waiting.contact, content, told, now, &mut out);
+                }
+                Hash::Unknown(_) => match waiting.notice {
+                    Some(notice) => out.push(Output::Completed { notice, hash }),
+                    None if waiting.deadline.is_some() => {
+                        self.announce(waiting.digest, waiting.contact, now, &mut out);
+                    }
+                    None => {}
+                },
+            }
+        }
+        out
+    }
+
+    /// When [`Judge::tick`] has something to do, monotonic µs.
+    #[must_use]
+    pub fn deadline(&self) -> Option<i64> {
+        self.waiting.iter().filter_map(|waiting| waiting.deadline).min()
+    }
+
+    /// Sends out what has waited long enough for its hash.
+    pub fn tick(&mut self, now: Moment) -> Vec<Output> {
+        let mut out = Vec::new();
+        for index in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.get_mut(index) else { break };
+            if waiting.deadline.is_none_or(|deadline| deadline > now.monotonic) {
+                continue;
+            }
+            waiting.deadline = None;
+            let id = self.next;
+            waiting.notice = Some(id);
+            let kind = NoticeKind::NewExecutable(Box::new(waiting.contact.clone()));
+            self.next += 1;
+            out.push(Output::Notice(Notice { id, time: now.wall, kind }));
+        }
+        out
+    }
+
+    /// Numbers a trouble. `None` if the same kind was told within the last minute; how many were kept
+    /// back is said with the next one.
+    pub fn error(&mut self, kind: &'static str, message: String, now: Moment) -> Option<Notice> {
+        let message = self.errors.admit(kind, message, now.monotonic)?;
+        Some(self.number(NoticeKind::Error { kind, message }, now))
+    }
+
+    /// What was not done for lack of room.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        Dropped { programs: self.programs.forgotten(), ..self.dropped }
+    }
+
+    /// Number the next notice will have.
+    #[must_use]
+    pub fn next_notice(&self) -> i64 {
+        self.next
+    }
+
+    fn number(&mut self, kind: NoticeKind, now: Moment) -> Notice {
+        let id = self.next;
+        self.next += 1;
+        Notice { id, time: now.wall, kind }
+    }
+
+    fn announce(&mut self, digest: Digest, contact: Contact, now: Moment, out: &mut Vec<Output>) {
+        self.programs.enter(digest);
+        let notice = self.number(NoticeKind::NewExecutable(Box::new(contact)), now);
+        out.push(Output::Notice(notice));
+    }
+
+    /// A contact whose content is known: from the start, or after waiting.
+    fn content(
+        &mut self,
+        digest: Digest,
+        contact: Contact,
+        content: [u8; 32],
+        told: Told,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
+        if let Told::Already(notice) = told {
+            out.push(Output::Completed { notice, hash: Hash::Known(content) });
+        }
+        // A program that still waits for its first notice gets it now, with the content that came first.
+        let unannounced = self.take_unannounced(digest) || told == Told::NotYet;
+        match self.programs.content(digest, content) {
+            Verdict::New if !matches!(told, Told::Already(_)) => self.announce(digest, contact, now, out),
+            Verdict::First | Verdict::Seen if unannounced => self.announce(digest, contact, now, out),
+            Verdict::New | Verdict::First | Verdict::Seen => {}
+            Verdict::Changed { old } => {
+                let kind = NoticeKind::HashChanged { contact: Box::new(contact), old };
+                let notice = self.number(kind, now);
+                out.push(Output::Notice(notice));
+            }
+        }
+    }
+
+    /// Whether the program is known only by contacts that wait for their first notice; they then wait
+    /// only to have their content compared.
+    fn take_unannounced(&mut self, digest: Digest) -> bool {
+        let mut any = false;
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.digest == digest) {
+            any |= waiting.deadline.take().is_some();
+        }
+        any
+    }
+
+    fn wait(&mut self, digest: Digest, contact: Contact, file: FileId, now: Moment, out: &mut Vec<Output>) {
+        let known = self.programs.contains(digest);
+        if known && self.waiting.iter().any(|waiting| waiting.digest == digest && waiting.file == file) {
+            return;
+        }
+        if self.waiting.len() >= WAITING {
+            if known {
+                self.dropped.comparisons += 1;
+            } else {
+                self.announce(digest, contact, now, out);
+            }
+            return;
+        }
+        let deadline = (!known).then(|| {
+            self.programs.enter(digest);
+            now.monotonic.saturating_add(PATIENCE)
+        });
+        self.waiting.push_back(Waiting { file, digest, contact, deadline, notice: None });
+    }
+}
+
+/// Puts the hash into the contact's program.
+fn with_hash(contact: &mut Contact, hash: Hash) {
+    if contact.who.program.hash != hash {
+        let program = Program { hash, ..(*contact.who.program).clone() };
+        contact.who.program = std::sync::Arc::new(program);
+    }
+}
