@@ -1,1 +1,5 @@
-//! x
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the cases of `make test` stand on: traffic generators, a network lab in namespaces, a private
+//! system bus with a real polkitd, ordinary users, and the daemon itself as a child process.
+
+pub mod traffic;
