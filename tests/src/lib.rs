@@ -2,4 +2,6 @@
 //! What the cases of `make test` stand on: traffic generators, a network lab in namespaces, a private
 //! system bus with a real polkitd, ordinary users, and the daemon itself as a child process.
 
+pub mod cases;
+pub mod lab;
 pub mod traffic;

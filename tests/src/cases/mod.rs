@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The cases, by the ids of the project's list: T traffic, I identity, N notices, S storage, B bus.
+
+pub mod authority;
+pub mod expect;
+pub mod identity;
+pub mod notices;
+pub mod storage;
+pub mod traffic;
+pub mod trouble;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::lab::{Lab, Outcome};
+
+/// One case.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its id, `T01`.
+    pub id: &'static str,
+    /// What it shows.
+    pub title: &'static str,
+    /// Shows it.
+    pub run: fn(&mut Lab) -> Outcome,
+}
+
+/// All cases, in the order they run: those that share a daemon come first.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [traffic::CASES, identity::CASES, notices::CASES, trouble::CASES, storage::CASES, authority::CASES]
+        .concat()
+}
+
+static LONG: AtomicBool = AtomicBool::new(false);
+
+/// Asks for the long variants (`make test-all`).
+pub fn set_long() {
+    LONG.store(true, Ordering::Relaxed);
+}
+
+/// Whether the long variants are wanted.
+#[must_use]
+pub fn long() -> bool {
+    LONG.load(Ordering::Relaxed)
+}

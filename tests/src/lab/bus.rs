@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A private system bus with the policy that the project ships, and a real polkitd on it that reads
+//! the project's actions and the case's rules.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::tools::{open_to_all, spawn, stop, tail, until};
+use super::{Outcome, Trouble, project};
+
+const POLKITD: [&str; 2] = ["/usr/lib/polkit-1/polkitd", "/usr/libexec/polkit-1/polkitd"];
+
+/// What every system bus says before its services' own policies (dbus-daemon(1)).
+const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <auth>EXTERNAL</auth>
+  <listen>unix:path=@SOCKET@</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Introspectable"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Properties"/>
+  </policy>
+  <policy user="root">
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/>
+  </policy>
+  <includedir>/usr/share/dbus-1/system.d</includedir>
+  <include>@POLICY@</include>
+</busconfig>
+"#;
+
+/// A running bus.
+#[derive(Debug)]
+pub struct Bus {
+    /// Its address, for `DBUS_SYSTEM_BUS_ADDRESS`.
+    pub address: String,
+    dir: PathBuf,
+    daemon: Child,
+    polkit: Option<Child>,
+}
+
+impl Bus {
+    /// Starts bus and polkitd; files go to `dir`.
+    ///
+    /// # Errors
+    /// One of them is missing or does not start.
+    pub fn start(dir: &Path) -> Outcome<Bus> {
+        let socket = dir.join("bus");
+        let policy = project().join("dbus-policy/org.picosnitch.Monitor.conf");
+        if !policy.is_file() {
+            return Err(Trouble::Failed(format!("{} is missing", policy.display())));
+        }
+        let config = dir.join("bus.conf");
+        let text = CONFIG
+            .replace("@SOCKET@", &socket.to_string_lossy())
+            .replace("@POLICY@", &policy.to_string_lossy());
+        std::fs::write(&config, text)?;
+        let log = std::fs::File::create(dir.join("bus.log"))?;
+        let daemon = spawn(
+            Command::new("dbus-daemon")
+                .arg(format!("--config-file={}", config.display()))
+                .arg("--nofork")
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log),
+        )
+        .map_err(|error| Trouble::Failed(format!("dbus-daemon: {error}")))?;
+        let address = format!("unix:path={}", socket.display());
+        let mut bus = Bus { address, dir: dir.to_path_buf(), daemon, polkit: None };
+        let up = until(Duration::from_secs(5), || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+                || !matches!(bus.daemon.try_wait(), Ok(None))
+        });
+        if !up || !matches!(bus.daemon.try_wait(), Ok(None)) {
+            return Err(format!("the bus does not start: {}", tail(&dir.join("bus.log"), 5)).into());
+        }
+        bus.start_polkit()?;
+        Ok(bus)
+    }
+
+    /// Starts polkitd in a mount namespace of its own, where it finds nothing but the project's actions
+    /// and this bus's rules.
+    ///
+    /// # Errors
+    /// It is missing or does not start.
+    pub fn start_polkit(&mut self) -> Outcome {
+        let polkitd = POLKITD
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .ok_or("polkitd is missing: install the package polkitd")?;
+        let (actions, rules) = (self.dir.join("actions"), self.dir.join("rules"));
+        for folder in [&actions, &rules] {
+            std::fs::create_dir_all(folder)?;
+            open_to_all(folder)?;
+        }
+        let policy = project().join("polkit/org.picosnitch.Monitor.policy");
+        std::fs::copy(&policy, actions.join("org.picosnitch.Monitor.policy"))
+            .map_err(|error| Trouble::Failed(format!("{}: {error}", policy.display())))?;
+        let log = std::fs::File::create(self.dir.join("polkit.log"))?;
+        let script = r#"set -e
+mount --bind "$1" /usr/share/polkit-1/actions
+mount --bind "$2" /etc/polkit-1/rules.d
+exec "$3" --no-debug"#;
+        let child = spawn(
+            Command::new("unshare")
+                .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+                .args([&actions, &rules])
+                .arg(polkitd)
+                .env("DBUS_SYSTEM_BUS_ADDRESS", &self.address)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log),
+        )?;
+        self.polkit = Some(child);
+        let up = until(Duration::from_secs(10), || self.has_owner("org.freedesktop.PolicyKit1"));
+        if up {
+            Ok(())
+        } else {
+            Err(format!("polkitd does not start: {}", tail(&self.dir.join("polkit.log"), 5)).into())
+        }
+    }
+
+    /// Ends polkitd.
+    pub fn stop_polkit(&mut self) {
+        if let Some(mut child) = self.polkit.take() {
+            stop(&mut child, Duration::from_secs(3));
+        }
+    }
+
+    /// Answers yes to `actions` (or parts of their names) for one user, no to everybody else as the
+    /// actions' defaults say. An empty list takes the rule away.
+    ///
+    /// # Errors
+    /// The rule cannot be written.
+    pub fn allow(&self, user: &str, actions: &[&str]) -> Outcome {
+        let path = self.dir.join("rules").join(format!("10-{user}.rules"));
+        if actions.is_empty() {
+            return std::fs::remove_file(path).map_err(Trouble::from);
+        }
+        let list: Vec<String> = actions.iter().map(|action| format!("{action:?}")).collect();
+        let text = format!(
+            "polkit.addRule(function(action, subject) {{\n  if (subject.user == \"{user}\" && \
+             [{}].indexOf(action.id) >= 0) return polkit.Result.YES;\n}});\n",
+            list.join(", ")
+        );
+        // polkitd looks when a file is moved in or written; moved, it never sees half a rule.
+        let new = self.dir.join("rule.new");
+        std::fs::write(&new, text)?;
+        open_to_all(&new)?;
+        std::fs::rename(&new, path).map_err(Trouble::from)
+    }
+
+    /// Whether somebody owns a name.
+    #[must_use]
+    pub fn has_owner(&self, name: &str) -> bool {
+        Command::new("dbus-send")
+            .arg(format!("--bus={}", self.address))
+            .args(["--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"])
+            .args(["org.freedesktop.DBus.NameHasOwner", &format!("string:{name}")])
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("true"))
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.stop_polkit();
+        stop(&mut self.daemon, Duration::from_secs(3));
+    }
+}
