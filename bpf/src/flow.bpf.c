@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/*
+ * Runs in the caller's context after each send and receive, on TCP state changes and when a socket is
+ * closed. Adds bytes to slots; emits ps_flow_event when a slot opens or ends, never per packet.
+ *
+ * One source for each protocol and direction, or bytes would count twice:
+ *   TCP received   how far copied_seq moved, at tcp_rcv_space_adjust: also sees splice and zero-copy
+ *   everything else   the result of the call, at sock_send_length and sock_recv_length
+ *
+ * The common case (a socket used by the process that opened it, with the peer it is connected to) is a
+ * socket-storage look-up, a comparison and an atomic add. Another process or another peer of the same
+ * socket goes through `peers`. Rejected: adding in a hash by flow (twice the cost), per-processor
+ * counters (64 Ki slots times processors of memory that user space would have to map).
+ */
+#include "maps.h"
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "address.h"
+#include "task.h"
+
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+
+/* Slots below this were handed out at least once. */
+u32 fresh;
+/* TCP sockets whose baseline is guessed: while there are none, TCP receives cost nothing twice. */
+u32 unseeded;
+static __always_inline void read_remote(struct sock *sk, u8 *remote, u16 *port)
+{
+	if (sk->__sk_common.skc_family == AF_INET6)
+		from_v6(remote, &sk->__sk_common.skc_v6_daddr);
+	else
+		from_v4(remote, sk->__sk_common.skc_daddr);
+	*port = sk->__sk_common.skc_dport;
+}
+
+static __always_inline void read_local(struct sock *sk, u8 *local, u16 *port)
+{
+	u16 family = sk->__sk_common.skc_family;
+
+	if (family == AF_INET6)
+		from_v6(local, &sk->__sk_common.skc_v6_rcv_saddr);
+	else
+		from_v4(local, sk->__sk_common.skc_rcv_saddr);
+	*port = __builtin_bswap16(sk->__sk_common.skc_num);
+}
+
+/* All that is known of a socket when it is first seen. Returns with owner and ref 0. */
+static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
+{
+	if (!st || !sk)
+		return 0;
+	__builtin_memset(st, 0, sizeof(*st));
+	st->cookie = bpf_get_socket_cookie(sk);
+	st->netns = sk->__sk_common.skc_net.net->ns.inum;
+	st->family = sk->__sk_common.skc_family;
+	st->type = sk->sk_type;
+	st->protocol = sk->sk_protocol;
+	st->direction = PS_OUT;
+	if (st->family == AF_PACKET) {
+		struct packet_sock *packet =
+			bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct packet_sock));
+
+		st->protocol = 0;
+		st->ifindex = packet->ifindex;
+		return 0;
+	}
+	read_local(sk, st->local, &st->local_port);
+	if (st->type == SOCK_RAW)
+		st->local_port = 0; /* skc_num is the protocol */
+	read_remote(sk, st->remote, &st->remote_port);
+	st->peer_known = !is_zero(st->remote);
+	return 0;
+}
+
+static __always_inline struct ps_counters *live(u64 ref)
+{
+	struct ps_counters *c;
+	u32 slot = (u32)ref;
+
+	if (!ref)
+		return 0;
+	c = bpf_map_lookup_elem(&counters, &slot);
+	if (!c || c->state != PS_LIVE || c->generation != (u32)(ref >> 32))
+		return 0;
+	return c;
+}
+
+static __always_inline void hint(u32 kind, u64 ref)
+{
+	struct ps_flow_event event = {.kind = kind, .slot = (u32)ref, .generation = (u32)(ref >> 32)};
+	struct ps_lost *l;
+
+	if (!bpf_ringbuf_output(&events, &event, sizeof(event),
+				kind == PS_EVENT_FLOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		return;
+	l = lost_counters();
+	if (l)
+		l->flow_events++;
+}
+
+/* Takes a slot and fills it. `task` is who uses the socket, the ends are of this peer. 0: none left. */
+static __noinline u64 take_slot(struct sock_state *st, const struct stash *ends, struct task_struct *task)
+{
+	struct ps_counters *c;
+	struct ps_flow *f;
+	u32 slot, generation;
+
+	if (!st || !ends || !task)
+		return 0;
+	if (bpf_map_pop_elem(&free_slots, &slot)) {
+		if (fresh >= PS_SLOTS)
+			return 0;
+		slot = __sync_fetch_and_add(&fresh, 1);
+	}
+	f = bpf_map_lookup_elem(&flows, &slot);
+	c = bpf_map_lookup_elem(&counters, &slot);
+	if (!f || !c)
+		return 0;
+	generation = c->generation + 1;
+	if (!generation)
+		generation = 1;
+	fill_ancestry(&f->process, &f->parent, &f->grandparent, task);
+	f->opened = bpf_ktime_get_boot_ns();
+	f->cgroup = bpf_get_current_cgroup_id();
+	f->cookie = st->cookie;
+	f->generation = generation;
+	f->netns = st->netns;
+	f->ifindex = st->ifindex;
+	f->family = st->family;
+	f->type = st->type;
+	f->protocol = st->protocol;
+	f->local_port = st->local_port;
+	f->direction = st->direction;
+	f->remote_port = ends->remote_port;
+	f->peer_known = ends->cookie != 0;
+	__builtin_memcpy(f->local, ends->local, 16);
+	__builtin_memcpy(f->remote, ends->remote, 16);
+	c->generation = generation;
+	c->sent = 0;
+	c->received = 0;
+	c->state = PS_LIVE;
+	return (u64)generation << 32 | slot;
+}
+
+static __always_inline void give_back(u64 ref)
+{
+	u32 slot = (u32)ref;
+	struct ps_counters *c = bpf_map_lookup_elem(&counters, &slot);
+
+	if (c)
+		c->state = PS_FREE;
+	bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
+}
+
+/* Lost sockets are counted once each, and counted back when they find a slot after all. */
+static __always_inline void note_slot(struct sock_state *st, int found)
+{
+	struct ps_lost *l;
+
+	if (found == !(st->flags & SOCK_LOST))
+		return;
+	l = lost_counters();
+	if (found) {
+		st->flags &= ~SOCK_LOST;
+		if (l)
+			l->recovered++;
+	} else {
+		st->flags |= SOCK_LOST;
+		if (l)
+			l->flows++;
+	}
+}
+
+/* The slot of (socket, process, peer), taken now if there is none yet. */
+static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends, struct task_struct *task)
+{
+	struct peer_key peer = {};
+	u64 ref, *known, old;
+
+	if (!st || !ends || !task)
+		return 0;
+	old = st->ref;
+	if (!st->owner)
+		__sync_val_compare_and_swap(&st->owner, 0, key);
+	if (st->owner == key && ends->remote_port == st->remote_port &&
+	    is_same(ends->remote, st->remote)) {
+		if (live(old))
+			return old;
+		if (!st->tgid) {
+			st->tgid = task->tgid;
+			st->start = task->group_leader->start_boottime;
+		}
+		ref = take_slot(st, ends, task);
+		note_slot(st, ref != 0);
+		if (!ref)
+			return 0;
+		if (__sync_val_compare_and_swap(&st->ref, old, ref) != old) {
+			give_back(ref);
+			return st->ref;
+		}
+		hint(PS_EVENT_FLOW, ref);
+		return ref;
+	}
+	peer.cookie = st->cookie;
+	peer.owner = key;
+	peer.remote_port = ends->remote_port;
+	__builtin_memcpy(peer.remote, ends->remote, 16);
+	known = bpf_map_lookup_elem(&peers, &peer);
+	if (known && live(*known))
+		return *known;
+	ref = take_slot(st, ends, task);
+	note_slot(st, ref != 0);
+	if (!ref)
+		return 0;
+	if (bpf_map_update_elem(&peers, &peer, &ref, known ? BPF_ANY : BPF_NOEXIST)) {
+		/* Another thread was first, or the table is full. */
+		known = bpf_map_lookup_elem(&peers, &peer);
+		give_back(ref);
+		if (known)
+			return *known;
+		note_slot(st, 0);
+		return 0;
+	}
+	hint(PS_EVENT_FLOW, ref);
+	return ref;
+}
+
+static __always_inline void add(u64 ref, int bytes, int sending)
+{
+	struct ps_counters *c = live(ref);
+
+	if (c) {
+		__sync_fetch_and_add(sending ? &c->sent : &c->received, bytes);
+	} else {
+		struct ps_lost *l = lost_counters();
+
+		if (l)
+			*(sending ? &l->sent : &l->received) += bytes;
+	}
+}
+
+/* State of a socket that was never seen, or seen only by somebody else's hook. */
+static __noinline struct sock_state *create_state(struct sock *sk, u64 key, struct task_struct *task)
+{
+	struct sock_state init;
+
+	if (!sk || !task)
+		return 0;
+	fill_sock(&init, sk);
+	if (key) {
+		init.owner = key;
+		init.tgid = task->tgid;
+		init.start = task->group_leader->start_boottime;
+	}
+	return bpf_sk_storage_get(&sockets, sk, &init, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+static __always_inline void charge_connected(struct sock *sk, struct sock_state *st, u64 key,
+					     struct task_struct *task, int bytes, int sending)
+{
+	struct ps_counters *c;
+	struct stash ends;
+
+	if (st && st->owner == key) {
+		c = live(st->ref);
+		if (c) {
+			__sync_fetch_and_add(sending ? &c->sent : &c->received, bytes);
+			return;
+		}
+	}
+	if (!st)
+		st = create_state(sk, key, task);
+	if (!st) {
+		struct ps_lost *l = lost_counters();
+
+		if (l) {
+			l->flows++;
+			*(sending ? &l->sent : &l->received) += bytes;
+		}
+		return;
+	}
+	__builtin_memcpy(ends.local, st->local, 16);
+	__builtin_memcpy(ends.remote, st->remote, 16);
+	ends.remote_port = st->remote_port;
+	ends.cookie = 1;
+	add(find_slot(st, key, &ends, task), bytes, sending);
+}
+
+static __always_inline void charge_datagram(struct sock *sk, struct sock_state *st, u64 key,
+					    struct task_struct *task, int bytes, int sending)
+{
+	int connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct stash *stash = 0;
+	struct stash ends = {};
+
+	if (connected && st && !(st->flags & SOCK_ADDRESSED)) {
+		/* Still connected to whom it was connected to when first seen? */
+		u16 port;
+
+		if (bytes < 0)
+			return;
+		read_remote(sk, ends.remote, &port);
+		ends.remote_port = port;
+		if (port == st->remote_port && is_same(ends.remote, st->remote)) {
+			charge_connected(sk, st, key, task, bytes, sending);
+			return;
+		}
+	} else {
+		stash = bpf_map_lookup_elem(&stashes, &tid);
+	}
+	if (bytes < 0) {
+		if (stash)
+			stash->cookie = 0;
+		return;
+	}
+	if (!st) {
+		st = create_state(sk, key, task);
+		if (!st) {
+			charge_connected(sk, st, key, task, bytes, sending);
+			return;
+		}
+		if (st->type != SOCK_RAW && !connected && sending == 0)
+			st->direction = PS_IN;
+	}
+	ends.cookie = 0;
+	if (stash && stash->cookie == st->cookie) {
+		__builtin_memcpy(&ends, stash, sizeof(ends));
+		stash->cookie = 0;
+		if (connected && sending)
+			st->flags |= SOCK_ADDRESSED;
+	} else if (connected || sk->__sk_common.skc_dport) {
+		u16 port;
+
+		read_remote(sk, ends.remote, &port);
+		ends.remote_port = port;
+		ends.cookie = 1;
+	}
+	if (is_zero(ends.local)) {
+		u16 port;
+
+		read_local(sk, ends.local, &port);
+		if (is_zero(ends.local))
+			__builtin_memcpy(ends.local, st->hint, 16);
+	}
+	if (!st->local_port && st->type != SOCK_RAW)
+		st->local_port = __builtin_bswap16(sk->__sk_common.skc_num);
+	if (!st->ref && !st->peer_known && ends.cookie) {
+		/* The first peer of an unconnected socket becomes the one that needs no look-up. */
+		st->remote_port = ends.remote_port;
+		__builtin_memcpy(st->remote, ends.remote, 16);
+		st->peer_known = 1;
+	}
+	add(find_slot(st, key, &ends, task), bytes, sending);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
+{
+	u16 family = sk->__sk_common.skc_family;
+	struct task_struct *task;
+	struct sock_state *st;
+
+	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+		return 0;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	task = bpf_get_current_task_btf();
+	if (sk->sk_protocol == IPPROTO_TCP) {
+		if (ret > 0)
+			charge_connected(sk, st, owner_key(task), task, ret, 1);
+	} else if (family == AF_PACKET) {
+		if (ret >= 0)
+			charge_connected(sk, st, owner_key(task), task, ret, 1);
+	} else {
+		charge_datagram(sk, st, owner_key(task), task, ret, 1);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
+{
+	u16 family = sk->__sk_common.skc_family;
+	struct task_struct *task;
+	struct sock_state *st;
+
+	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+		return 0;
+	if (sk->sk_protocol == IPPROTO_TCP && family != AF_PACKET) {
+		if (!unseeded || ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+			return 0;
+		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+		if (!st || !(st->flags & SOCK_UNSEEDED))
+			return 0;
+		/* The first call on an old socket: tcp_rcv_space_adjust missed its first piece. */
+		st->flags &= ~SOCK_UNSEEDED;
+		__sync_fetch_and_add(&unseeded, -1);
+		task = bpf_get_current_task_btf();
+		if ((u32)ret > st->charged)
+			charge_connected(sk, st, owner_key(task), task, ret - st->charged, 0);
+		return 0;
+	}
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
+		ret = -1; /* nothing was taken; what the hooks noted must go */
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	task = bpf_get_current_task_btf();
+	if (family == AF_PACKET) {
+		if (ret >= 0)
+			charge_connected(sk, st, owner_key(task), task, ret, 0);
+	} else {
+		charge_datagram(sk, st, owner_key(task), task, ret, 0);
+	}
+	return 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tcp_received, struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct sock_state *st;
+	u32 bytes;
+
+	if (!tcp)
+		return 0;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!st) {
+		st = create_state(sk, owner_key(task), task);
+		if (st) {
+			st->copied = tcp->copied_seq;
+			st->flags |= SOCK_UNSEEDED;
+			/* Opened before the monitor: who called whom is guessed from the ports. */
+			if (__builtin_bswap16(st->local_port) < 32768 &&
+			    __builtin_bswap16(st->remote_port) >= 32768)
+				st->direction = PS_IN;
+			__sync_fetch_and_add(&unseeded, 1);
+		}
+		return 0;
+	}
+	bytes = tcp->copied_seq - st->copied;
+	if (!bytes)
+		return 0;
+	st->copied = tcp->copied_seq;
+	if (st->flags & SOCK_UNSEEDED)
+		st->charged += bytes;
+	charge_connected(sk, st, owner_key(task), task, bytes, 0);
+	return 0;
+}
+
+static __always_inline void end_slot(struct sock_state *st)
+{
+	struct ps_counters *c = live(st->ref);
+
+	if (c)
+		c->state = PS_ENDED;
+	if (st->flags & SOCK_UNSEEDED) {
+		st->flags &= ~SOCK_UNSEEDED;
+		__sync_fetch_and_add(&unseeded, -1);
+	}
+}
+
+/* The slot learns the local port, which connect() chooses after SYN_SENT. */
+static __always_inline void learn_port(struct sock_state *st, struct sock *sk)
+{
+	u32 slot = (u32)st->ref;
+	struct ps_flow *f;
+
+	if (st->local_port && !is_zero(st->local))
+		return;
+	read_local(sk, st->local, &st->local_port);
+	if (!st->local_port) {
+		/* Given back by tcp_set_state(CLOSE) before it tells; inet_sport still has it. */
+		struct inet_sock *inet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_sock));
+
+		st->local_port = inet->inet_sport;
+	}
+	if (!live(st->ref))
+		return;
+	f = bpf_map_lookup_elem(&flows, &slot);
+	if (f && f->generation == (u32)(st->ref >> 32)) {
+		f->local_port = st->local_port;
+		__builtin_memcpy(f->local, st->local, 16);
+	}
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_changed, struct sock *sk, int old, int new)
+{
+	struct task_struct *task;
+	struct tcp_sock *tcp;
+	struct sock_state *st;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (new == TCP_SYN_SENT) {
+		/* connect(), in its caller. A socket can connect again after a failure: that is another flow. */
+		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+		if (st) {
+			end_slot(st);
+			if (st->ref)
+				hint(PS_EVENT_FLOW_END, st->ref);
+			bpf_sk_storage_delete(&sockets, sk);
+		}
+		task = bpf_get_current_task_btf();
+		charge_connected(sk, 0, owner_key(task), task, 0, 1);
+		return 0;
+	}
+	if (new == TCP_ESTABLISHED) {
+		tcp = bpf_skc_to_tcp_sock(sk);
+		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+		if (!st && old == TCP_SYN_RECV) {
+			/* In a softirq: whose it is will be known when somebody uses it. */
+			st = create_state(sk, 0, bpf_get_current_task_btf());
+			if (st)
+				st->direction = PS_IN;
+		}
+		if (!st || !tcp)
+			return 0;
+		st->copied = tcp->copied_seq;
+		learn_port(st, sk);
+		return 0;
+	}
+	if (new == TCP_CLOSE && old == TCP_SYN_SENT) {
+		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+		if (st)
+			learn_port(st, sk);
+	}
+	return 0;
+}
+
+/* close() of the last descriptor, in its caller; not for sockets of the kernel itself. */
+SEC("cgroup/sock_release")
+int sock_released(struct bpf_sock *sk)
+{
+	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct task_struct *task;
+	u64 key;
+
+	if (!st)
+		return 1;
+	if (!st->ref && !st->owner && st->protocol == IPPROTO_TCP && st->direction == PS_IN) {
+		/* Accepted and closed without a byte. */
+		struct stash ends = {.cookie = 1, .remote_port = st->remote_port};
+
+		__builtin_memcpy(ends.local, st->local, 16);
+		__builtin_memcpy(ends.remote, st->remote, 16);
+		task = bpf_get_current_task_btf();
+		key = owner_key(task);
+		find_slot(st, key, &ends, task);
+	}
+	end_slot(st);
+	if (st->ref)
+		hint(PS_EVENT_FLOW_END, st->ref);
+	return 1;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Maps that several files share: maps.bpf.c defines them, everybody else declares them.
+ * (All of them stand here: clang 14 makes a mess of a file that declares some and defines others.) */
+#ifndef PICOSNITCH_MAPS_H
+#define PICOSNITCH_MAPS_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include "wire.h"
+
+#ifdef PS_DEFINE_MAPS
+#define PS_EXTERN
+#else
+#define PS_EXTERN extern
+#endif
+
+enum sock_flags {
+	SOCK_UNSEEDED = 1,  /* TCP socket older than the monitor: the baseline was guessed */
+	SOCK_ADDRESSED = 2, /* connected datagram socket that is also sent to other addresses */
+	SOCK_LOST = 4,	    /* found no slot and was counted as lost */
+};
+
+/*
+ * What is kept with a socket; the kernel frees it with the socket. Everything but ref, flags, the TCP
+ * baseline, the local end and the hint is written once, before others can see it.
+ */
+struct sock_state {
+	u64 cookie;
+	u64 owner;     /* owner_key() of the process that `ref` belongs to; 0: nobody yet */
+	u64 ref;       /* generation << 32 | slot; 0: no slot */
+	u32 copied;    /* TCP: copied_seq up to which bytes are charged */
+	u32 charged;   /* TCP, SOCK_UNSEEDED: bytes charged since the baseline was guessed */
+	u32 flags;     /* enum sock_flags */
+	u32 netns;     /* inode number */
+	u32 ifindex;   /* AF_PACKET */
+	u32 tgid;      /* of the owner; for names only */
+	u64 start;     /* of the owner; for names only */
+	u8 local[16];
+	u8 remote[16];
+	u16 local_port;	 /* network order */
+	u16 remote_port; /* network order */
+	u16 family;
+	u16 type;
+	u16 protocol;
+	u8 direction;
+	u8 peer_known;
+	u8 hint[16]; /* local address of the latest datagram that arrived */
+};
+
+/* One more owner or one more peer of a socket whose `ref` is taken. User space deletes entries. */
+struct peer_key {
+	u64 cookie;
+	u64 owner;
+	u8 remote[16];
+	u16 remote_port;
+	u16 padding[3];
+};
+
+/* What the packet-side hooks learned about the datagram that this thread is sending or receiving. */
+struct stash {
+	u64 cookie; /* of the socket; 0: used up */
+	u8 local[16];
+	u8 remote[16];
+	u16 remote_port;
+	u16 padding[3];
+};
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sock_state);
+} sockets SEC(".maps");
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, PS_SLOTS);
+	__type(key, u32);
+	__type(value, struct ps_counters);
+} counters SEC(".maps");
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PS_SLOTS);
+	__type(key, u32);
+	__type(value, struct ps_flow);
+} flows SEC(".maps");
+
+/* Slots that were used and are free again. Never-used ones are counted off by `fresh`. */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, PS_SLOTS);
+	__type(value, u32);
+} free_slots SEC(".maps");
+
+/* peer_key -> generation << 32 | slot */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PS_SLOTS);
+	__type(key, struct peer_key);
+	__type(value, u64);
+} peers SEC(".maps");
+
+/* thread -> stash */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u32);
+	__type(value, struct stash);
+} stashes SEC(".maps");
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ps_lost);
+} lost SEC(".maps");
+
+/* User space sets the size (monitor.ring_buffer_kib). */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} events SEC(".maps");
+
+/* Events too large for the stack are put together here. */
+#define SCRATCH(name, value_type)                                                                             \
+	PS_EXTERN struct {                                                                                    \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                      \
+		__uint(max_entries, 1);                                                                       \
+		__type(key, u32);                                                                             \
+		__type(value, value_type);                                                                    \
+	} name SEC(".maps")
+
+SCRATCH(exec_scratch, struct ps_exec_event);
+SCRATCH(dns_scratch, struct ps_dns_event);
+SCRATCH(name_scratch, struct ps_name_event);
+
+/* What a thread inside getaddrinfo gave it. */
+struct asked {
+	u64 node;   /* char * */
+	u64 result; /* struct addrinfo ** */
+};
+
+/* thread -> asked */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, u32);
+	__type(value, struct asked);
+} asking SEC(".maps");
+
+static __always_inline struct ps_lost *lost_counters(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&lost, &zero);
+}
+
+#endif

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/*
+ * What names programs asked libc for, and the identity of files.
+ *
+ * getaddrinfo is watched at its return, so that the name and its answers are together. The result list
+ * is the caller's memory: every step of it is read with a checked copy, and at most PS_ANSWERS steps are
+ * taken, whatever it looks like.
+ */
+#include "maps.h"
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "address.h"
+
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+
+/* struct addrinfo of every libc on 64-bit Linux. */
+struct addrinfo {
+	int flags, family, socktype, protocol;
+	u32 addrlen, padding;
+	u64 addr, canonname, next;
+};
+
+SEC("uprobe")
+int BPF_UPROBE(getaddrinfo_called, u64 node, u64 service, u64 hints, u64 result)
+{
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct asked asked = {.node = node, .result = result};
+
+	if (node && result)
+		bpf_map_update_elem(&asking, &tid, &asked, BPF_ANY);
+	return 0;
+}
+
+SEC("uretprobe")
+int BPF_URETPROBE(getaddrinfo_returned, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 tid = (u32)bpf_get_current_pid_tgid(), zero = 0, count = 0;
+	struct ps_name_event *event;
+	struct asked *asked;
+	struct ps_lost *l;
+	u64 at = 0, node;
+
+	asked = bpf_map_lookup_elem(&asking, &tid);
+	if (!asked)
+		return 0;
+	node = asked->node;
+	if (!ret)
+		bpf_probe_read_user(&at, sizeof(at), (void *)asked->result);
+	bpf_map_delete_elem(&asking, &tid);
+	event = bpf_map_lookup_elem(&name_scratch, &zero);
+	if (!at || !event || bpf_probe_read_user_str(event->node, sizeof(event->node), (void *)node) <= 1)
+		return 0;
+	for (int i = 0; i < PS_ANSWERS * 3 && at; i++) {
+		struct addrinfo info;
+		u32 *out;
+
+		if (bpf_probe_read_user(&info, sizeof(info), (void *)at) || count >= PS_ANSWERS)
+			break;
+		at = info.next;
+		out = (u32 *)event->addresses[count & (PS_ANSWERS - 1)];
+		if (info.family == AF_INET) {
+			out[0] = out[1] = 0;
+			out[2] = V4_MAPPED;
+			if (bpf_probe_read_user(&out[3], 4, (void *)(info.addr + 4)))
+				break;
+		} else if (info.family == AF_INET6) {
+			if (bpf_probe_read_user(out, 16, (void *)(info.addr + 8)))
+				break;
+		} else {
+			continue;
+		}
+		/* One entry for each socket type: the same address again and again. */
+		if (count && is_same((u8 *)out, event->addresses[(count - 1) & (PS_ANSWERS - 1)]))
+			continue;
+		count++;
+	}
+	if (!count)
+		return 0;
+	event->kind = PS_EVENT_NAME;
+	event->netns = task->nsproxy->net_ns->ns.inum;
+	event->tgid = task->tgid;
+	event->start = task->group_leader->start_boottime;
+	event->count = count;
+	event->time = bpf_ktime_get_boot_ns();
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), BPF_RB_NO_WAKEUP)) {
+		l = lost_counters();
+		if (l)
+			l->name_events++;
+	}
+	return 0;
+}
+
+struct callback_head {
+	struct callback_head *next;
+} __attribute__((preserve_access_index));
+
+/*
+ * Run by user space (BPF_PROG_RUN) in its own thread: which file is this descriptor of the caller? The
+ * answer is comparable with ps_process.file, which stat() is not: st_dev of btrfs and overlayfs is not
+ * s_dev.
+ */
+struct identify {
+	u32 fd;
+	u32 found;
+	struct ps_file file;
+};
+
+SEC("syscall")
+int identify_fd(struct identify *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct fdtable *table = task->files->fdt;
+	struct callback_head *entry;
+	struct file *file;
+	u32 fd = ctx->fd;
+
+	ctx->found = 0;
+	if (fd >= table->max_fds)
+		return 0;
+	entry = bpf_rdonly_cast((void *)((u64)table->fd + fd * sizeof(void *)),
+				bpf_core_type_id_kernel(struct callback_head));
+	entry = entry->next;
+	if (!entry)
+		return 0;
+	file = bpf_rdonly_cast(entry, bpf_core_type_id_kernel(struct file));
+	ctx->file.inode = (u64)file->f_inode;
+	ctx->file.ino = file->f_inode->i_ino;
+	ctx->file.generation = file->f_inode->i_generation;
+	ctx->file.dev = file->f_inode->i_sb->s_dev;
+	ctx->found = 1;
+	return 0;
+}

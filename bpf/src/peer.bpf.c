@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/*
+ * The other end of datagrams on sockets that are not connected: the socket does not know it, the packet
+ * does. Each hook runs in the thread that sends or receives, before sock_send_length or
+ * sock_recv_length of the same call, and leaves a note (struct stash) under the thread's id.
+ *
+ *   sending    cgroup/sendmsg4,6      UDP, the address given to sendto; also while corked
+ *              cgroup_skb/egress      UDP, raw and ping sockets: what the packet says, local address too
+ *   receiving  cgroup/recvmsg4,6      UDP, when the caller asks for the address
+ *              skb_copy_datagram_iovec   raw and ping sockets
+ *
+ * cgroup_skb/ingress keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
+ * answers on. TCP packets leave both packet programs after one comparison. A packet tap was rejected: it
+ * needs one socket in every network namespace and sees forwarded traffic that is no program's.
+ */
+#include "maps.h"
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "address.h"
+
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+
+/* Headers as the kernel has them; only what is read. */
+struct iphdr {
+	__be32 saddr;
+	__be32 daddr;
+} __attribute__((preserve_access_index));
+struct ipv6hdr {
+	struct in6_addr saddr;
+	struct in6_addr daddr;
+} __attribute__((preserve_access_index));
+
+/* Updates in place where this thread has a note already; makes the note otherwise. */
+static __always_inline void leave_note(u64 cookie, const u8 *remote, u16 port, const u8 *local)
+{
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct stash *note = bpf_map_lookup_elem(&stashes, &tid);
+	struct stash fresh = {};
+
+	if (!note) {
+		bpf_map_update_elem(&stashes, &tid, &fresh, BPF_ANY);
+		note = bpf_map_lookup_elem(&stashes, &tid);
+		if (!note)
+			return;
+	}
+	if (local)
+		__builtin_memcpy(note->local, local, 16);
+	else
+		__builtin_memset(note->local, 0, 16);
+	__builtin_memcpy(note->remote, remote, 16);
+	note->remote_port = port;
+	note->cookie = cookie;
+}
+
+SEC("cgroup/sendmsg4")
+int send_to4(struct bpf_sock_addr *ctx)
+{
+	u8 remote[16] __attribute__((aligned(8)));
+
+	from_v4(remote, ctx->user_ip4);
+	leave_note(bpf_get_socket_cookie(ctx), remote, ctx->user_port, 0);
+	return 1;
+}
+
+SEC("cgroup/sendmsg6")
+int send_to6(struct bpf_sock_addr *ctx)
+{
+	u32 remote[4] __attribute__((aligned(8)));
+
+	remote[0] = ctx->user_ip6[0];
+	remote[1] = ctx->user_ip6[1];
+	remote[2] = ctx->user_ip6[2];
+	remote[3] = ctx->user_ip6[3];
+	leave_note(bpf_get_socket_cookie(ctx), (u8 *)remote, ctx->user_port, 0);
+	return 1;
+}
+
+SEC("cgroup/recvmsg4")
+int receive_from4(struct bpf_sock_addr *ctx)
+{
+	u8 remote[16] __attribute__((aligned(8)));
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && sk->state == TCP_ESTABLISHED)
+		return 1;
+	from_v4(remote, ctx->user_ip4);
+	leave_note(bpf_get_socket_cookie(ctx), remote, ctx->user_port, 0);
+	return 1;
+}
+
+SEC("cgroup/recvmsg6")
+int receive_from6(struct bpf_sock_addr *ctx)
+{
+	u32 remote[4] __attribute__((aligned(8)));
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && sk->state == TCP_ESTABLISHED)
+		return 1;
+	remote[0] = ctx->user_ip6[0];
+	remote[1] = ctx->user_ip6[1];
+	remote[2] = ctx->user_ip6[2];
+	remote[3] = ctx->user_ip6[3];
+	leave_note(bpf_get_socket_cookie(ctx), (u8 *)remote, ctx->user_port, 0);
+	return 1;
+}
+
+/* Addresses of an IP packet, network header first. Returns the offset of the payload, 0 if unusable. */
+static __always_inline u32 read_ends(struct __sk_buff *skb, u8 *source, u8 *destination)
+{
+	if (skb->protocol == __builtin_bswap16(ETH_P_IP)) {
+		__be32 ends[2];
+		u8 first;
+
+		if (bpf_skb_load_bytes(skb, 0, &first, 1) || bpf_skb_load_bytes(skb, 12, ends, 8))
+			return 0;
+		from_v4(source, ends[0]);
+		from_v4(destination, ends[1]);
+		return (first & 15) * 4;
+	}
+	if (bpf_skb_load_bytes(skb, 8, source, 16) || bpf_skb_load_bytes(skb, 24, destination, 16))
+		return 0;
+	return 40;
+}
+
+SEC("cgroup_skb/egress")
+int packet_out(struct __sk_buff *skb)
+{
+	u8 source[16] __attribute__((aligned(8)));
+	u8 destination[16] __attribute__((aligned(8)));
+	struct bpf_sock *sk = skb->sk;
+	__be16 ports[2] = {};
+	u32 payload;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol == IPPROTO_TCP)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP && sk->state == TCP_ESTABLISHED && sk->type != SOCK_RAW)
+		return 1;
+	payload = read_ends(skb, source, destination);
+	if (!payload)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW)
+		bpf_skb_load_bytes(skb, payload, ports, 4);
+	leave_note(bpf_get_socket_cookie(skb), destination, ports[1], source);
+	return 1;
+}
+
+static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *st, u32 dns)
+{
+	struct ps_dns_event *event;
+	struct ps_lost *l;
+	u32 length, zero = 0;
+
+	event = bpf_map_lookup_elem(&dns_scratch, &zero);
+	if (!event || skb->len <= dns)
+		return;
+	length = skb->len - dns;
+	if (length < 12)
+		return;
+	if (length > PS_DNS)
+		length = PS_DNS;
+	if (bpf_skb_load_bytes(skb, dns, event->payload, length))
+		return;
+	event->kind = PS_EVENT_DNS;
+	event->netns = st ? st->netns : 0;
+	event->tgid = st ? st->tgid : 0;
+	event->start = st ? st->start : 0;
+	event->time = bpf_ktime_get_boot_ns();
+	event->length = length;
+	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,
+			       BPF_RB_NO_WAKEUP)) {
+		l = lost_counters();
+		if (l)
+			l->name_events++;
+	}
+}
+
+SEC("cgroup_skb/ingress")
+int packet_in(struct __sk_buff *skb)
+{
+	u8 source[16] __attribute__((aligned(8)));
+	u8 destination[16] __attribute__((aligned(8)));
+	struct bpf_sock *sk = skb->sk;
+	struct sock_state *st;
+	__be16 ports[2];
+	u32 payload;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_UDP || sk->type == SOCK_RAW)
+		return 1;
+	payload = read_ends(skb, source, destination);
+	if (!payload || bpf_skb_load_bytes(skb, payload, ports, 4))
+		return 1;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (st && sk->state != TCP_ESTABLISHED)
+		__builtin_memcpy(st->hint, destination, 16);
+	if (ports[0] == __builtin_bswap16(53))
+		pass_dns(skb, st, payload + 8);
+	return 1;
+}
+
+SEC("tp_btf/skb_copy_datagram_iovec")
+int datagram_copied(u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	u8 remote[16] __attribute__((aligned(8)));
+	struct sock *sk = skb->sk;
+	u64 header;
+
+	if (!sk || sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_UDP)
+		return 0;
+	header = (u64)skb->head + skb->network_header;
+	if (sk->__sk_common.skc_family == AF_INET) {
+		struct iphdr *ip = bpf_rdonly_cast((void *)header, bpf_core_type_id_kernel(struct iphdr));
+
+		from_v4(remote, ip->saddr);
+	} else if (sk->__sk_common.skc_family == AF_INET6) {
+		struct ipv6hdr *ip = bpf_rdonly_cast((void *)header, bpf_core_type_id_kernel(struct ipv6hdr));
+
+		from_v6(remote, &ip->saddr);
+	} else {
+		return 0;
+	}
+	leave_note(bpf_get_socket_cookie(sk), remote, 0, 0);
+	return 0;
+}

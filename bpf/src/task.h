@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Who runs: read through typed BTF pointers only, as lockdown=confidentiality forbids everything else. */
+#ifndef PICOSNITCH_TASK_H
+#define PICOSNITCH_TASK_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include "wire.h"
+
+/*
+ * One word for "this process, since its last exec". The multiplier spreads the start time over all
+ * bits, so that two processes share a key only by an accident of 1 in 2^64; nobody chooses their start
+ * time to the nanosecond.
+ */
+static __always_inline u64 owner_key(struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+
+	return leader->start_boottime * 0x9e3779b97f4a7c15ull ^ ((u64)leader->self_exec_id << 32 | (u32)task->tgid);
+}
+
+static __always_inline void fill_file(struct ps_file *out, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+
+	out->inode = (u64)inode;
+	out->ino = inode->i_ino;
+	out->generation = inode->i_generation;
+	out->dev = inode->i_sb->s_dev;
+}
+
+/* `task` may be any thread; what is said is of its process. real_parent, so that a tracer is nobody's parent. */
+static __noinline int fill_process(struct ps_process *out, struct task_struct *task)
+{
+	struct task_struct *leader;
+	const struct cred *cred;
+	struct nsproxy *nsproxy;
+	struct mm_struct *mm;
+
+	if (!out || !task)
+		return 0;
+	leader = task->group_leader;
+	cred = task->real_cred;
+	nsproxy = task->nsproxy;
+	mm = task->mm;
+	out->start = leader->start_boottime;
+	out->tgid = task->tgid;
+	out->exec_id = leader->self_exec_id;
+	out->uid = cred->uid.val;
+	out->euid = cred->euid.val;
+	out->mntns = nsproxy ? nsproxy->mnt_ns->ns.inum : 0;
+	out->kernel = (task->flags & PF_KTHREAD) != 0;
+	__builtin_memset(&out->file, 0, sizeof(out->file));
+	if (mm && !out->kernel) {
+		struct file *exe = mm->exe_file;
+
+		if (exe)
+			fill_file(&out->file, exe);
+	}
+	*(u64 *)&out->comm[0] = *(u64 *)&leader->comm[0];
+	*(u64 *)&out->comm[8] = *(u64 *)&leader->comm[8];
+	return 0;
+}
+
+static __always_inline void fill_ancestry(struct ps_process *self, struct ps_process *parent,
+					  struct ps_process *grandparent, struct task_struct *task)
+{
+	struct task_struct *up;
+
+	fill_process(self, task);
+	__builtin_memset(parent, 0, sizeof(*parent));
+	__builtin_memset(grandparent, 0, sizeof(*grandparent));
+	up = task->group_leader->real_parent;
+	if (!up || !up->tgid)
+		return;
+	fill_process(parent, up);
+	up = up->group_leader->real_parent;
+	if (up && up->tgid)
+		fill_process(grandparent, up);
+}
+
+#endif
