@@ -311,7 +311,7 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 	}
 	if (bytes < 0) {
 		if (stash)
-			stash->cookie = 0;
+			stash->cookie = stash->sock = 0;
 		return;
 	}
 	if (!st) {
@@ -324,9 +324,10 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 			st->direction = PS_IN;
 	}
 	ends.cookie = 0;
-	if (stash && stash->cookie == st->cookie) {
+	if (stash && (stash->cookie == st->cookie || stash->sock == (u64)sk)) {
 		__builtin_memcpy(&ends, stash, sizeof(ends));
-		stash->cookie = 0;
+		stash->cookie = stash->sock = 0;
+		ends.cookie = 1;
 		if (connected && sending)
 			st->flags |= SOCK_ADDRESSED;
 	} else if (connected || sk->__sk_common.skc_dport) {

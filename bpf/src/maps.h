@@ -58,7 +58,8 @@ struct peer_key {
 
 /* What the packet-side hooks learned about the datagram that this thread is sending or receiving. */
 struct stash {
-	u64 cookie; /* of the socket; 0: used up */
+	u64 cookie; /* of the socket, or 0 */
+	u64 sock;   /* its address, or 0; both 0: used up */
 	u8 local[16];
 	u8 remote[16];
 	u16 remote_port;

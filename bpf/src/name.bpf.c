@@ -51,29 +51,21 @@ int BPF_URETPROBE(getaddrinfo_returned, int ret)
 	event = bpf_map_lookup_elem(&name_scratch, &zero);
 	if (!at || !event || bpf_probe_read_user_str(event->node, sizeof(event->node), (void *)node) <= 1)
 		return 0;
-	for (int i = 0; i < PS_ANSWERS * 3 && at; i++) {
+	for (u32 i = 0; i < PS_ANSWERS; i++) {
+		u32 *out = (u32 *)event->addresses[i];
 		struct addrinfo info;
-		u32 *out;
 
-		if (bpf_probe_read_user(&info, sizeof(info), (void *)at) || count >= PS_ANSWERS)
+		if (!at || bpf_probe_read_user(&info, sizeof(info), (void *)at))
 			break;
 		at = info.next;
-		out = (u32 *)event->addresses[count & (PS_ANSWERS - 1)];
+		out[0] = out[1] = out[2] = out[3] = 0;
 		if (info.family == AF_INET) {
-			out[0] = out[1] = 0;
 			out[2] = V4_MAPPED;
-			if (bpf_probe_read_user(&out[3], 4, (void *)(info.addr + 4)))
-				break;
+			bpf_probe_read_user(&out[3], 4, (void *)(info.addr + 4));
 		} else if (info.family == AF_INET6) {
-			if (bpf_probe_read_user(out, 16, (void *)(info.addr + 8)))
-				break;
-		} else {
-			continue;
+			bpf_probe_read_user(out, 16, (void *)(info.addr + 8));
 		}
-		/* One entry for each socket type: the same address again and again. */
-		if (count && is_same((u8 *)out, event->addresses[(count - 1) & (PS_ANSWERS - 1)]))
-			continue;
-		count++;
+		count = i + 1;
 	}
 	if (!count)
 		return 0;

@@ -31,7 +31,7 @@ struct ipv6hdr {
 } __attribute__((preserve_access_index));
 
 /* Updates in place where this thread has a note already; makes the note otherwise. */
-static __always_inline void leave_note(u64 cookie, const u8 *remote, u16 port, const u8 *local)
+static __always_inline void leave_note(u64 cookie, u64 sock, const u8 *remote, u16 port, const u8 *local)
 {
 	u32 tid = (u32)bpf_get_current_pid_tgid();
 	struct stash *note = bpf_map_lookup_elem(&stashes, &tid);
@@ -50,6 +50,7 @@ static __always_inline void leave_note(u64 cookie, const u8 *remote, u16 port, c
 	__builtin_memcpy(note->remote, remote, 16);
 	note->remote_port = port;
 	note->cookie = cookie;
+	note->sock = sock;
 }
 
 SEC("cgroup/sendmsg4")
@@ -58,7 +59,7 @@ int send_to4(struct bpf_sock_addr *ctx)
 	u8 remote[16] __attribute__((aligned(8)));
 
 	from_v4(remote, ctx->user_ip4);
-	leave_note(bpf_get_socket_cookie(ctx), remote, ctx->user_port, 0);
+	leave_note(bpf_get_socket_cookie(ctx), 0, remote, ctx->user_port, 0);
 	return 1;
 }
 
@@ -71,7 +72,7 @@ int send_to6(struct bpf_sock_addr *ctx)
 	remote[1] = ctx->user_ip6[1];
 	remote[2] = ctx->user_ip6[2];
 	remote[3] = ctx->user_ip6[3];
-	leave_note(bpf_get_socket_cookie(ctx), (u8 *)remote, ctx->user_port, 0);
+	leave_note(bpf_get_socket_cookie(ctx), 0, (u8 *)remote, ctx->user_port, 0);
 	return 1;
 }
 
@@ -84,7 +85,7 @@ int receive_from4(struct bpf_sock_addr *ctx)
 	if (sk && sk->state == TCP_ESTABLISHED)
 		return 1;
 	from_v4(remote, ctx->user_ip4);
-	leave_note(bpf_get_socket_cookie(ctx), remote, ctx->user_port, 0);
+	leave_note(bpf_get_socket_cookie(ctx), 0, remote, ctx->user_port, 0);
 	return 1;
 }
 
@@ -100,7 +101,7 @@ int receive_from6(struct bpf_sock_addr *ctx)
 	remote[1] = ctx->user_ip6[1];
 	remote[2] = ctx->user_ip6[2];
 	remote[3] = ctx->user_ip6[3];
-	leave_note(bpf_get_socket_cookie(ctx), (u8 *)remote, ctx->user_port, 0);
+	leave_note(bpf_get_socket_cookie(ctx), 0, (u8 *)remote, ctx->user_port, 0);
 	return 1;
 }
 
@@ -143,7 +144,7 @@ int packet_out(struct __sk_buff *skb)
 		return 1;
 	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW)
 		bpf_skb_load_bytes(skb, payload, ports, 4);
-	leave_note(bpf_get_socket_cookie(skb), destination, ports[1], source);
+	leave_note(bpf_get_socket_cookie(skb), 0, destination, ports[1], source);
 	return 1;
 }
 
@@ -225,6 +226,6 @@ int datagram_copied(u64 *ctx)
 	} else {
 		return 0;
 	}
-	leave_note(bpf_get_socket_cookie(sk), remote, 0, 0);
+	leave_note(0, (u64)sk, remote, 0, 0);
 	return 0;
 }

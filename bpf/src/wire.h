@@ -21,7 +21,7 @@ enum {
 	PS_ARGV = 4096,	       /* bytes of a command line that are kept */
 	PS_DNS = 1232,	       /* bytes of a DNS answer that are kept (the EDNS size everybody uses) */
 	PS_NODE = 256,	       /* bytes of a name given to getaddrinfo, NUL included */
-	PS_ANSWERS = 16,       /* addresses of one getaddrinfo answer that are kept */
+	PS_ANSWERS = 32,       /* entries of one getaddrinfo answer that are kept: one an address and socket type */
 	PS_SLOTS = 65536,      /* flows at once */
 	PS_NO_SLOT = 0xffffffff,
 };
@@ -169,7 +169,7 @@ struct ps_name_event {
 	unsigned long long start;
 	unsigned long long time;       /* ns */
 	char node[PS_NODE];	       /* NUL-terminated */
-	unsigned char addresses[PS_ANSWERS][16]; /* as in ps_flow.remote */
+	unsigned char addresses[PS_ANSWERS][16]; /* as in ps_flow.remote; zero: another family */
 };
 
 _Static_assert(sizeof(struct ps_process) == 72, "ps_process");
