@@ -21,11 +21,7 @@ fn tcp_slot() -> Vec<u8> {
     put(&mut bytes, std::mem::offset_of!(F, direction), &[1]);
     put(&mut bytes, std::mem::offset_of!(F, peer_known), &[1]);
     put(&mut bytes, std::mem::offset_of!(F, remote_port), &443_u16.to_be_bytes());
-    put(
-        &mut bytes,
-        std::mem::offset_of!(F, remote),
-        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 7],
-    );
+    put(&mut bytes, std::mem::offset_of!(F, remote), &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 7]);
     bytes
 }
 
