@@ -1,2 +1,215 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Not built yet.
+//! Takes: fork, exec and exit of processes, names that were resolved, and processes that use the network.
+//! Gives: [`Subject`]: program, parent, grandparent, user, unit and container; names of addresses.
+//! Thread: the pipeline's; it reads /proc, which takes some µs.
+//! Drops when: a table is full; the oldest goes, counted in [`Enrich::evicted`].
+
+mod cgroup;
+mod dns;
+mod names;
+mod proc;
+mod subject;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::fingerprint::{Fingerprint, Place};
+use crate::model::{Bytes, Gap, Hash, Process, ProcessId, Program, ProgramKey, Who};
+use cgroup::Cgroups;
+pub use names::{Asker, Names};
+pub use subject::Subject;
+use table::{Image, Table};
+
+/// Mount namespaces remembered.
+const NAMESPACES: usize = 1024;
+
+/// Turns the kernel's identities into what people know.
+pub struct Enrich {
+    fingerprint: Arc<Fingerprint>,
+    table: Table,
+    cgroups: Cgroups,
+    /// Names of remote addresses.
+    pub names: Names,
+    /// Mount namespace of the machine.
+    machine: Option<u32>,
+    /// Root directory of the machine.
+    root: Option<(u64, u64)>,
+    /// Mount namespaces that were seen, and whether their latest root is another than the machine's.
+    namespaces: HashMap<u32, bool>,
+}
+
+/// An exec, as the kernel tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Exec<'a> {
+    /// After the exec.
+    pub process: &'a Process,
+    /// Cgroup v2 id.
+    pub cgroup: u64,
+    /// NUL-separated arguments, perhaps cut.
+    pub argv: &'a [u8],
+}
+
+impl Enrich {
+    /// `fingerprint` gives hashes and the paths of what has exited.
+    #[must_use]
+    pub fn new(fingerprint: Arc<Fingerprint>) -> Self {
+        Enrich {
+            fingerprint,
+            table: Table::default(),
+            cgroups: Cgroups::new(),
+            names: Names::default(),
+            machine: proc::machine_mntns(),
+            root: proc::root(1),
+            namespaces: HashMap::new(),
+        }
+    }
+
+    /// A process was forked: until it execs it runs what its parent runs. `exec_id` is that of both.
+    pub fn fork(&mut self, parent: ProcessId, child: ProcessId) {
+        if let Some(image) = self.table.image(parent) {
+            let image = Arc::clone(image);
+            self.table.insert(child, image);
+        }
+    }
+
+    /// A process runs another program from now on.
+    pub fn exec(&mut self, exec: Exec<'_>, now: Instant) {
+        let id = exec.process.id;
+        if let Some(before) = id.exec_id.checked_sub(1) {
+            self.table.leave(ProcessId { exec_id: before, ..id }, now);
+        }
+        let cmdline = Some(proc::join_arguments(exec.argv).into());
+        let image = Image { key: self.key(exec.process), cmdline };
+        self.table.insert(id, Arc::new(image));
+        // While it lives: its cgroup may be gone with it.
+        let _ = self.cgroups.get(exec.cgroup, id.tgid);
+    }
+
+    /// A process has exited; it is remembered for some time, as its flows may still be on their way.
+    pub fn exit(&mut self, tgid: u32, start: u64, now: Instant) {
+        self.table.exit(tgid, start, now);
+        self.fingerprint.exited(tgid);
+    }
+
+    /// Everything about who uses the network. Hashes that are pending are asked for: hand what comes
+    /// back to [`Subject::settle`].
+    pub fn who(
+        &mut self,
+        process: &Process,
+        parent: Option<&Process>,
+        grandparent: Option<&Process>,
+        cgroup: u64,
+    ) -> Subject {
+        let group = self.cgroups.get(cgroup, process.id.tgid);
+        let who = Who {
+            program: self.program(process),
+            parent: parent.map(|parent| self.program(parent)),
+            grandparent: grandparent.map(|grandparent| self.program(grandparent)),
+            pid: process.id.tgid,
+            uid: process.uid,
+            euid: process.euid,
+            unit: group.unit,
+            container: group.container,
+        };
+        let file = |process: Option<&Process>| process.map(|process| process.file);
+        Subject::new(who, [file(Some(process)), file(parent), file(grandparent)])
+    }
+
+    /// The program that a process runs, with its hash as far as it is known now.
+    pub fn program(&mut self, process: &Process) -> Arc<Program> {
+        let name = Bytes::from(process.comm.as_slice());
+        if process.kernel || process.file.inode == 0 {
+            let path = [b"[", process.comm.as_slice(), b"]"].concat();
+            let key = ProgramKey { path: path.into(), foreign: false };
+            let hash = Hash::Unknown(Gap::Kernel);
+            return self.table.share(process.id, Program { key, name, hash, cmdline: None, script: None });
+        }
+        let image = match self.table.image(process.id) {
+            Some(image) => Arc::clone(image),
+            None => {
+                let cmdline = proc::cmdline(process.id.tgid, process.id.start).map(Bytes::from);
+                let image = Arc::new(Image { key: self.key(process), cmdline });
+                self.table.insert(process.id, Arc::clone(&image));
+                image
+            }
+        };
+        let hash = self.fingerprint.request(process.file, process.id);
+        let (key, cmdline) = (image.key.clone(), image.cmdline.clone());
+        self.table.share(process.id, Program { key, name, hash, cmdline, script: None })
+    }
+
+    /// Entries forgotten for lack of room: processes, and names. Only grows.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.table.evicted() + self.names.evicted()
+    }
+
+    /// Processes remembered.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Where the program lies. If nobody saw that before the process was gone, its name in
+    /// parentheses stands for it: no path looks like that.
+    fn key(&mut self, process: &Process) -> ProgramKey {
+        let pid = process.id.tgid;
+        self.meet(process.mntns, pid);
+        match self.fingerprint.place(process.file, pid) {
+            Some(place) => {
+                let foreign = self.foreign(process.mntns, &place);
+                ProgramKey { path: place.path, foreign }
+            }
+            None => {
+                let path = [b"(", process.comm.as_slice(), b")"].concat();
+                ProgramKey { path: path.into(), foreign: self.of_machine(process.mntns) == Some(false) }
+            }
+        }
+    }
+
+    fn of_machine(&self, mntns: u32) -> Option<bool> {
+        self.machine.map(|machine| machine == mntns)
+    }
+
+    /// Notes a mount namespace: the first time, its filesystems are watched from then on.
+    fn meet(&mut self, mntns: u32, pid: u32) {
+        if mntns == 0 || self.of_machine(mntns) != Some(false) {
+            return;
+        }
+        let root = proc::root(pid);
+        let known = self.namespaces.contains_key(&mntns);
+        if !known {
+            if self.namespaces.len() >= NAMESPACES {
+                self.namespaces.clear();
+            }
+            self.fingerprint.namespace(pid);
+        }
+        match root {
+            // It may pivot to another root later, so the latest counts.
+            Some(root) => {
+                self.namespaces.insert(mntns, Some(root) != self.root);
+            }
+            None if !known => {
+                self.namespaces.insert(mntns, true);
+            }
+            None => {}
+        }
+    }
+
+    /// Whether the path means another file than on this machine. A service with its own mount
+    /// namespace but the machine's root runs the machine's programs, unless something else is mounted
+    /// over that path there.
+    fn foreign(&self, mntns: u32, place: &Place) -> bool {
+        if mntns == 0 || self.of_machine(mntns) != Some(false) {
+            return false;
+        }
+        if self.namespaces.get(&mntns).copied().unwrap_or(true) {
+            return true;
+        }
+        !place.deleted && proc::on_machine(&place.path) != Some(place.stat)
+    }
+}

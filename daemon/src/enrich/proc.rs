@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What /proc says about processes. Everything here may be gone the next moment.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+use crate::fingerprint;
+
+/// Longest command line that is kept, bytes.
+pub(super) const CMDLINE: usize = 4096;
+
+/// Arguments as rows have them: separated by spaces instead of NULs, cut at [`CMDLINE`].
+pub(super) fn join_arguments(raw: &[u8]) -> Vec<u8> {
+    let raw = &raw[..raw.len().min(CMDLINE)];
+    let end = raw.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    raw[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
+}
+
+/// The command line of a process that started at `start` (CLOCK_BOOTTIME ns); `None` if it is gone.
+pub(super) fn cmdline(pid: u32, start: u64) -> Option<Vec<u8>> {
+    let mut raw = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(CMDLINE as u64).read_to_end(&mut raw).ok()?;
+    // Asked afterwards: the pid was its own all the time.
+    (started(pid)? == ticks(start)).then(|| join_arguments(&raw))
+}
+
+/// `starttime` of proc_pid_stat(5), in clock ticks since boot.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    start_time(&stat)
+}
+
+/// The name in parentheses may hold anything, so the fields are counted from the last `)`.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 2;
+    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
+    text.split(' ').nth(19)?.parse().ok()
+}
+
+/// Nanoseconds as the clock ticks of /proc: 100 in a second on every architecture Linux has for us.
+fn ticks(ns: u64) -> u64 {
+    ns / 10_000_000
+}
+
+/// The mount namespace of the machine: that of process 1, or ours if it may not be looked at.
+pub(super) fn machine_mntns() -> Option<u32> {
+    ["1", "self"].iter().find_map(|pid| {
+        let stat = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
+        u32::try_from(stat.ino()).ok()
+    })
+}
+
+/// The root directory of a process, as (st_dev, st_ino).
+pub(super) fn root(pid: u32) -> Option<(u64, u64)> {
+    fingerprint::stat_in_root(pid, b"/")
+}
+
+/// What lies at a path on this machine, as (st_dev, st_ino).
+pub(super) fn on_machine(path: &[u8]) -> Option<(u64, u64)> {
+    fingerprint::stat_in_root(1, path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn arguments_are_joined_and_cut() {
+        assert_eq!(join_arguments(b"a\0b c\0\0d\0"), b"a b c  d");
+        assert_eq!(join_arguments(b""), b"");
+        assert_eq!(join_arguments(b"\0\0"), b"");
+        assert_eq!(join_arguments(b"\xff\x1b[31m\0x"), b"\xff\x1b[31m x", "bytes are kept as they are");
+        assert_eq!(join_arguments(&[b'x'; 2 << 20]).len(), CMDLINE);
+    }
+
+    #[test]
+    fn i16_a_hostile_name_does_not_shift_the_fields() {
+        let stat = b"42 (a) R 1 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20\n";
+        assert_eq!(start_time(stat), Some(777));
+        assert_eq!(start_time(b"garbage"), None);
+        assert_eq!(start_time(b"1 (x)"), None);
+    }
+
+    #[test]
+    fn i06_a_pid_of_another_start_has_no_command_line() {
+        let pid = std::process::id();
+        let start = started(pid).unwrap() * 10_000_000;
+        assert!(cmdline(pid, start + 3).is_some());
+        assert_eq!(cmdline(pid, start + 20_000_000), None);
+    }
+}
