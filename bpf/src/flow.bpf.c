@@ -57,8 +57,7 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	st->protocol = sk->sk_protocol;
 	st->direction = PS_OUT;
 	if (st->family == AF_PACKET) {
-		struct packet_sock *packet =
-			bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct packet_sock));
+		struct packet_sock *packet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct packet_sock));
 
 		st->protocol = 0;
 		st->ifindex = packet->ifindex;
@@ -91,7 +90,7 @@ static __always_inline void hint(u32 kind, u64 ref)
 	struct ps_lost *l;
 
 	if (!bpf_ringbuf_output(&events, &event, sizeof(event),
-				kind == PS_EVENT_FLOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+				kind == PS_EVENT_FLOW ? BPF_RB_FORCE_WAKEUP : lazily()))
 		return;
 	l = lost_counters();
 	if (l)
@@ -172,7 +171,8 @@ static __always_inline void note_slot(struct sock_state *st, int found)
 }
 
 /* The slot of (socket, process, peer), taken now if there is none yet. */
-static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends, struct task_struct *task)
+static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends,
+				struct task_struct *task)
 {
 	struct peer_key peer = {};
 	u64 ref, *known, old;
@@ -182,8 +182,7 @@ static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct sta
 	old = st->ref;
 	if (!st->owner)
 		__sync_val_compare_and_swap(&st->owner, 0, key);
-	if (st->owner == key && ends->remote_port == st->remote_port &&
-	    is_same(ends->remote, st->remote)) {
+	if (st->owner == key && ends->remote_port == st->remote_port && is_same(ends->remote, st->remote)) {
 		if (live(old))
 			return old;
 		if (!st->tgid) {
@@ -494,7 +493,8 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT) {
-		/* connect(), in its caller. A socket can connect again after a failure: that is another flow. */
+		/* connect(), in its caller. A socket can connect again after a failure: that is another flow.
+		 */
 		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 		if (st) {
 			end_slot(st);

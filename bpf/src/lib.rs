@@ -7,7 +7,7 @@
 #![allow(missing_docs)]
 
 /// The object, its maps and programs.
-#[allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, rust_2018_idioms)]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, rust_2018_idioms)]
 pub mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/picosnitch.skel.rs"));
 }

@@ -26,15 +26,15 @@ enum sock_flags {
  */
 struct sock_state {
 	u64 cookie;
-	u64 owner;     /* owner_key() of the process that `ref` belongs to; 0: nobody yet */
-	u64 ref;       /* generation << 32 | slot; 0: no slot */
-	u32 copied;    /* TCP: copied_seq up to which bytes are charged */
-	u32 charged;   /* TCP, SOCK_UNSEEDED: bytes charged since the baseline was guessed */
-	u32 flags;     /* enum sock_flags */
-	u32 netns;     /* inode number */
-	u32 ifindex;   /* AF_PACKET */
-	u32 tgid;      /* of the owner; for names only */
-	u64 start;     /* of the owner; for names only */
+	u64 owner;   /* owner_key() of the process that `ref` belongs to; 0: nobody yet */
+	u64 ref;     /* generation << 32 | slot; 0: no slot */
+	u32 copied;  /* TCP: copied_seq up to which bytes are charged */
+	u32 charged; /* TCP, SOCK_UNSEEDED: bytes charged since the baseline was guessed */
+	u32 flags;   /* enum sock_flags */
+	u32 netns;   /* inode number */
+	u32 ifindex; /* AF_PACKET */
+	u32 tgid;    /* of the owner; for names only */
+	u64 start;   /* of the owner; for names only */
 	u8 local[16];
 	u8 remote[16];
 	u16 local_port;	 /* network order */
@@ -127,12 +127,12 @@ PS_EXTERN struct {
 } events SEC(".maps");
 
 /* Events too large for the stack are put together here. */
-#define SCRATCH(name, value_type)                                                                             \
-	PS_EXTERN struct {                                                                                    \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                      \
-		__uint(max_entries, 1);                                                                       \
-		__type(key, u32);                                                                             \
-		__type(value, value_type);                                                                    \
+#define SCRATCH(name, value_type)                                                                            \
+	PS_EXTERN struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                                     \
+		__uint(max_entries, 1);                                                                      \
+		__type(key, u32);                                                                            \
+		__type(value, value_type);                                                                   \
 	} name SEC(".maps")
 
 SCRATCH(exec_scratch, struct ps_exec_event);
@@ -153,6 +153,13 @@ PS_EXTERN struct {
 	__type(key, u32);
 	__type(value, struct asked);
 } asking SEC(".maps");
+
+/* An event that nobody waits for: user space is woken only when the ring fills up. */
+static __always_inline u64 lazily(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 256 * 1024 ? BPF_RB_FORCE_WAKEUP
+									  : BPF_RB_NO_WAKEUP;
+}
 
 static __always_inline struct ps_lost *lost_counters(void)
 {

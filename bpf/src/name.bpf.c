@@ -75,7 +75,7 @@ int BPF_URETPROBE(getaddrinfo_returned, int ret)
 	event->start = task->group_leader->start_boottime;
 	event->count = count;
 	event->time = bpf_ktime_get_boot_ns();
-	if (bpf_ringbuf_output(&events, event, sizeof(*event), BPF_RB_NO_WAKEUP)) {
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), lazily())) {
 		l = lost_counters();
 		if (l)
 			l->name_events++;

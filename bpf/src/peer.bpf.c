@@ -171,7 +171,7 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *s
 	event->time = bpf_ktime_get_boot_ns();
 	event->length = length;
 	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,
-			       BPF_RB_NO_WAKEUP)) {
+			       lazily())) {
 		l = lost_counters();
 		if (l)
 			l->name_events++;

@@ -34,7 +34,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	event.parent = parent->tgid;
 	event.parent_start = parent->group_leader->start_boottime;
 	event.exec_id = child->self_exec_id;
-	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_NO_WAKEUP));
+	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), lazily()));
 	return 0;
 }
 
@@ -80,6 +80,6 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		return 0;
 	event.tgid = task->tgid;
 	event.start = task->group_leader->start_boottime;
-	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), BPF_RB_NO_WAKEUP));
+	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), lazily()));
 	return 0;
 }

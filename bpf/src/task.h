@@ -16,7 +16,8 @@ static __always_inline u64 owner_key(struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
 
-	return leader->start_boottime * 0x9e3779b97f4a7c15ull ^ ((u64)leader->self_exec_id << 32 | (u32)task->tgid);
+	return leader->start_boottime * 0x9e3779b97f4a7c15ull ^
+	       ((u64)leader->self_exec_id << 32 | (u32)task->tgid);
 }
 
 static __always_inline void fill_file(struct ps_file *out, struct file *file)
@@ -29,7 +30,8 @@ static __always_inline void fill_file(struct ps_file *out, struct file *file)
 	out->dev = inode->i_sb->s_dev;
 }
 
-/* `task` may be any thread; what is said is of its process. real_parent, so that a tracer is nobody's parent. */
+/* `task` may be any thread; what is said is of its process. real_parent, so that a tracer is nobody's parent.
+ */
 static __noinline int fill_process(struct ps_process *out, struct task_struct *task)
 {
 	struct task_struct *leader;

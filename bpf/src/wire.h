@@ -17,12 +17,12 @@
 #define PICOSNITCH_WIRE_H
 
 enum {
-	PS_COMM = 16,	       /* TASK_COMM_LEN */
-	PS_ARGV = 4096,	       /* bytes of a command line that are kept */
-	PS_DNS = 1232,	       /* bytes of a DNS answer that are kept (the EDNS size everybody uses) */
-	PS_NODE = 256,	       /* bytes of a name given to getaddrinfo, NUL included */
-	PS_ANSWERS = 32,       /* entries of one getaddrinfo answer that are kept: one an address and socket type */
-	PS_SLOTS = 65536,      /* flows at once */
+	PS_COMM = 16,	 /* TASK_COMM_LEN */
+	PS_ARGV = 4096,	 /* bytes of a command line that are kept */
+	PS_DNS = 1232,	 /* bytes of a DNS answer that are kept (the EDNS size everybody uses) */
+	PS_NODE = 256,	 /* bytes of a name given to getaddrinfo, NUL included */
+	PS_ANSWERS = 32, /* entries of one getaddrinfo answer that are kept: one an address and socket type */
+	PS_SLOTS = 65536, /* flows at once */
 	PS_NO_SLOT = 0xffffffff,
 };
 
@@ -51,44 +51,44 @@ enum ps_direction {
 
 /* Identity of an executable file, as the kernel knows it while the file is in use. */
 struct ps_file {
-	unsigned long long inode;      /* address of the inode: equal means the same file */
-	unsigned long long ino;	       /* i_ino */
-	unsigned int dev;	       /* s_dev, kernel encoding: major << 20 | minor */
-	unsigned int generation;       /* i_generation */
+	unsigned long long inode; /* address of the inode: equal means the same file */
+	unsigned long long ino;	  /* i_ino */
+	unsigned int dev;	  /* s_dev, kernel encoding: major << 20 | minor */
+	unsigned int generation;  /* i_generation */
 };
 
 /* A process (thread group) at one moment. A pid alone is no identity: start and exec_id make it one. */
 struct ps_process {
-	unsigned long long start;      /* start_boottime of the leader, ns */
-	unsigned int tgid;	       /* in the initial pid namespace; 0: no such process */
-	unsigned int exec_id;	       /* grows by one with each exec */
-	unsigned int uid;	       /* real, initial user namespace */
-	unsigned int euid;	       /* effective, initial user namespace */
-	unsigned int mntns;	       /* mount namespace, inode number */
-	unsigned int kernel;	       /* 1: a kernel thread, file is zero */
+	unsigned long long start; /* start_boottime of the leader, ns */
+	unsigned int tgid;	  /* in the initial pid namespace; 0: no such process */
+	unsigned int exec_id;	  /* grows by one with each exec */
+	unsigned int uid;	  /* real, initial user namespace */
+	unsigned int euid;	  /* effective, initial user namespace */
+	unsigned int mntns;	  /* mount namespace, inode number */
+	unsigned int kernel;	  /* 1: a kernel thread, file is zero */
 	struct ps_file file;
-	char comm[PS_COMM];	       /* of the leader; not always NUL-terminated text */
+	char comm[PS_COMM]; /* of the leader; not always NUL-terminated text */
 };
 
 /* Who talks to whom through one slot. */
 struct ps_flow {
 	struct ps_process process;
-	struct ps_process parent;      /* real_parent at first use */
+	struct ps_process parent; /* real_parent at first use */
 	struct ps_process grandparent;
-	unsigned long long opened;     /* ns */
-	unsigned long long cgroup;     /* cgroup v2 id */
-	unsigned long long cookie;     /* address of the sock: tells sockets apart while they live */
-	unsigned int generation;       /* equals counters.generation while the slot holds this flow */
-	unsigned int netns;	       /* network namespace of the socket, inode number */
-	unsigned int ifindex;	       /* AF_PACKET: interface bound to, else 0 */
-	unsigned short family;	       /* AF_INET, AF_INET6, AF_PACKET */
-	unsigned short type;	       /* SOCK_STREAM, … */
-	unsigned short protocol;       /* IPPROTO_*; AF_PACKET: 0 */
-	unsigned short local_port;     /* network order; 0: not bound yet, or no ports */
-	unsigned short remote_port;    /* network order */
-	unsigned char direction;       /* enum ps_direction */
-	unsigned char peer_known;      /* 0: receive without an address on an unconnected socket */
-	unsigned char local[16];       /* all zero: not bound to one address */
+	unsigned long long opened;  /* ns */
+	unsigned long long cgroup;  /* cgroup v2 id */
+	unsigned long long cookie;  /* address of the sock: tells sockets apart while they live */
+	unsigned int generation;    /* equals counters.generation while the slot holds this flow */
+	unsigned int netns;	    /* network namespace of the socket, inode number */
+	unsigned int ifindex;	    /* AF_PACKET: interface bound to, else 0 */
+	unsigned short family;	    /* AF_INET, AF_INET6, AF_PACKET */
+	unsigned short type;	    /* SOCK_STREAM, … */
+	unsigned short protocol;    /* IPPROTO_*; AF_PACKET: 0 */
+	unsigned short local_port;  /* network order; 0: not bound yet, or no ports */
+	unsigned short remote_port; /* network order */
+	unsigned char direction;    /* enum ps_direction */
+	unsigned char peer_known;   /* 0: receive without an address on an unconnected socket */
+	unsigned char local[16];    /* all zero: not bound to one address */
 	unsigned char remote[16];
 	unsigned int padding;
 	unsigned int padding2;
@@ -96,18 +96,18 @@ struct ps_flow {
 
 /* The half that user space maps. */
 struct ps_counters {
-	unsigned long long sent;       /* bytes of payload */
-	unsigned long long received;   /* bytes of payload */
-	unsigned int generation;       /* grows each time the slot is handed out */
-	unsigned int state;	       /* enum ps_state */
-	unsigned long long padding;    /* two to a cache line, none across two */
+	unsigned long long sent;     /* bytes of payload */
+	unsigned long long received; /* bytes of payload */
+	unsigned int generation;     /* grows each time the slot is handed out */
+	unsigned int state;	     /* enum ps_state */
+	unsigned long long padding;  /* two to a cache line, none across two */
 };
 
 /* One per processor; user space adds them up. Only ever grow. */
 struct ps_lost {
-	unsigned long long flows;	   /* sockets that found no slot */
-	unsigned long long recovered;	   /* of these, got one later */
-	unsigned long long sent;	   /* bytes that belong to no slot */
+	unsigned long long flows;     /* sockets that found no slot */
+	unsigned long long recovered; /* of these, got one later */
+	unsigned long long sent;      /* bytes that belong to no slot */
 	unsigned long long received;
 	unsigned long long process_events; /* fork, exec, exit that found the ring full */
 	unsigned long long name_events;	   /* dns, getaddrinfo that found the ring full */
@@ -123,24 +123,24 @@ struct ps_flow_event {
 
 struct ps_fork_event {
 	unsigned int kind;
-	unsigned int child;	       /* tgid */
+	unsigned int child;		/* tgid */
 	unsigned long long child_start; /* ns */
 	unsigned long long parent_start;
 	unsigned int parent;
-	unsigned int exec_id;	       /* of both */
+	unsigned int exec_id; /* of both */
 };
 
 struct ps_exec_event {
 	unsigned int kind;
-	unsigned int argv_total;       /* bytes of the whole command line */
-	unsigned long long time;       /* ns */
+	unsigned int argv_total; /* bytes of the whole command line */
+	unsigned long long time; /* ns */
 	unsigned long long cgroup;
-	struct ps_process process;     /* after the exec */
+	struct ps_process process; /* after the exec */
 	struct ps_process parent;
 	struct ps_process grandparent;
-	unsigned int argv_length;      /* bytes of argv below that are valid */
+	unsigned int argv_length; /* bytes of argv below that are valid */
 	unsigned int padding;
-	char argv[PS_ARGV];	       /* NUL-separated; the event ends after argv_length bytes */
+	char argv[PS_ARGV]; /* NUL-separated; the event ends after argv_length bytes */
 };
 
 struct ps_exit_event {
@@ -153,10 +153,10 @@ struct ps_exit_event {
 struct ps_dns_event {
 	unsigned int kind;
 	unsigned int netns;
-	unsigned int tgid;	       /* owner of the socket as far as known, else 0 */
-	unsigned int length;	       /* bytes of payload below */
-	unsigned long long start;      /* of tgid */
-	unsigned long long time;       /* ns */
+	unsigned int tgid;	  /* owner of the socket as far as known, else 0 */
+	unsigned int length;	  /* bytes of payload below */
+	unsigned long long start; /* of tgid */
+	unsigned long long time;  /* ns */
 	unsigned char payload[PS_DNS];
 };
 
@@ -165,10 +165,10 @@ struct ps_name_event {
 	unsigned int kind;
 	unsigned int netns;
 	unsigned int tgid;
-	unsigned int count;	       /* addresses below */
+	unsigned int count; /* addresses below */
 	unsigned long long start;
-	unsigned long long time;       /* ns */
-	char node[PS_NODE];	       /* NUL-terminated */
+	unsigned long long time;		 /* ns */
+	char node[PS_NODE];			 /* NUL-terminated */
 	unsigned char addresses[PS_ANSWERS][16]; /* as in ps_flow.remote; zero: another family */
 };
 
