@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `executables`, `connections`, `events` and `summary`: rows in a table or as JSON, a page at a time.
+
+use picosnitch_api::query::MAX_PAGE;
+use picosnitch_api::row::{Connection, Event, Executable};
+use picosnitch_api::{Client, Dimension, Error, Page, Query, Scope, name};
+use serde_json::json;
+
+use crate::args::{ListArgs, PageArgs, SummaryArgs};
+use crate::client;
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::size::plural;
+use crate::table::{Fit, Table, column};
+use crate::view::{Listed, UNKNOWN, View};
+use crate::{size, time};
+
+/// Rows shown if nothing is said.
+const USUAL: u64 = 100;
+
+/// A row that the daemon serves in pages.
+pub trait Paged: Listed + serde::Serialize + Sized {
+    /// Asks for one page.
+    ///
+    /// # Errors
+    /// As the daemon says it.
+    async fn page(client: &Client, query: &Query) -> Result<Page<Self>, Error>;
+}
+
+impl Paged for Connection {
+    async fn page(client: &Client, query: &Query) -> Result<Page<Self>, Error> {
+        client.connections(query).await
+    }
+}
+
+impl Paged for Executable {
+    async fn page(client: &Client, query: &Query) -> Result<Page<Self>, Error> {
+        client.executables(query).await
+    }
+}
+
+impl Paged for Event {
+    async fn page(client: &Client, query: &Query) -> Result<Page<Self>, Error> {
+        client.events(query).await
+    }
+}
+
+/// Runs a command that lists rows.
+///
+/// # Errors
+/// As the daemon or the output says it.
+pub async fn list<T: Paged>(args: &ListArgs, out: &mut Out) -> Result<(), Failure> {
+    let now = time::now();
+    let query = args.page.order(args.filters.query(now)?);
+    let scope = query.scope;
+    let client = client::connect_asking().await?;
+    let mut view = View::new(now);
+    let mut table = Table::new(T::COLUMNS, out.style);
+    let mut left = wanted(&args.page);
+    let mut query = query;
+    let (mut shown, mut hidden) = (0_u64, 0_u64);
+    let more = loop {
+        query.limit = Some(u32::try_from(left.min(u64::from(MAX_PAGE))).unwrap_or(MAX_PAGE));
+        let page = T::page(&client, &query).await?;
+        let count = page.rows.len() as u64;
+        if out.json {
+            for row in &page.rows {
+                out.json(row)?;
+            }
+        } else {
+            let cells: Vec<_> = page.rows.iter().map(|row| row.cells(&mut view)).collect();
+            table.print(&mut out.data, &cells)?;
+        }
+        out.flush()?;
+        shown += count;
+        hidden = hidden.max(page.hidden);
+        left = left.saturating_sub(count);
+        if page.cursor.is_empty() {
+            break false;
+        }
+        if left == 0 {
+            break true;
+        }
+        if query.cursor.as_ref() == Some(&page.cursor) {
+            return Err(Failure::new("the service sent the same page again; the rest is left out"));
+        }
+        query.cursor = Some(page.cursor);
+    };
+    if shown == 0 && !out.json {
+        out.note(&format!("no {} matches", T::NOUN));
+    }
+    if more {
+        out.note(&format!(
+            "{} shown, there are more: --limit NUMBER or --all shows them",
+            plural(shown, T::NOUN)
+        ));
+    }
+    say_hidden(out, hidden, scope);
+    Ok(())
+}
+
+fn wanted(page: &PageArgs) -> u64 {
+    if page.all { u64::MAX } else { page.limit.unwrap_or(USUAL) }
+}
+
+/// Says how many rows the caller may not see, and what would show them.
+fn say_hidden(out: &Out, hidden: u64, scope: Option<Scope>) {
+    if let Some(text) = hidden_note(hidden, scope) {
+        out.note(&text);
+    }
+}
+
+fn hidden_note(hidden: u64, scope: Option<Scope>) -> Option<String> {
+    if hidden == 0 {
+        return None;
+    }
+    let rows = format!("{} of others {} hidden", plural(hidden, "row"), if hidden == 1 { "is" } else { "are" });
+    Some(match scope {
+        Some(Scope::Any) => {
+            format!("{rows}: you lack the permission {}; root has it", name::action::READ_ANY)
+        }
+        _ => format!("{rows}; --scope any shows them, if you are permitted"),
+    })
+}
+
+/// Runs `summary`.
+///
+/// # Errors
+/// As the daemon or the output says it.
+pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
+    let now = time::now();
+    let by: Dimension = args.by.parse()?;
+    let query = Query { limit: Some(args.limit), ..args.filters.query(now)? };
+    let client = client::connect_asking().await?;
+    let (totals, hidden) = client.summary(by, &query).await?;
+    let mut view = View::new(now);
+    if out.json {
+        for total in &totals {
+            let mut object = json!({
+                "by": by.word(),
+                "key": total.key,
+                "sent": total.sent,
+                "received": total.received,
+                "connections": total.connections,
+            });
+            // What is unknown is absent, in every row that this program prints.
+            if let (true, Some(object)) = (total.key.is_empty(), object.as_object_mut()) {
+                object.remove("key");
+            }
+            out.json(&object)?;
+        }
+    } else {
+        let head = HEADS.iter().find(|(dimension, _)| *dimension == by).map_or("KEY", |(_, head)| head);
+        let columns = [
+            column("SENT", Fit::Right),
+            column("RECEIVED", Fit::Right),
+            column("CONNECTIONS", Fit::Right),
+            column(head, Fit::Middle),
+        ];
+        let rows: Vec<_> = totals
+            .iter()
+            .map(|total| {
+                vec![
+                    size::bytes(total.sent),
+                    size::bytes(total.received),
+                    size::count(total.connections),
+                    key(by, &total.key, &mut view),
+                ]
+            })
+            .collect();
+        Table::new(&columns, out.style).print(&mut out.data, &rows)?;
+        if rows.is_empty() {
+            out.note("nothing matches");
+        }
+    }
+    out.flush()?;
+    if totals.len() as u64 >= u64::from(args.limit) {
+        out.note(&format!("the largest {} are shown; there may be more (--limit, up to 1000)", args.limit));
+    }
+    say_hidden(out, hidden, query.scope);
+    Ok(())
+}
+
+/// Headings for `--by`.
+const HEADS: [(Dimension, &str); 16] = [
+    (Dimension::Path, "PROGRAM"),
+    (Dimension::Name, "NAME"),
+    (Dimension::Sha256, "SHA256"),
+    (Dimension::Cmdline, "COMMAND LINE"),
+    (Dimension::Parent, "PARENT"),
+    (Dimension::Grandparent, "GRANDPARENT"),
+    (Dimension::Uid, "USER"),
+    (Dimension::Domain, "DOMAIN"),
+    (Dimension::Address, "ADDRESS"),
+    (Dimension::LocalPort, "LOCAL PORT"),
+    (Dimension::RemotePort, "REMOTE PORT"),
+    (Dimension::Protocol, "PROTOCOL"),
+    (Dimension::Direction, "DIRECTION"),
+    (Dimension::Netns, "NETWORK NAMESPACE"),
+    (Dimension::Unit, "UNIT"),
+    (Dimension::Container, "CONTAINER"),
+];
+
+fn key(by: Dimension, key: &str, view: &mut View) -> String {
+    match (by, key) {
+        (_, "") => UNKNOWN.to_owned(),
+        (Dimension::Uid, key) => match key.parse() {
+            Ok(uid) => view.user(Some(uid)),
+            Err(_) => key.to_owned(),
+        },
+        (_, key) => key.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_heading() {
+        for (dimension, word) in Dimension::ALL {
+            assert!(HEADS.iter().any(|(known, _)| *known == dimension), "{word}");
+        }
+    }
+
+    #[test]
+    fn keys_are_shown_as_people_name_them() {
+        let mut view = View::new(0);
+        assert_eq!(key(Dimension::Uid, "0", &mut view), "root");
+        assert_eq!(key(Dimension::Domain, "", &mut view), UNKNOWN);
+        assert_eq!(key(Dimension::Path, "/usr/bin/curl", &mut view), "/usr/bin/curl");
+    }
+
+    #[test]
+    fn b04_hidden_rows_are_counted_and_the_way_to_see_them_is_said() {
+        assert_eq!(hidden_note(0, None), None);
+        let note = hidden_note(12, None).unwrap_or_default();
+        assert_eq!(note, "12 rows of others are hidden; --scope any shows them, if you are permitted");
+        let note = hidden_note(1, Some(Scope::Any)).unwrap_or_default();
+        assert!(note.starts_with("1 row of others is hidden") && note.contains("read-any"), "{note}");
+    }
+}
