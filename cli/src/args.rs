@@ -12,8 +12,7 @@ use crate::out::Color;
 
 macro_rules! exit_status {
     () => {
-        "\
-  0  Done.
+        "  0  Done.
   1  Something else went wrong; the message says what.
   2  The command line, a filter or a setting is not understood.
   3  The picosnitch service cannot be reached: it is not running, or there is no bus.
@@ -23,8 +22,7 @@ macro_rules! exit_status {
 
 macro_rules! examples {
     () => {
-        "\
-  picosnitch watch                              Say what uses the network for the first time
+        "  picosnitch watch                              Say what uses the network for the first time
   picosnitch summary --by domain --since -24h   Who was talked to since yesterday, and how much
   picosnitch connections --path /usr/bin/curl   What one program did
   picosnitch connections --domain example.com --json
@@ -49,7 +47,7 @@ pub struct Cli {
     /// Print JSON: one object a line, exact bytes, times in µs since the epoch
     #[arg(long, global = true)]
     pub json: bool,
-    /// When to use colour
+    /// When to use colour; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub color: Color,
     /// What to do.
@@ -151,14 +149,11 @@ pub struct ExportArgs {
     pub filters: Filters,
 }
 
-/// What `export` writes.
+/// What `export` writes: rows of the command of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
-    /// Rows of picosnitch connections.
     Connections,
-    /// Rows of picosnitch executables.
     Executables,
-    /// Rows of picosnitch events.
     Events,
 }
 
@@ -181,18 +176,13 @@ pub enum ConfigCommand {
     Set {
         /// The setting: database.retention_days
         key: String,
-        /// Its new value: true, 90, a text, or ["a", "b"] for a list
+        /// Its new value: true, 90, a text, or a,b for a list; - reads it from standard input, where
+        /// a secret is in no process list
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
     /// Change settings in your editor ($VISUAL, $EDITOR)
     Edit,
-    /// Check a configuration file without using it
-    Check {
-        /// The file
-        #[arg(default_value = "/etc/picosnitch/config.toml")]
-        file: PathBuf,
-    },
 }
 
 /// How many rows, in which order.
@@ -204,7 +194,8 @@ pub struct PageArgs {
     /// Show all rows, however many there are
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
-    /// Sort by FIELD; the message about a wrong one says which there are
+    /// Sort by FIELD: time, sent or received; for executables path, name, first-seen, last-seen, sent,
+    /// received or connections
     #[arg(long, value_name = "FIELD")]
     pub sort: Option<String>,
     /// Oldest or smallest first

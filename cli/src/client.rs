@@ -27,11 +27,7 @@ pub async fn connect() -> Result<Client, Failure> {
 /// # Errors
 /// If there is no bus.
 pub async fn connect_asking() -> Result<Client, Failure> {
-    if std::io::stdin().is_terminal() {
-        Ok(open(PATIENCE_ASKING).await?.asking())
-    } else {
-        connect().await
-    }
+    if std::io::stdin().is_terminal() { Ok(open(PATIENCE_ASKING).await?.asking()) } else { connect().await }
 }
 
 /// Connects, or says why not in the contract's terms.

@@ -26,7 +26,8 @@ impl Filters {
     /// # Errors
     /// A usage failure that names the flag.
     pub fn query(&self, now: i64) -> Result<Query, Failure> {
-        let time_of = |flag, text: &Option<String>| text.as_deref().map(|text| time(flag, text, now)).transpose();
+        let time_of =
+            |flag, text: &Option<String>| text.as_deref().map(|text| time(flag, text, now)).transpose();
         let mut query = Query {
             since: time_of("since", &self.since)?,
             until: time_of("until", &self.until)?,

@@ -8,15 +8,12 @@ use picosnitch_api::inert;
 
 use crate::failure::Failure;
 
-/// When to use colour.
+/// When to use colour. The variants have no help of their own: the flag's says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set or TERM is `dumb`.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

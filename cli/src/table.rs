@@ -65,10 +65,8 @@ impl Table {
     /// # Errors
     /// What writing gives.
     pub fn print(&mut self, out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
-        let rows: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.iter().map(|value| inert(value).into_owned()).collect())
-            .collect();
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|value| inert(value).into_owned()).collect()).collect();
         if self.widths.is_none() && !rows.is_empty() {
             let widths = self.measure(&rows);
             let heads: Vec<String> = self.columns.iter().map(|column| column.head.to_owned()).collect();
@@ -148,11 +146,26 @@ impl Table {
 /// for combining marks. Terminals disagree about the rest of Unicode; a wrong guess bends a column.
 fn cells(c: char) -> usize {
     match u32::from(c) {
-        0x0300..=0x036f | 0x0483..=0x0489 | 0x0591..=0x05bd | 0x064b..=0x065f | 0x1ab0..=0x1aff
-        | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f => 0,
-        0x1100..=0x115f | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd => 2,
+        0x0300..=0x036f
+        | 0x0483..=0x0489
+        | 0x0591..=0x05bd
+        | 0x064b..=0x065f
+        | 0x1ab0..=0x1aff
+        | 0x1dc0..=0x1dff
+        | 0x20d0..=0x20ff
+        | 0xfe20..=0xfe2f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0x303e
+        | 0x3041..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f680..=0x1f6ff
+        | 0x1f900..=0x1f9ff
+        | 0x20000..=0x3fffd => 2,
         _ => 1,
     }
 }
@@ -235,7 +248,7 @@ TIME                     SENT  USER   PROGRAM
             text,
             "\
 TIME       SENT  PROGRAM
-05:16:16  512 B  /opt/ve…y/to/a/program
+05:16:16  512 B  /opt/ve…ay/to/a/program
 "
         );
         assert!(text.lines().all(|line| width(line) <= 40));
@@ -252,7 +265,8 @@ TIME       SENT  PROGRAM
 
     #[test]
     fn n05_a_hostile_value_stays_in_its_cell() {
-        let text = print(None, &[["05:16:16", "0 B", "x\u{202e}y", "/tmp/a\n05:16:17  9 B  root  /bin/sh\x1b[A"]]);
+        let text =
+            print(None, &[["05:16:16", "0 B", "x\u{202e}y", "/tmp/a\n05:16:17  9 B  root  /bin/sh\x1b[A"]]);
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(!text.chars().any(|c| c != '\n' && picosnitch_api::inert::is_hidden(c)));
     }

@@ -28,7 +28,9 @@ pub fn parse<Tz: TimeZone>(text: &str, now: i64, zone: &Tz) -> Option<i64> {
         "yesterday" => today.pred_opt()?.and_time(NaiveTime::MIN),
         _ => clock(text)
             .map(|time| today.and_time(time))
-            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|day| day.and_time(NaiveTime::MIN)))
+            .or_else(|| {
+                NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|day| day.and_time(NaiveTime::MIN))
+            })
             .or_else(|| {
                 let (day, time) = text.split_once([' ', 'T'])?;
                 Some(NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?.and_time(clock(time)?))
@@ -122,7 +124,9 @@ mod tests {
             assert_eq!(parse(text, now, &zone()), Some(micros(time)), "{text}");
         }
         assert_eq!(parse("1700000000000000", now, &zone()), Some(1_700_000_000_000_000));
-        for wrong in ["", "soon", "-", "-h", "-1x", "25:00", "2026-13-01", "2026-01-31 x", "-99999999999h", "-é"] {
+        for wrong in
+            ["", "soon", "-", "-h", "-1x", "25:00", "2026-13-01", "2026-01-31 x", "-99999999999h", "-é"]
+        {
             assert_eq!(parse(wrong, now, &zone()), None, "{wrong}");
         }
     }

@@ -184,7 +184,12 @@ impl Listed for Event {
             kind(self.kind.as_deref()).to_owned(),
             view.user(self.uid),
             host.map_or(UNKNOWN.to_owned(), |host| host_port(host, self.remote_port)),
-            known(self.message.as_ref().filter(|_| self.kind.as_deref() == Some("error")).or(self.path.as_ref())),
+            known(
+                self.message
+                    .as_ref()
+                    .filter(|_| self.kind.as_deref() == Some("error"))
+                    .or(self.path.as_ref()),
+            ),
         ]
     }
 }
@@ -208,7 +213,11 @@ mod tests {
             "192.0.2.7:443 to port 22"
         );
         assert_eq!(
-            remote(&Connection { protocol: text("packet"), interface: text("eth0"), ..Connection::default() }),
+            remote(&Connection {
+                protocol: text("packet"),
+                interface: text("eth0"),
+                ..Connection::default()
+            }),
             "interface eth0"
         );
         assert_eq!(remote(&Connection { protocol: text("exec"), ..Connection::default() }), "(was started)");

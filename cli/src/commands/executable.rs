@@ -16,24 +16,24 @@ use crate::view::{UNKNOWN, View, program};
 /// # Errors
 /// As the daemon or the output says it; also if no program has the path.
 pub async fn run(which: &str, out: &mut Out) -> Result<(), Failure> {
+    let id = which.parse::<i64>().ok();
+    if id.is_none() && !which.starts_with(['/', '[']) {
+        return Err(Failure::usage(format!("{which:?} is neither a number nor a path"))
+            .hint("picosnitch executables shows the numbers; a path begins with /"));
+    }
     let client = client::connect_asking().await?;
-    let ids = match which.parse::<i64>() {
-        Ok(id) => vec![id],
-        Err(_) if which.starts_with(['/', '[']) => {
+    let ids = match id {
+        Some(id) => vec![id],
+        None => {
             let query = Query { path: Some(which.to_owned()), ..Query::default() };
             let page = client.executables(&query).await?;
-            let ids: Vec<_> = page.rows.iter().filter_map(|row| row.id).collect();
-            if ids.is_empty() {
-                return Err(Failure::new(format!("no program {which:?} that you may see used the network"))
-                    .hint("picosnitch executables --search TEXT finds programs by a part of their path"));
-            }
-            ids
-        }
-        Err(_) => {
-            return Err(Failure::usage(format!("{which:?} is neither a number nor a path"))
-                .hint("picosnitch executables shows the numbers; a path begins with /"));
+            page.rows.iter().filter_map(|row| row.id).collect()
         }
     };
+    if ids.is_empty() {
+        return Err(Failure::new(format!("no program {which:?} that you may see used the network"))
+            .hint("picosnitch executables --search TEXT finds programs by a part of their path"));
+    }
     let view = View::new(time::now());
     for (index, id) in ids.into_iter().enumerate() {
         let row = client.executable(id).await?;
@@ -92,7 +92,8 @@ fn lines(row: &Executable, view: &View, style: Style) -> Vec<String> {
 /// When the content at `index` was seen, and what a scanner said.
 fn period(row: &Executable, index: usize, view: &View) -> String {
     let at = |times: &Option<Vec<i64>>| view.time(times.as_ref().and_then(|times| times.get(index)).copied());
-    let verdict = row.verdicts.as_ref().and_then(|verdicts| verdicts.get(index)).filter(|text| !text.is_empty());
+    let verdict =
+        row.verdicts.as_ref().and_then(|verdicts| verdicts.get(index)).filter(|text| !text.is_empty());
     let period = format!("from {} to {}", at(&row.hashes_first_seen), at(&row.hashes_last_seen));
     verdict.map_or(period.clone(), |verdict| format!("{period}; scanner: {verdict}"))
 }

@@ -24,12 +24,17 @@ pub async fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
     let query = args.filters.query(time::now())?;
     let format = args.format.unwrap_or(if out.json { Format::Jsonl } else { Format::Csv });
     let client = client::connect_asking().await?;
-    let export =
-        async |into: OwnedFd| client.export(args.what.into(), format.into(), &query, into).await.map_err(Failure::from);
+    let export = async |into: OwnedFd| {
+        client.export(args.what.into(), format.into(), &query, into).await.map_err(Failure::from)
+    };
     match &args.output {
         Some(path) => {
             let target = Target::open(path)?;
-            let into = target.file.as_fd().try_clone_to_owned().map_err(|error| Failure::file(path, "write", &error))?;
+            let into = target
+                .file
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Failure::file(path, "write", &error))?;
             export(into).await?;
             target.keep()
         }
@@ -80,8 +85,7 @@ impl Target {
         let mut name = path.file_name().ok_or_else(|| fail(io::ErrorKind::IsADirectory.into()))?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
-        let file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
         Ok(Self { file, rename: Some((part, path.to_owned())) })
     }
 

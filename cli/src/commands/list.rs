@@ -114,7 +114,8 @@ fn hidden_note(hidden: u64, scope: Option<Scope>) -> Option<String> {
     if hidden == 0 {
         return None;
     }
-    let rows = format!("{} of others {} hidden", plural(hidden, "row"), if hidden == 1 { "is" } else { "are" });
+    let rows =
+        format!("{} of others {} hidden", plural(hidden, "row"), if hidden == 1 { "is" } else { "are" });
     Some(match scope {
         Some(Scope::Any) => {
             format!("{rows}: you lack the permission {}; root has it", name::action::READ_ANY)

@@ -116,7 +116,9 @@ fn filters(out: &mut impl Write, command: &Command) -> io::Result<()> {
     let mut options = Vec::new();
     Man::new(only).render_options_section(&mut options)?;
     let text = String::from_utf8_lossy(&options);
-    let body = text.split_once(".SH OPTIONS\n").map_or("", |(_, body)| body);
+    // The generator makes a section of each heading; ours has a shorter title.
+    let body =
+        text.split_once(".SH ").and_then(|(_, rest)| rest.split_once('\n')).map_or("", |(_, body)| body);
     section(out, "Filters", "")?;
     let mut roff = Roff::new();
     roff.text([roman("A row is shown if all of them hold.")]);

@@ -21,7 +21,8 @@ pub async fn run(out: &mut Out) -> Result<(), Failure> {
     if out.json {
         let mut object = serde_json::to_value(&status).map_err(|error| Failure::new(error.to_string()))?;
         if let Some(object) = object.as_object_mut() {
-            let words = permissions.iter().map(|(action, answer)| ((*action).to_owned(), answer.word().into()));
+            let words =
+                permissions.iter().map(|(action, answer)| ((*action).to_owned(), answer.word().into()));
             object.insert("permissions".to_owned(), serde_json::Value::Object(words.collect()));
         }
         out.json(&object)?;

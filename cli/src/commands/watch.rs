@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `watch`: each notice as it comes.
 //!
-//! Signals come on a connection of their own and details are asked for on another: when notices come
-//! faster than they are printed, the bus holds them back, and an answer never waits behind them.
-//! Nothing is missed between subscribing and `Watch()`, because the subscription comes first; what is
-//! announced while the daemon restarts is asked for afterwards.
+//! Notices are heard on a connection of their own and details are asked for on another: when notices
+//! come faster than they are printed, the bus holds them back, and an answer never waits behind them.
+//! Nothing is missed: listening begins before `Watch()` is called, and what is announced while the
+//! daemon restarts is asked for once `Watch()` is answered.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
-use std::pin::Pin;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use picosnitch_api::listen::{self, Listener};
 use picosnitch_api::row::Event;
-use picosnitch_api::{Client, Error, Query, Trouble, name};
-use zbus::export::futures_core::Stream;
-use zbus::message::Type;
-use zbus::{MatchRule, Message, MessageStream};
+use picosnitch_api::{Client, Query};
 
 use crate::args::WatchArgs;
 use crate::commands::status::see;
@@ -29,7 +26,8 @@ mod block;
 
 /// Notices remembered, so that none is printed twice after a restart.
 const REMEMBERED: usize = 4096;
-/// How far back is asked after a restart, in µs: the clocks of an event and of our noticing differ.
+/// How far back is asked after a restart, in µs: a notice is dated by its first packet, and our own
+/// noticing that the daemon left comes a little after.
 const OVERLAP: i64 = 5_000_000;
 /// Between attempts to reach a bus that went away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -39,138 +37,63 @@ const RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the daemon is not there at the start, or the output fails.
 pub async fn run(args: &WatchArgs, out: &mut Out) -> Result<(), Failure> {
-    let mut since = match &args.since {
+    let since = match &args.since {
         Some(text) => Some(filters::time("since", text, time::now())?),
         None => None,
     };
     let gone = reader_gone();
     tokio::pin!(gone);
-    let mut printed = Printed::default();
-    let mut session = Session::open().await?;
     // The first attempt must work; from then on the daemon and the bus may come and go.
-    session.begin(since, &mut printed, out).await?;
+    let mut session = Session::open().await?;
     session.greet(out).await?;
+    let mut state = State { printed: Printed::default(), from: since, restarted: false };
     loop {
-        let event = tokio::select! {
+        let heard = tokio::select! {
             () = &mut gone => return Ok(()),
-            event = session.next() => event,
+            heard = session.next() => heard,
         };
-        match event {
-            Some(Heard::Notice(notice)) => {
-                if printed.is_new(notice.id) {
-                    let notice = session.details(notice).await;
-                    print(&notice, out)?;
-                }
-            }
-            Some(Heard::Left) => {
-                since = Some(time::now());
-                out.warning("the service has stopped; watching goes on when it is back");
-            }
-            Some(Heard::Back) => {
-                // It may stop again at once: then it is said again.
-                let from = since.unwrap_or_else(time::now) - OVERLAP;
-                match session.begin(Some(from), &mut printed, out).await {
-                    Ok(()) => out.note("the service is back, watching goes on"),
-                    Err(failure) if failure.quiet => return Err(failure),
-                    Err(failure) => out.warning(&failure.message),
-                }
-            }
-            None => {
-                let from = time::now() - OVERLAP;
-                out.warning("the bus has gone; watching goes on when it is back");
-                session = tokio::select! {
-                    () = &mut gone => return Ok(()),
-                    session = reopen(from, &mut printed, out) => session?,
-                };
-                out.note("the bus and the service are back, watching goes on");
-            }
+        if let Some(heard) = heard {
+            session.tell(heard, &mut state, out).await?;
+            continue;
         }
+        state.from.get_or_insert(time::now() - OVERLAP);
+        session = loop {
+            tokio::select! {
+                () = &mut gone => return Ok(()),
+                () = tokio::time::sleep(RETRY) => {}
+            }
+            if let Ok(session) = Session::open().await {
+                break session;
+            }
+        };
     }
 }
 
-/// Connects anew until there is a bus; the daemon may come later.
-async fn reopen(from: i64, printed: &mut Printed, out: &mut Out) -> Result<Session, Failure> {
-    loop {
-        tokio::time::sleep(RETRY).await;
-        let Ok(mut session) = Session::open().await else { continue };
-        match session.begin(Some(from), printed, out).await {
-            Ok(()) => return Ok(session),
-            Err(failure) if failure.quiet => return Err(failure),
-            Err(_) => {}
-        }
-    }
-}
-
-/// Something that was heard on the bus.
-#[derive(Debug)]
-enum Heard {
-    Notice(Box<Event>),
-    Left,
-    Back,
+/// What outlives a connection.
+struct State {
+    printed: Printed,
+    /// From when on notices are asked for once the daemon is there, µs since the epoch.
+    from: Option<i64>,
+    /// The daemon was away.
+    restarted: bool,
 }
 
 struct Session {
-    /// Where signals come from, and the one that called `Watch()`.
+    listener: Listener,
+    /// On the listener's connection, to call `Watch()` there.
     listening: Client,
-    /// Where questions go.
+    /// On another one, for questions.
     asking: Client,
-    signals: MessageStream,
-    owners: MessageStream,
+    /// Heard while something else was waited for.
+    heard: VecDeque<listen::Event>,
 }
 
 impl Session {
-    /// Subscribes to everything before anything is asked.
     async fn open() -> Result<Self, Failure> {
-        let listening = client::open_patiently().await?;
         let asking = client::open_patiently().await?;
-        let connection = listening.connection();
-        let signals = async {
-            let rule = MatchRule::builder()
-                .msg_type(Type::Signal)
-                .sender(name::BUS)?
-                .path(name::PATH)?
-                .interface(name::MONITOR)?
-                .build();
-            MessageStream::for_match_rule(rule, connection, Some(1024)).await
-        };
-        let owners = async {
-            let rule = MatchRule::builder()
-                .msg_type(Type::Signal)
-                .sender("org.freedesktop.DBus")?
-                .interface("org.freedesktop.DBus")?
-                .member("NameOwnerChanged")?
-                .arg(0, name::BUS)?
-                .build();
-            MessageStream::for_match_rule(rule, connection, Some(64)).await
-        };
-        let signals = signals.await.map_err(Error::from)?;
-        let owners = owners.await.map_err(Error::from)?;
-        Ok(Self { listening, asking, signals, owners })
-    }
-
-    /// Calls `Watch()`, then prints what was announced since `since` and is not printed yet.
-    async fn begin(
-        &mut self,
-        since: Option<i64>,
-        printed: &mut Printed,
-        out: &mut Out,
-    ) -> Result<(), Failure> {
-        self.listening.watch().await?;
-        let Some(since) = since else { return Ok(()) };
-        let mut query =
-            Query { since: Some(since), descending: Some(false), limit: Some(1000), ..Query::default() };
-        loop {
-            let page = self.asking.events(&query).await?;
-            for event in page.rows {
-                if printed.is_new(event.id) {
-                    print(&event, out)?;
-                }
-            }
-            if page.cursor.is_empty() || query.cursor.as_ref() == Some(&page.cursor) {
-                return Ok(());
-            }
-            query.cursor = Some(page.cursor);
-        }
+        let listening = client::open_patiently().await?;
+        let listener = Listener::new(listening.connection().clone()).await?;
+        Ok(Self { listener, listening, asking, heard: VecDeque::new() })
     }
 
     /// Says on standard error what will be seen here.
@@ -185,26 +108,88 @@ impl Session {
     }
 
     /// What comes next; `None` when the bus is gone.
-    async fn next(&mut self) -> Option<Heard> {
-        loop {
-            let heard = tokio::select! {
-                // In this order: what a daemon said before it left is printed before that.
-                biased;
-                message = next(&mut self.signals) => notice(&message?.ok()?).map(|event| Heard::Notice(Box::new(event))),
-                message = next(&mut self.owners) => owner(&message?.ok()?),
-            };
-            if heard.is_some() {
-                return heard;
+    async fn next(&mut self) -> Option<listen::Event> {
+        match self.heard.pop_front() {
+            Some(event) => Some(event),
+            None => self.listener.next().await,
+        }
+    }
+
+    async fn tell(&mut self, heard: listen::Event, state: &mut State, out: &mut Out) -> Result<(), Failure> {
+        match heard {
+            listen::Event::Notice(notice) => {
+                if state.printed.is_new(notice.id) {
+                    let notice = self.details(*notice).await;
+                    print(&notice, out)?;
+                }
             }
+            listen::Event::Gone => {
+                if !state.restarted {
+                    out.warning("the service has stopped; watching goes on when it is back");
+                }
+                state.restarted = true;
+                state.from.get_or_insert(time::now() - OVERLAP);
+            }
+            listen::Event::Appeared => {
+                if std::mem::take(&mut state.restarted) {
+                    out.note("the service is back, watching goes on");
+                }
+                match self.catch_up(state, out).await {
+                    Ok(()) => state.from = None,
+                    // It may have gone again; if so that is heard next.
+                    Err(failure) if failure.quiet => return Err(failure),
+                    Err(failure) => out.warning(&failure.message),
+                }
+            }
+            listen::Event::Refused(message) => out.warning(&message),
+            listen::Event::Degraded(sentences) => {
+                for sentence in sentences {
+                    out.warning(&sentence);
+                }
+            }
+            listen::Event::Recorded(_) | listen::Event::Settings(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until `Watch()` holds, and prints what was announced since `state.from`.
+    async fn catch_up(&mut self, state: &mut State, out: &mut Out) -> Result<(), Failure> {
+        let watching = self.listening.watch();
+        tokio::pin!(watching);
+        loop {
+            // The answer comes on the same connection as notices: these are taken meanwhile.
+            tokio::select! {
+                answer = &mut watching => break answer?,
+                event = self.listener.next() => match event {
+                    Some(event) => self.heard.push_back(event),
+                    None => return Ok(()),
+                },
+            }
+        }
+        let Some(since) = state.from else { return Ok(()) };
+        let mut query =
+            Query { since: Some(since), descending: Some(false), limit: Some(1000), ..Query::default() };
+        loop {
+            let page = self.asking.events(&query).await?;
+            for event in page.rows {
+                if state.printed.is_new(event.id) {
+                    print(&event, out)?;
+                }
+            }
+            if page.cursor.is_empty() || query.cursor.as_ref() == Some(&page.cursor) {
+                return Ok(());
+            }
+            query.cursor = Some(page.cursor);
         }
     }
 
     /// The whole notice where the daemon tells it, else as much as the signal said.
-    async fn details(&self, notice: Box<Event>) -> Event {
-        let Some(id) = notice.id else { return *notice };
+    async fn details(&self, notice: Event) -> Event {
+        let notice = Event { time: notice.time.or_else(|| Some(time::now())), ..notice };
+        let Some(id) = notice.id else { return notice };
         match self.asking.event(id).await {
-            Ok(event) => merge(event, *notice),
-            Err(_) => *notice,
+            Ok(event) => merge(event, notice),
+            Err(_) => notice,
         }
     }
 }
@@ -224,62 +209,6 @@ fn merge(answer: Event, signal: Event) -> Event {
         message: answer.message.or(signal.message),
         ..answer
     }
-}
-
-async fn next(stream: &mut MessageStream) -> Option<Result<Message, zbus::Error>> {
-    std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
-}
-
-/// Reads a signal of the contract; `None` for others, which a newer daemon may send.
-fn notice(message: &Message) -> Option<Event> {
-    let header = message.header();
-    let body = message.body();
-    let text = |text: String| Some(text).filter(|text| !text.is_empty());
-    let base = Event { time: Some(time::now()), ..Event::default() };
-    match header.member()?.as_str() {
-        "NewExecutable" => {
-            let (id, path, name, sha256, uid): (i64, String, String, String, u32) = body.deserialize().ok()?;
-            Some(Event {
-                id: Some(id),
-                kind: Some("new-executable".to_owned()),
-                path: text(path),
-                name: text(name),
-                sha256: text(sha256),
-                uid: Some(uid),
-                ..base
-            })
-        }
-        "HashChanged" => {
-            let (id, path, name, old, new, uid): (i64, String, String, String, String, u32) =
-                body.deserialize().ok()?;
-            Some(Event {
-                id: Some(id),
-                kind: Some("hash-changed".to_owned()),
-                path: text(path),
-                name: text(name),
-                old_sha256: text(old),
-                sha256: text(new),
-                uid: Some(uid),
-                ..base
-            })
-        }
-        "Error" => {
-            let (id, error, message): (i64, String, String) = body.deserialize().ok()?;
-            Some(Event {
-                id: Some(id),
-                kind: Some("error".to_owned()),
-                error: text(error),
-                message: text(message),
-                ..base
-            })
-        }
-        _ => None,
-    }
-}
-
-fn owner(message: &Message) -> Option<Heard> {
-    let (_, _, new): (String, String, String) = message.body().deserialize().ok()?;
-    Some(if new.is_empty() { Heard::Left } else { Heard::Back })
 }
 
 fn print(event: &Event, out: &mut Out) -> Result<(), Failure> {
@@ -339,12 +268,6 @@ async fn reader_gone() {
     if spawned.is_err() || told.await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Whether a failure means that the daemon is away, not that it refused.
-#[allow(dead_code)]
-fn away(error: &Error) -> bool {
-    matches!(Trouble::of(error), Trouble::NotRunning | Trouble::Interrupted)
 }
 
 #[cfg(test)]

@@ -7,10 +7,6 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn signal(member: &str, body: &(impl serde::Serialize + zbus::zvariant::DynamicType)) -> Message {
-    Message::signal(name::PATH, name::MONITOR, member).unwrap().build(body).unwrap()
-}
-
 fn shown(event: &Event) -> String {
     let lines = block::lines(event, &mut View::new(event.time.unwrap_or(0)), Style::default());
     let text = lines.join("\n");
@@ -79,33 +75,9 @@ fn n05_a_hostile_program_cannot_forge_a_notice() {
     let shown = shown(&event);
     assert!(!shown.chars().any(|c| c != '\n' && picosnitch_api::inert::is_hidden(c)), "{shown:?}");
     assert_eq!(shown.lines().count(), 4, "{shown}");
-    let error = Event { kind: text("error"), error: text("k\n"), message: text("m\n\x07"), time: Some(0), ..event };
+    let error =
+        Event { kind: text("error"), error: text("k\n"), message: text("m\n\x07"), time: Some(0), ..event };
     assert_eq!(block::lines(&error, &mut View::new(0), Style::default()).len(), 1);
-}
-
-#[test]
-fn signals_are_read() {
-    let event = notice(&signal("NewExecutable", &(7_i64, "/usr/bin/curl", "curl", "", 1000_u32))).unwrap();
-    assert_eq!((event.id, event.uid, event.sha256), (Some(7), Some(1000), None));
-    assert_eq!((event.path, event.kind), (text("/usr/bin/curl"), text("new-executable")));
-    let event = notice(&signal("HashChanged", &(8_i64, "/a", "a", "aa", "bb", 0_u32))).unwrap();
-    assert_eq!((event.old_sha256, event.sha256), (text("aa"), text("bb")));
-    let event = notice(&signal("Error", &(9_i64, "storage", "The disk is full."))).unwrap();
-    assert_eq!((event.error, event.message), (text("storage"), text("The disk is full.")));
-    assert!(notice(&signal("Recorded", &1_i64)).is_none());
-    assert!(notice(&signal("NewExecutable", &"wrong")).is_none());
-}
-
-#[test]
-fn an_owner_comes_and_goes() {
-    let message = |old: &str, new: &str| {
-        Message::signal("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged")
-            .unwrap()
-            .build(&(name::BUS, old, new))
-            .unwrap()
-    };
-    assert!(matches!(owner(&message(":1.1", "")), Some(Heard::Left)));
-    assert!(matches!(owner(&message("", ":1.2")), Some(Heard::Back)));
 }
 
 #[test]
@@ -113,7 +85,10 @@ fn details_complete_a_signal_and_do_not_lose_it() {
     let signal = Event { id: Some(7), path: text("/a"), uid: Some(1), ..Event::default() };
     let answer = Event { id: Some(7), sha256: text("aa"), domain: text("example.com"), ..Event::default() };
     let both = merge(answer, signal);
-    assert_eq!((both.path, both.uid, both.sha256, both.domain), (text("/a"), Some(1), text("aa"), text("example.com")));
+    assert_eq!(
+        (both.path, both.uid, both.sha256, both.domain),
+        (text("/a"), Some(1), text("aa"), text("example.com"))
+    );
 }
 
 #[test]
