@@ -4,4 +4,5 @@
 
 pub mod cases;
 pub mod lab;
+pub mod person;
 pub mod traffic;

@@ -1,7 +1,271 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! x
+//! S: the database survives whatever happens to it, and says what it lost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use picosnitch_api::Query;
+use rusqlite::Connection;
 
 use super::Case;
+use super::expect::{PATIENCE, rows_of};
+use super::identity::{MOMENT, Mounts};
+use super::traffic::totals;
+use crate::lab::client::settle;
+use crate::lab::program::report;
+use crate::lab::tools::run;
+use crate::lab::{Bus, Client, Daemon, Lab, Outcome, Stage, Trouble, ensure};
+use crate::traffic::sys::now_us;
 
 /// The cases.
-pub const CASES: &[Case] = &[];
+pub const CASES: &[Case] = &[
+    Case { id: "S01", title: "kill -9 at any instant", run: s01 },
+    Case { id: "S02", title: "disk full, read-only, locked", run: s02 },
+    Case { id: "S03", title: "corrupt database set aside, locked one never", run: s03 },
+    Case { id: "S06", title: "clock steps", run: s06 },
+];
+
+/// A database that every reader of SQLite calls sound.
+fn sound(daemon: &Daemon) -> Outcome {
+    let database = Connection::open(daemon.database())?;
+    let answer: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    ensure(answer == "ok", || format!("integrity_check says {answer}"))
+}
+
+fn s01(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("s01", "")?;
+    let to = lab.net.to();
+    let program = lab.programs.make("s01-killed")?;
+    let path = program.to_string_lossy().into_owned();
+    let mut ended: Vec<(u16, i64)> = Vec::new();
+    let mut kills = Vec::new();
+    for round in 0..6_u64 {
+        let up = now_us();
+        // Another point of the write interval each time.
+        let until = up + 2_300_000 + i64::try_from(round).unwrap_or(0) * 170_000;
+        while now_us() < until {
+            let made = report(&program, &["tcp-echo", &to, "bytes=500"])?;
+            let port = made.flows.first().and_then(|flow| flow.local_port).unwrap_or(0);
+            ended.push((port, now_us()));
+        }
+        stage.daemon.kill();
+        kills.push(now_us());
+        sound(&stage.daemon)?;
+        stage.daemon.launch_again()?;
+    }
+    let rows = rows_of(&stage.client, &path)?;
+    let recorded: BTreeSet<(u32, u16)> =
+        rows.iter().filter_map(|row| Some((row.pid?, row.local_port?))).collect();
+    let ports: BTreeSet<u16> = recorded.iter().map(|(_, port)| *port).collect();
+    // One write interval is 1 s; the same again for the collection before it.
+    let safe = |end: i64| {
+        let kill = kills.iter().find(|kill| **kill > end).copied().unwrap_or(i64::MAX);
+        kill - end > 2_000_000
+    };
+    let must: Vec<_> = ended.iter().filter(|(_, end)| safe(*end)).collect();
+    let missing = must.iter().filter(|(port, _)| !ports.contains(port)).count();
+    ensure(must.len() > 20, || format!("only {} connections were made in time", must.len()))?;
+    ensure(missing == 0, || {
+        format!("{missing} of {} connections older than the interval are gone", must.len())
+    })?;
+    ensure(rows.iter().all(|row| row.sent == Some(500) && row.received == Some(500)), || {
+        "a row has not the bytes of its connection".to_owned()
+    })
+}
+
+/// A daemon whose state is on a small file system of its own.
+fn on_small_disk(lab: &mut Lab, name: &str, mounts: &mut Mounts) -> Outcome<Stage> {
+    let dir = lab.new_dir(name)?;
+    let state = dir.join("state");
+    std::fs::create_dir_all(&state)?;
+    mounts.mount(&["-t", "tmpfs", "-o", "size=4m,mode=0700", "none", &state.to_string_lossy()])?;
+    Stage::start(&dir, "")
+}
+
+fn s02(lab: &mut Lab) -> Outcome {
+    let to = lab.net.to();
+    let mut mounts = Mounts::default();
+    let mut stage = on_small_disk(lab, "s02", &mut mounts)?;
+    let state = stage.dir.join("state");
+    // Traffic while the database cannot be written must be on record once it can be again.
+    let during =
+        |lab: &Lab, stage: &mut Stage, name: &str, release: &mut dyn FnMut() -> Outcome| -> Outcome {
+            let program = lab.programs.make(name)?;
+            let path = program.to_string_lossy().into_owned();
+            for _ in 0..5 {
+                report(&program, &["tcp-echo", &to])?;
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            // News does not wait for the disk.
+            settle(PATIENCE, || {
+                ensure(stage.client.notices("new-executable", &path).len() == 1, || {
+                    format!("{name}: no NewExecutable while the database cannot be written")
+                })
+            })?;
+            ensure(stage.daemon.is_running(), || format!("{name}: the daemon has ended"))?;
+            release()?;
+            settle(Duration::from_secs(30), || {
+                let got = totals(stage, &path)?;
+                let lost = stage.client.status()?.lost_rows.unwrap_or(0);
+                ensure(got == (50_000, 50_000, 5) || (lost > 0 && got.2 + lost >= 5), || {
+                    format!("{name}: {got:?} on record, {lost} rows reported lost, done 5 × 10 000 bytes")
+                })
+            })
+        };
+    let filler = state.join("filler");
+    // Fill what is left, to the last block.
+    let mut file = std::fs::File::create(&filler)?;
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    drop(file);
+    during(lab, &mut stage, "s02-full", &mut || std::fs::remove_file(&filler).map_err(Trouble::from))?;
+    let lock = Connection::open(stage.daemon.database())?;
+    lock.busy_timeout(Duration::from_secs(5))?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    during(lab, &mut stage, "s02-locked", &mut || lock.execute_batch("ROLLBACK").map_err(Trouble::from))?;
+    drop(lock);
+    let point = state.to_string_lossy().into_owned();
+    // Busy files cannot be made read-only by remounting their file system; the mount point can.
+    match run("mount", &["-o", "remount,bind,ro", &point]) {
+        Ok(_) => during(lab, &mut stage, "s02-read-only", &mut || {
+            run("mount", &["-o", "remount,bind,rw", &point]).map(drop)
+        })?,
+        Err(_) => println!("    read-only: not tried, files that are open for writing forbid it"),
+    }
+    let events = stage.client.events(&Query::default())?;
+    ensure(events.iter().any(|event| event.error.as_deref() == Some("storage")), || {
+        "no Error event tells of the storage".to_owned()
+    })
+}
+
+fn bad_files(stage_dir: &std::path::Path) -> Outcome<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir(stage_dir.join("state"))?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains(".bad"))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn s03(lab: &mut Lab) -> Outcome {
+    let to = lab.net.to();
+    let mut stage = lab.stage("s03", "")?;
+    let program = lab.programs.make("s03-corrupt")?;
+    let path = program.to_string_lossy().into_owned();
+    report(&program, &["tcp-echo", &to])?;
+    settle(PATIENCE, || ensure(totals(&stage, &path)?.2 == 1, || "not on record".to_owned()))?;
+    stage.daemon.stop()?;
+    // Locked at the start: somebody reads it, that is all. It must not be set aside.
+    let lock = Connection::open(stage.daemon.database())?;
+    lock.execute_batch("BEGIN EXCLUSIVE")?;
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(MOMENT);
+        let _ = lock.execute_batch("ROLLBACK");
+    });
+    let outcome = stage.daemon.launch_again();
+    let _ = release.join();
+    if outcome.is_err() {
+        // A daemon that says that it cannot start is right, too, as long as it leaves the file alone.
+        stage.daemon.launch_again()?;
+    }
+    ensure(bad_files(&stage.dir)?.is_empty(), || "a locked database was set aside".to_owned())?;
+    settle(PATIENCE, || ensure(totals(&stage, &path)?.2 == 1, || "the history is gone".to_owned()))?;
+    stage.daemon.stop()?;
+    // Corrupt: the first page and more is noise.
+    let database = stage.daemon.database();
+    let mut bytes = std::fs::read(&database)?;
+    for (index, byte) in bytes.iter_mut().take(20_000).enumerate() {
+        *byte = (index * 31 % 256) as u8;
+    }
+    std::fs::write(&database, &bytes)?;
+    for name in ["picosnitch.db-wal", "picosnitch.db-shm"] {
+        let _ = std::fs::remove_file(stage.dir.join("state").join(name));
+    }
+    stage.daemon.launch_again()?;
+    let bad = bad_files(&stage.dir)?;
+    ensure(!bad.is_empty(), || "the corrupt database was not set aside as .bad".to_owned())?;
+    let kept = stage.dir.join("state").join(&bad[0]);
+    ensure(std::fs::read(&kept)? == bytes, || format!("{} is not the corrupt file", kept.display()))?;
+    sound(&stage.daemon)?;
+    report(&program, &["tcp-echo", &to])?;
+    settle(PATIENCE, || {
+        ensure(totals(&stage, &path)?.2 == 1, || "nothing is recorded afterwards".to_owned())
+    })?;
+    let events = stage.client.events(&Query::default())?;
+    ensure(events.iter().any(|event| event.error.as_deref() == Some("storage")), || {
+        format!("no Error event tells of it: {events:?}")
+    })
+}
+
+/// Steps the clock of the whole machine for a few seconds, so only where that is allowed.
+fn s06(lab: &mut Lab) -> Outcome {
+    if std::env::var_os("PICOSNITCH_STEP_CLOCK").is_none() {
+        return Err(Trouble::Skipped(
+            "it steps the machine's clock by 100 s; set PICOSNITCH_STEP_CLOCK=1 to allow that".to_owned(),
+        ));
+    }
+    let dir = lab.new_dir("s06")?;
+    let bus = Bus::start(&dir)?;
+    std::fs::write(dir.join("config.toml"), crate::lab::stage::CONFIG)?;
+    let client = Client::connect(&bus.address)?;
+    let daemon = Daemon::start(&dir, &bus.address)?;
+    let stage = Stage { client, daemon, bus, dir };
+    let to = lab.net.to();
+    let mut paths = Vec::new();
+    let mut trace = |lab: &Lab, name: &str| -> Outcome {
+        let program = lab.programs.make(name)?;
+        report(&program, &["tcp-echo", &to])?;
+        let path = program.to_string_lossy().into_owned();
+        settle(PATIENCE, || {
+            ensure(totals(&stage, &path)? == (10_000, 10_000, 1), || format!("{name} is not on record"))
+        })?;
+        paths.push((path, now_us()));
+        Ok(())
+    };
+    trace(lab, "s06-before")?;
+    let stepped = Stepped::by(100)?;
+    let forward = trace(lab, "s06-forward");
+    drop(stepped);
+    forward?;
+    let stepped = Stepped::by(-100)?;
+    let backward = trace(lab, "s06-backward");
+    drop(stepped);
+    backward?;
+    trace(lab, "s06-after")?;
+    // Each row has the time that the clock showed then.
+    for (path, at) in &paths {
+        for row in rows_of(&stage.client, path)? {
+            let time = row.time.unwrap_or(0);
+            ensure((time - at).abs() < 30_000_000, || {
+                format!("{path} is recorded {} s away from its time", (time - at) / 1_000_000)
+            })?;
+        }
+    }
+    let events = stage.client.events(&Query { until: Some(now_us() + 1_000_000_000), ..Query::default() })?;
+    ensure(events.iter().any(|event| event.error.as_deref() == Some("clock")), || {
+        "no Error event tells of the steps".to_owned()
+    })
+}
+
+/// The machine's clock, stepped; put right when dropped.
+struct Stepped(i64);
+
+impl Stepped {
+    fn by(seconds: i64) -> Outcome<Stepped> {
+        step(seconds)?;
+        Ok(Stepped(seconds))
+    }
+}
+
+impl Drop for Stepped {
+    fn drop(&mut self) {
+        let _ = step(-self.0);
+    }
+}
+
+fn step(seconds: i64) -> Outcome {
+    use nix::time::{ClockId, clock_gettime, clock_settime};
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    let new = nix::sys::time::TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
+    clock_settime(ClockId::CLOCK_REALTIME, new).map_err(Trouble::from)
+}

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Bus, Client, Daemon, Outcome, User, built};
+use serde_json::Value;
+
+use super::{Bus, Client, Daemon, Outcome, Running, Trouble, User, built};
 
 /// Configuration that every stage begins with: rows are written every second.
 pub const CONFIG: &str = "[database]\nwrite_interval_seconds = 1\n";
@@ -59,6 +61,19 @@ impl Stage {
         Ok(command)
     }
 
+    /// Starts `picosnitch-person` as somebody: answers commands, or listens.
+    ///
+    /// # Errors
+    /// It is not built or does not start.
+    pub fn person(&self, user: &User, listen: bool) -> Outcome<Person> {
+        let mut command = user.command(self.readable("picosnitch-person")?);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", &self.bus.address);
+        if listen {
+            command.arg("watch");
+        }
+        Ok(Person { running: Running::start_command(&mut command)? })
+    }
+
     /// A built program where every user can run it: the build folder may be private.
     fn readable(&self, name: &str) -> Outcome<PathBuf> {
         let copy = self.dir.join(name);
@@ -67,5 +82,46 @@ impl Stage {
             super::tools::open_to_all(&copy)?;
         }
         Ok(copy)
+    }
+}
+
+/// Somebody at the bus; see [`crate::person`].
+#[derive(Debug)]
+pub struct Person {
+    running: Running,
+}
+
+impl Person {
+    /// Gives one command and takes its answer: `{"ok": …}` or `{"error": kind, "message": …}`.
+    ///
+    /// # Errors
+    /// The process has gone.
+    pub fn ask(&mut self, command: &str) -> Outcome<Value> {
+        self.running.say(command)?;
+        self.heard()
+    }
+
+    /// The next line: an answer or a signal.
+    ///
+    /// # Errors
+    /// The process has gone.
+    pub fn heard(&mut self) -> Outcome<Value> {
+        serde_json::from_str(&self.running.line()?).map_err(Trouble::from)
+    }
+
+    /// Every signal that comes until one that satisfies `last`, which is in the answer too.
+    ///
+    /// # Errors
+    /// The process has gone.
+    pub fn heard_until(&mut self, last: impl Fn(&Value) -> bool) -> Outcome<Vec<Value>> {
+        let mut all = Vec::new();
+        loop {
+            let value = self.heard()?;
+            let done = last(&value);
+            all.push(value);
+            if done {
+                return Ok(all);
+            }
+        }
     }
 }

@@ -64,6 +64,8 @@ impl Flow {
 pub struct Report {
     /// Process id, as the process sees it.
     pub pid: u32,
+    /// Its parent's process id.
+    pub parent: u32,
     /// `/proc/self/exe`, bytes that are not UTF-8 replaced.
     pub exe: String,
     /// Real uid.
@@ -93,6 +95,7 @@ impl Report {
         let (uid, euid) = super::sys::uids();
         Report {
             pid: std::process::id(),
+            parent: std::os::unix::process::parent_id(),
             exe: std::fs::read_link("/proc/self/exe")
                 .map(|path| path.to_string_lossy().into_owned())
                 .unwrap_or_default(),

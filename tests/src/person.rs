@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A person at the bus: a process that runs as an ordinary user, calls the daemon and tells what it
+//! answered, one line of JSON for each line of commands. The cases start it under other uids.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+
+use picosnitch_api::listen::{Event, Listener};
+use picosnitch_api::{Client, Error, Query};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use zbus::zvariant;
+
+fn query(words: &[&str]) -> Result<Query, Error> {
+    let mut dict = HashMap::new();
+    for word in words {
+        if let Some((key, value)) = word.split_once('=') {
+            let value = zvariant::OwnedValue::try_from(zvariant::Value::from(value.to_owned()));
+            dict.insert(key.to_owned(), value.map_err(zbus::Error::from)?);
+        }
+    }
+    Query::from_dict(&dict, crate::traffic::sys::now_us())
+}
+
+async fn answer(client: &Client, words: &[&str]) -> Result<Value, Error> {
+    let (method, rest) = words.split_first().unwrap_or((&"", &[]));
+    let id = || rest.first().and_then(|text| text.parse().ok()).unwrap_or(0);
+    macro_rules! page {
+        ($page:expr) => {{
+            let page = $page;
+            json!({"rows": page.rows, "cursor": page.cursor, "hidden": page.hidden})
+        }};
+    }
+    Ok(match *method {
+        "connections" => page!(client.connections(&query(rest)?).await?),
+        "executables" => page!(client.executables(&query(rest)?).await?),
+        "events" => page!(client.events(&query(rest)?).await?),
+        "executable" => json!(client.executable(id()).await?),
+        "event" => json!(client.event(id()).await?),
+        "status" => json!(client.status().await?),
+        "permissions" => {
+            let all = client.permissions().await?;
+            json!(all.iter().map(|(action, word)| (*action, word.word())).collect::<HashMap<_, _>>())
+        }
+        "summary" => {
+            let by = rest.first().unwrap_or(&"path").parse()?;
+            let (lines, hidden) = client.summary(by, &query(rest)?).await?;
+            json!({"lines": lines, "hidden": hidden})
+        }
+        "series" => {
+            let by = rest.first().unwrap_or(&"path").parse()?;
+            let (lines, hidden) = client.series(by, &query(rest)?).await?;
+            json!({"lines": lines, "hidden": hidden})
+        }
+        "acknowledge" => json!(client.acknowledge(&[id()]).await?),
+        "set" => {
+            let pair = rest.first().and_then(|word| word.split_once('=')).unwrap_or(("", ""));
+            let value = match pair.1.parse::<bool>() {
+                Ok(yes) => zvariant::Value::from(yes),
+                Err(_) => match pair.1.parse::<i64>() {
+                    Ok(number) => zvariant::Value::from(number),
+                    Err(_) => zvariant::Value::from(pair.1.to_owned()),
+                },
+            };
+            json!(client.set_settings(&HashMap::from([(pair.0, value)])).await?)
+        }
+        "delete" => json!(client.delete_history(&query(rest)?).await?),
+        "pause" => json!(client.pause(u32::try_from(id()).unwrap_or(1)).await?),
+        "resume" => json!(client.resume().await?),
+        "scan" => json!(client.scan(rest.first().unwrap_or(&"")).await?),
+        other => return Err(Error::InvalidQuery(format!("no command {other:?}"))),
+    })
+}
+
+fn say(value: &Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{value}")?;
+    out.flush()
+}
+
+fn signal(event: Event) -> Value {
+    match event {
+        Event::Notice(notice) => json!({"signal": "notice", "notice": *notice}),
+        Event::Appeared => json!({"signal": "appeared"}),
+        Event::Gone => json!({"signal": "gone"}),
+        Event::Recorded(through) => json!({"signal": "recorded", "through": through}),
+        Event::Settings(keys) => json!({"signal": "settings", "keys": keys}),
+        Event::Degraded(reasons) => json!({"signal": "degraded", "reasons": reasons}),
+        Event::Refused(why) => json!({"signal": "refused", "why": why}),
+    }
+}
+
+/// Listens (with `watch` as the first argument) or answers commands, until standard input ends.
+///
+/// # Errors
+/// There is no bus, or standard output is closed.
+pub async fn run(listen: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    if listen {
+        let mut listener = Listener::connect().await?;
+        loop {
+            tokio::select! {
+                line = lines.next_line() => if line?.is_none() { return Ok(()) },
+                event = listener.next() => match event {
+                    Some(event) => say(&signal(event))?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+    let client = Client::connect().await?;
+    while let Some(line) = lines.next_line().await? {
+        let words: Vec<&str> = line.split(' ').collect();
+        let reply = match answer(&client, &words).await {
+            Ok(value) => json!({"ok": value}),
+            Err(error) => json!({"error": kind(&error), "message": error.to_string()}),
+        };
+        say(&reply)?;
+    }
+    Ok(())
+}
+
+fn kind(error: &Error) -> String {
+    match error {
+        Error::ZBus(zbus::Error::MethodError(name, _, _)) => name.to_string(),
+        Error::ZBus(_) => "transport".to_owned(),
+        Error::NotAuthorized(_) => "NotAuthorized".to_owned(),
+        Error::InvalidQuery(_) => "InvalidQuery".to_owned(),
+        Error::NotFound(_) => "NotFound".to_owned(),
+        Error::InvalidSetting(_) => "InvalidSetting".to_owned(),
+        Error::Unavailable(_) => "Unavailable".to_owned(),
+        Error::LimitExceeded(_) => "LimitExceeded".to_owned(),
+    }
+}
