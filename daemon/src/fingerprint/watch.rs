@@ -51,7 +51,7 @@ impl Watch {
         let mounts = mounts::parse(&text);
         let local: HashSet<u32> =
             mounts.iter().filter(|mount| mount.sort() == Sort::Local).map(|mount| mount.dev).collect();
-        self.shared.lock().local = local;
+        self.shared.lock().mounted(local);
         self.mark(&self.root, &mounts)
     }
 
