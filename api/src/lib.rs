@@ -10,6 +10,7 @@ pub mod listen;
 pub mod name;
 pub mod proxy;
 pub mod query;
+pub mod quiet;
 pub mod row;
 pub mod state;
 
@@ -18,4 +19,5 @@ pub use hint::{Trouble, hint};
 pub use inert::{inert, inert_short};
 pub use proxy::{Client, Format, Permission, What};
 pub use query::{Dimension, Query, Scope};
+pub use quiet::Quiet;
 pub use row::{Page, Status};

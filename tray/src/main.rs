@@ -1,2 +1,5 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! x
+mod policy;
+mod text;
 fn main() {}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What one person does not want to be told about, in a small file of their own that tray and window
+//! share: muted programs, and programs that are expected to change. Everything is recorded all the same.
+//!
+//! One line each, `mute PATH` or `expect PATH`; in a path a backslash is `\\` and a line feed `\n`. Lines
+//! of other kinds are kept out of the way of an older version, not kept in the file.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Most programs that either list holds; further ones are refused.
+pub const MAX_PROGRAMS: usize = 2000;
+/// A file that is longer is not read.
+const MAX_FILE: u64 = 16 << 20;
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quiet {
+    /// Paths that no notification is shown for.
+    pub muted: BTreeSet<String>,
+    /// Paths whose changes no notification is shown for.
+    pub expected: BTreeSet<String>,
+}
+
+impl Quiet {
+    /// Where the file is: `picosnitch/quiet` in `XDG_CONFIG_HOME` or `~/.config`; `None` for an account
+    /// that has no home.
+    #[must_use]
+    pub fn file() -> Option<PathBuf> {
+        let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+        Some(config.join("picosnitch/quiet"))
+    }
+
+    /// Reads the file; one that is not there is empty.
+    ///
+    /// # Errors
+    /// Whatever opening and reading it gives; [`io::ErrorKind::InvalidData`] if it is absurdly long.
+    pub fn load(file: &Path) -> io::Result<Self> {
+        match std::fs::metadata(file) {
+            Ok(about) if about.len() > MAX_FILE => Err(io::ErrorKind::InvalidData.into()),
+            Ok(_) => Ok(Self::parse(&String::from_utf8_lossy(&std::fs::read(file)?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file anew, whole or not at all.
+    ///
+    /// # Errors
+    /// Whatever creating the directory and the file gives.
+    pub fn save(&self, file: &Path) -> io::Result<()> {
+        let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        std::fs::create_dir_all(folder)?;
+        let fresh = file.with_extension(format!("{}.new", std::process::id()));
+        let mut out = std::fs::File::create(&fresh)?;
+        out.write_all(self.text().as_bytes())?;
+        out.sync_all()?;
+        std::fs::rename(&fresh, file)
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut quiet = Self::default();
+        for line in text.lines() {
+            match line.split_once(' ') {
+                Some(("mute", path)) => insert(&mut quiet.muted, unescape(path)),
+                Some(("expect", path)) => insert(&mut quiet.expected, unescape(path)),
+                _ => {}
+            }
+        }
+        quiet
+    }
+
+    fn text(&self) -> String {
+        let lines = |word: &'static str, paths: &BTreeSet<String>| -> String {
+            paths.iter().map(|path| format!("{word} {}\n", escape(path))).collect()
+        };
+        format!("{}{}", lines("mute", &self.muted), lines("expect", &self.expected))
+    }
+}
+
+fn insert(into: &mut BTreeSet<String>, path: String) {
+    if into.len() < MAX_PROGRAMS {
+        into.insert(path);
+    }
+}
+
+fn escape(path: &str) -> String {
+    path.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some(other) => out.push(other),
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn n05_a_hostile_path_cannot_add_a_line() {
+        let mut quiet = Quiet::default();
+        quiet.muted.insert("/tmp/a\nexpect /usr/bin/sudo\r\\n".into());
+        quiet.expected.insert("/opt/it/updates itself".into());
+        assert_eq!(quiet.text().lines().count(), 2);
+        assert_eq!(Quiet::parse(&quiet.text()), quiet);
+    }
+
+    #[test]
+    fn n04_what_is_saved_is_there_after_a_restart() {
+        let folder = std::env::temp_dir().join(format!("picosnitch-quiet-{}", std::process::id()));
+        let file = folder.join("picosnitch/quiet");
+        assert_eq!(Quiet::load(&file).unwrap(), Quiet::default());
+        let quiet = Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() };
+        quiet.save(&file).unwrap();
+        assert_eq!(Quiet::load(&file).unwrap(), quiet);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+
+const NOW: i64 = 1_700_000_000 * SECOND;
+
+fn names(uid: u32) -> Option<String> {
+    (uid == 1000).then(|| "alice".into())
+}
+
+fn new(id: i64, path: &str) -> row::Event {
+    row::Event {
+        id: Some(id),
+        kind: Some("new-executable".into()),
+        path: Some(path.into()),
+        uid: Some(1000),
+        ..Default::default()
+    }
+}
+
+fn changed(id: i64, path: &str) -> row::Event {
+    row::Event { kind: Some("hash-changed".into()), ..new(id, path) }
+}
+
+fn error(id: i64, kind: &str) -> row::Event {
+    row::Event {
+        id: Some(id),
+        kind: Some("error".into()),
+        error: Some(kind.into()),
+        message: Some("3 connections were not recorded.".into()),
+        ..Default::default()
+    }
+}
+
+/// Feeds notices at their times and lets the clock run until nothing is due; what was shown, and when.
+fn run(policy: &mut Policy, notices: &[(i64, row::Event)]) -> Vec<(i64, Toast)> {
+    let mut shown = Vec::new();
+    for (at, row) in notices {
+        while let Some(due) = policy.due().filter(|due| due <= at) {
+            shown.extend(policy.tick(due, &names).into_iter().map(|toast| (due, toast)));
+        }
+        shown.extend(policy.notice(row.clone(), *at, &names).into_iter().map(|toast| (*at, toast)));
+    }
+    for _ in 0..100 {
+        let Some(due) = policy.due() else { return shown };
+        shown.extend(policy.tick(due, &names).into_iter().map(|toast| (due, toast)));
+    }
+    panic!("it never comes to rest");
+}
+
+#[test]
+fn d04_a_toast_says_who_with_whom_and_for_whom() {
+    let row = row::Event {
+        executable: Some(7),
+        domain: Some("example.org".into()),
+        address: Some("203.0.113.7".into()),
+        remote_port: Some(443),
+        protocol: Some("tcp".into()),
+        parent: Some("/usr/bin/bash".into()),
+        container: Some("web".into()),
+        ..new(1, "/usr/bin/curl")
+    };
+    let shown = run(&mut Policy::default(), &[(NOW, row)]);
+    let [(at, toast)] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!(*at, NOW, "the first one does not wait");
+    assert_eq!(toast.text.title, "New on the network: curl");
+    assert_eq!(
+        toast.text.body,
+        "First contact example.org, tcp port 443 (203.0.113.7)\n/usr/bin/curl\nStarted by bash as alice\nIn container web"
+    );
+    assert_eq!(toast.target, Target::Program(7));
+    assert_eq!(toast.actions, [Action::Details, Action::Expected, Action::Mute]);
+}
+
+#[test]
+fn n05_hostile_names_are_inert_in_every_text() {
+    let hostile = "/opt/\u{202e}gpj\n<b>x</b>\x1b[2J";
+    let row = row::Event {
+        domain: Some("a\nb\u{2066}".into()),
+        parent: Some(hostile.into()),
+        container: Some("\u{200b}c".into()),
+        message: Some("m\u{202e}".into()),
+        ..changed(1, hostile)
+    };
+    for text in [
+        text::single(&row, &names),
+        text::digest(&[row.clone(), row.clone(), row.clone()], 1),
+        text::waited(&[row.clone()], 0),
+        text::incident(&row),
+    ] {
+        assert!(!text.title.chars().any(picosnitch_api::inert::is_hidden), "{text:?}");
+        for line in text.body.lines() {
+            assert!(!line.chars().any(picosnitch_api::inert::is_hidden), "{text:?}");
+        }
+        assert!(text.body.lines().count() <= 6, "{text:?}");
+    }
+}
+
+#[test]
+fn n03_a_burst_is_one_digest_that_replaces_what_it_tells() {
+    let burst: Vec<_> =
+        (0..40).map(|n| (NOW + n * SECOND / 10, new(n, &format!("/usr/bin/program-{n:02}")))).collect();
+    let shown = run(&mut Policy::default(), &burst);
+    assert!(shown.len() <= 3, "{shown:?}");
+    let (_, last) = shown.last().unwrap();
+    assert_eq!(last.text.title, "40 new programs on the network");
+    assert!(last.text.body.starts_with("program-00, program-01"), "{}", last.text.body);
+    assert!(last.text.body.ends_with("and 35 more"), "{}", last.text.body);
+    let alone: Vec<_> = shown.iter().filter(|(_, toast)| toast.key.starts_with("program")).collect();
+    assert_eq!(alone.len(), 1);
+    assert!(shown.iter().any(|(_, toast)| toast.replaces.contains(&alone[0].1.key)));
+    assert_eq!(last.events.len(), 40);
+}
+
+#[test]
+fn n03_a_package_upgrade_is_one_digest() {
+    let burst: Vec<_> = (0..23).map(|n| (NOW + n, changed(n, &format!("/usr/bin/p{n}")))).collect();
+    let shown = run(&mut Policy::default(), &burst);
+    assert_eq!(shown.last().unwrap().1.text.title, "23 programs changed");
+    assert_eq!(shown.len(), 2, "the first alone, then the digest in its place");
+}
+
+#[test]
+fn a_handful_a_minute_and_then_more() {
+    // Each its own burst, for five minutes.
+    let many: Vec<_> = (0..30).map(|n| (NOW + n * 10 * SECOND, new(n, &format!("/usr/bin/p{n}")))).collect();
+    let shown = run(&mut Policy::default(), &many);
+    for (at, _) in &shown {
+        let minute = shown.iter().filter(|(other, _)| (*at..*at + MINUTE).contains(other)).count();
+        assert!(minute <= PER_MINUTE + 1, "{minute} toasts in one minute");
+    }
+    let told: std::collections::BTreeSet<i64> =
+        shown.iter().flat_map(|(_, toast)| toast.events.iter().copied()).collect();
+    assert_eq!(told.len(), 30, "each is told, alone or in a digest");
+}
+
+#[test]
+fn n04_a_muted_program_makes_no_toast() {
+    let mut policy = Policy::default();
+    policy.set_quiet(Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() });
+    assert_eq!(
+        run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, changed(2, "/usr/bin/curl"))]),
+        []
+    );
+    assert_eq!(policy.waited(vec![new(1, "/usr/bin/curl")], 0, NOW), []);
+    assert_eq!(run(&mut policy, &[(NOW + 2, new(3, "/usr/bin/wget"))]).len(), 1);
+}
+
+#[test]
+fn what_updates_itself_can_be_expected_to() {
+    let mut policy = Policy::default();
+    let often: Vec<_> = (0..3).map(|n| (NOW + n * 60 * SECOND, changed(n, "/opt/it/it"))).collect();
+    let shown = run(&mut policy, &often);
+    assert!(shown[0].1.actions.contains(&Action::Expected));
+    assert!(shown[2].1.actions.contains(&Action::ExpectUpdates));
+    assert!(shown.iter().all(|(_, toast)| toast.key == shown[0].1.key), "each replaces the one before");
+    policy.set_quiet(Quiet { expected: ["/opt/it/it".to_owned()].into(), ..Quiet::default() });
+    assert_eq!(run(&mut policy, &[(NOW + 900 * SECOND, changed(9, "/opt/it/it"))]), []);
+}
+
+#[test]
+fn the_first_day_is_one_summary() {
+    let mut policy = Policy::default();
+    policy.record_begins(NOW - 3600 * SECOND);
+    let many: Vec<_> = (0..50).map(|n| (NOW + n * SECOND, new(n, &format!("/usr/bin/p{n}")))).collect();
+    let shown = run(&mut policy, &many);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].1.text.title.starts_with("Watching "), "{shown:?}");
+    let shown = run(&mut policy, &[(NOW, new(99, "/tmp/dropper"))]);
+    assert_eq!(shown.len(), 1, "what runs from a temporary place is told on the first day, too");
+    assert_eq!(run(&mut policy, &[(NOW + FIRST_DAY, new(100, "/usr/bin/next-day"))]).len(), 1);
+    let mut eager = Policy::new(Quiet::default(), true);
+    eager.record_begins(NOW);
+    assert_eq!(run(&mut eager, &[(NOW, new(1, "/usr/bin/curl"))]).len(), 1);
+}
+
+#[test]
+fn an_incident_is_told_once() {
+    let mut policy = Policy::default();
+    let many: Vec<_> = (0..20).map(|n| (NOW + n * 20 * SECOND, error(n, "lost-flows"))).collect();
+    let shown = run(&mut policy, &many);
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].1.target, Target::Health);
+    assert_eq!(run(&mut policy, &[(NOW + 9000 * SECOND, error(99, "clock"))]), [], "nothing to do about it");
+}
+
+#[test]
+fn paused_is_silent_and_ends_by_itself() {
+    let mut policy = Policy::default();
+    policy.pause(Some(NOW + 3600 * SECOND));
+    assert_eq!(run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, error(2, "storage"))]), []);
+    assert_eq!(policy.paused_until(NOW), Some(NOW + 3600 * SECOND));
+    assert_eq!(run(&mut policy, &[(NOW + 3601 * SECOND, new(3, "/usr/bin/wget"))]).len(), 1);
+    policy.set_wanted(false);
+    assert_eq!(run(&mut policy, &[(NOW + 4000 * SECOND, new(4, "/usr/bin/ssh"))]), []);
+}
+
+#[test]
+fn n07_what_waited_is_told_in_one_toast() {
+    let mut policy = Policy::default();
+    let rows = (0..12).rev().map(|n| new(n, &format!("/usr/bin/p{n}"))).collect();
+    let shown = policy.waited(rows, 3, NOW);
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0].text.title, "15 notices while you were away");
+    assert!(shown[0].text.body.ends_with("and 10 more"), "{}", shown[0].text.body);
+    assert_eq!(shown[0].target, Target::Timeline);
+}
+
+#[test]
+fn a_temporary_place_is_told_at_once_in_the_middle_of_a_burst() {
+    let mut policy = Policy::default();
+    let mut rows: Vec<_> = (0..10).map(|n| (NOW + n, new(n, &format!("/usr/bin/p{n}")))).collect();
+    rows.push((NOW + 11, new(11, "/dev/shm/x")));
+    let shown = run(&mut policy, &rows);
+    let (at, toast) = shown.iter().find(|(_, toast)| toast.weight == Weight::High).unwrap();
+    assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "New, from a temporary place: x"));
+}
+
+#[test]
+fn a_flood_stays_small() {
+    let mut policy = Policy::default();
+    let flood: Vec<_> = (0..20_000).map(|n| (NOW + n, new(n, &format!("/opt/{n}")))).collect();
+    let shown = run(&mut policy, &flood);
+    assert!(shown.len() <= 4, "{}", shown.len());
+    assert_eq!(shown.last().unwrap().1.text.title, "20000 new programs on the network");
+    assert!(policy.burst.as_ref().unwrap().rows.len() <= BURST_ROWS);
+}

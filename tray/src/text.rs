@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a notification says: a short title without a path, one fact per line. Every name that somebody
+//! else chose goes through `inert` here; the result is plain text, not markup.
+
+use picosnitch_api::{inert, inert_short, row};
+
+/// How accounts are called, by uid.
+pub type Names<'a> = &'a dyn Fn(u32) -> Option<String>;
+
+/// Title and lines of one notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// One line.
+    pub title: String,
+    /// One fact per line.
+    pub body: String,
+}
+
+/// Longest name in a title or a list, in characters.
+const NAME: usize = 40;
+/// Longest line.
+const LINE: usize = 80;
+
+/// What people call the program: the file's name, or the process's where there is no file.
+pub fn program(row: &row::Event) -> String {
+    let file = row.path.as_deref().and_then(|path| path.rsplit('/').next()).filter(|file| !file.is_empty());
+    inert_short(file.or(row.name.as_deref()).unwrap_or("a program"), NAME)
+}
+
+/// One program that is new on the network or whose content changed.
+pub fn single(row: &row::Event, names: Names<'_>) -> Text {
+    let program = program(row);
+    let changed = row.kind.as_deref() == Some("hash-changed");
+    let title = if changed {
+        format!("{program} changed")
+    } else if risky(row) {
+        format!("New, from a temporary place: {program}")
+    } else {
+        format!("New on the network: {program}")
+    };
+    let mut lines = Vec::new();
+    if changed {
+        lines.push(
+            "Its file is not the one that was known. If nothing updated it just now, look at it.".into(),
+        );
+    }
+    lines.extend(contact(row, changed));
+    lines.extend(row.path.as_deref().map(|path| inert_short(path, LINE)));
+    lines.extend(started(row, names));
+    if let Some(container) = &row.container {
+        lines.push(format!("In container {}", inert_short(container, NAME)));
+    } else if let Some(unit) = &row.unit {
+        lines.push(format!("Unit {}", inert_short(unit, LINE)));
+    }
+    if changed && let (Some(old), Some(new)) = (&row.old_sha256, &row.sha256) {
+        lines.push(format!("sha256 {} was {}", short_hash(new), short_hash(old)));
+    }
+    Text { title, body: lines.join("\n") }
+}
+
+fn contact(row: &row::Event, changed: bool) -> Option<String> {
+    let whom = row.domain.as_deref().or(row.address.as_deref())?;
+    let mut line =
+        format!("{} {}", if changed { "Contacted" } else { "First contact" }, inert_short(whom, NAME));
+    match (row.remote_port, row.protocol.as_deref()) {
+        (Some(port), Some(protocol)) => line += &format!(", {} port {port}", inert(protocol)),
+        (Some(port), None) => line += &format!(", port {port}"),
+        (None, Some(protocol)) => line += &format!(", {}", inert(protocol)),
+        (None, None) => {}
+    }
+    if row.domain.is_some()
+        && let Some(address) = &row.address
+    {
+        line += &format!(" ({})", inert(address));
+    }
+    Some(line)
+}
+
+fn started(row: &row::Event, names: Names<'_>) -> Option<String> {
+    let parent = row.parent.as_deref().and_then(|path| path.rsplit('/').next()).filter(|p| !p.is_empty());
+    let user = row.uid.map(|uid| names(uid).map_or(format!("uid {uid}"), |name| inert_short(&name, NAME)));
+    match (parent, user) {
+        (Some(parent), Some(user)) => Some(format!("Started by {} as {user}", inert_short(parent, NAME))),
+        (Some(parent), None) => Some(format!("Started by {}", inert_short(parent, NAME))),
+        (None, Some(user)) => Some(format!("Run as {user}")),
+        (None, None) => None,
+    }
+}
+
+fn short_hash(hash: &str) -> String {
+    inert(hash).chars().take(12).chain(['…']).collect()
+}
+
+/// It runs from where programs do not belong: a temporary directory or memory.
+pub fn risky(row: &row::Event) -> bool {
+    const PLACES: [&str; 6] = ["/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/memfd:", "memfd:"];
+    row.path.as_deref().is_some_and(|path| PLACES.iter().any(|place| path.starts_with(place)))
+}
+
+/// Many at once: how many are new, how many changed, and who the first are. `more` are not in `rows`.
+pub fn digest(rows: &[row::Event], more: usize) -> Text {
+    let changed = rows.iter().filter(|row| row.kind.as_deref() == Some("hash-changed")).count();
+    let total = rows.len() + more;
+    let title = match (changed, total - changed) {
+        (0, new) => format!("{new} new programs on the network"),
+        (changed, 0) => format!("{changed} programs changed"),
+        (changed, new) => format!("{new} new programs on the network, {changed} changed"),
+    };
+    Text { title, body: listed(rows, more) }
+}
+
+/// What came while nobody was there to see it.
+pub fn waited(rows: &[row::Event], more: usize) -> Text {
+    let total = rows.len() + more;
+    let title = match total {
+        1 => "1 notice while you were away".into(),
+        total => format!("{total} notices while you were away"),
+    };
+    Text { title, body: listed(rows, more) }
+}
+
+/// The first day after installation: everything is new, so nothing is told one by one.
+pub fn first_day(programs: usize) -> Text {
+    Text {
+        title: match programs {
+            1 => "Watching 1 program".into(),
+            n => format!("Watching {n} programs"),
+        },
+        body: "Everything is new on the first day, so programs are only listed. From tomorrow on, each new one is announced.".into(),
+    }
+}
+
+/// An error that a person can do something about.
+pub fn incident(row: &row::Event) -> Text {
+    let title = match row.error.as_deref() {
+        Some(kind) if kind.starts_with("lost") => "The record is not complete",
+        Some(kind) if kind.starts_with("storage") || kind.starts_with("database") => {
+            "The history cannot be written"
+        }
+        _ => "picosnitch needs attention",
+    };
+    Text {
+        title: title.into(),
+        body: row.message.as_deref().map(|message| inert_short(message, 300)).unwrap_or_default(),
+    }
+}
+
+fn listed(rows: &[row::Event], more: usize) -> String {
+    const SHOWN: usize = 5;
+    let mut names: Vec<String> = Vec::new();
+    for row in rows {
+        let name = match row.kind.as_deref() {
+            Some("error") => row.message.as_deref().map_or("an error".into(), |text| inert_short(text, LINE)),
+            _ => program(row),
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let rest = names.len().saturating_sub(SHOWN) + more;
+    names.truncate(SHOWN);
+    let list = names.join(", ");
+    if rest == 0 { list } else { format!("{list} and {rest} more") }
+}
