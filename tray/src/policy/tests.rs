@@ -85,7 +85,7 @@ fn n05_hostile_names_are_inert_in_every_text() {
     for text in [
         text::single(&row, &names),
         text::digest(&[row.clone(), row.clone(), row.clone()], 1),
-        text::waited(&[row.clone()], 0),
+        text::waited(std::slice::from_ref(&row), 0),
         text::incident(&row),
     ] {
         assert!(!text.title.chars().any(picosnitch_api::inert::is_hidden), "{text:?}");

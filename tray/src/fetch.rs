@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Calls to the monitor, each in a task of its own: a monitor that takes its time must not hold up the
+//! menu. Answers come back as messages.
+
+use std::time::Duration;
+
+use picosnitch_api::{Client, Dimension, Query, Status, row};
+use tokio::sync::mpsc;
+
+use crate::Message;
+
+/// The latest notices that are asked for.
+const NOTICES: u32 = 500;
+/// How long a notice may wait for what the signal does not say of it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Notices that wait for that at the same time; further ones are told as they are.
+const QUEUE: usize = 64;
+
+/// What the monitor answered.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Its state.
+    Status(Box<Status>),
+    /// The latest notices, newest first.
+    Notices(Vec<row::Event>),
+    /// One notice that is to be told, with all that is known of it.
+    Notice(Box<row::Event>),
+    /// When the record begins, µs since the epoch.
+    Begins(i64),
+    /// Whether notifications are wanted.
+    Wanted(bool),
+    /// These are marked as seen.
+    Acknowledged(Vec<i64>),
+    /// Bytes per second, received and sent.
+    Rates(u64, u64),
+}
+
+async fn give(to: &mpsc::Sender<Message>, fetched: Fetched) {
+    // Only fails when the program ends.
+    let _ = to.send(Message::Fetched(fetched)).await;
+}
+
+/// Everything, in the order in which it is needed. What fails is asked again when the monitor appears.
+pub fn everything(client: Client, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        if let Ok(status) = client.status().await {
+            give(&to, Fetched::Status(Box::new(status))).await;
+        }
+        wanted(&client, &to).await;
+        let first = Query {
+            sort: Some("first-seen".into()),
+            descending: Some(false),
+            limit: Some(1),
+            ..Query::default()
+        };
+        if let Ok(page) = client.executables(&first).await {
+            // Without any program the record begins with the next one.
+            let begins = page.rows.first().and_then(|row| row.first_seen).unwrap_or_else(crate::app::now);
+            give(&to, Fetched::Begins(begins)).await;
+        }
+        latest(&client, &to).await;
+    });
+}
+
+/// The state and whether notifications are wanted.
+pub fn status(client: Client, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        if let Ok(status) = client.status().await {
+            give(&to, Fetched::Status(Box::new(status))).await;
+        }
+        wanted(&client, &to).await;
+    });
+}
+
+/// The latest notices: another client may have marked some as seen.
+pub fn notices(client: Client, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move { latest(&client, &to).await });
+}
+
+async fn wanted(client: &Client, to: &mpsc::Sender<Message>) {
+    // Who may not read the settings is told what happens, as by default.
+    let settings = client.settings().await.unwrap_or_default();
+    let wanted = settings.get("notify.desktop").and_then(|value| bool::try_from(value).ok());
+    give(to, Fetched::Wanted(wanted.unwrap_or(true))).await;
+}
+
+async fn latest(client: &Client, to: &mpsc::Sender<Message>) {
+    if let Ok(page) = client.events(&Query { limit: Some(NOTICES), ..Query::default() }).await {
+        give(to, Fetched::Notices(page.rows)).await;
+    }
+}
+
+/// Marks as seen.
+pub fn acknowledge(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        for chunk in events.chunks(picosnitch_api::query::MAX_PAGE as usize) {
+            match client.acknowledge(chunk).await {
+                Ok(()) => give(&to, Fetched::Acknowledged(chunk.to_vec())).await,
+                Err(error) => return eprintln!("picosnitch-tray: cannot mark as seen: {error}"),
+            }
+        }
+    });
+}
+
+/// What was sent and received between two times, per second.
+pub fn rates(client: Client, since: i64, until: i64, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        let query = Query { since: Some(since), until: Some(until), ..Query::default() };
+        let Ok((totals, _)) = client.summary(Dimension::Protocol, &query).await else { return };
+        let seconds = u64::try_from((until - since) / 1_000_000).unwrap_or(0).max(1);
+        let sum = |bytes: fn(&row::Total) -> u64| totals.iter().map(bytes).fold(0, u64::saturating_add);
+        give(&to, Fetched::Rates(sum(|total| total.received) / seconds, sum(|total| total.sent) / seconds))
+            .await;
+    });
+}
+
+/// Asks for what a signal does not say of a notice, one after the other so that their order stays.
+#[derive(Clone)]
+pub struct Details(mpsc::Sender<(Client, Box<row::Event>)>);
+
+impl Details {
+    /// Answers go to `to`.
+    pub fn new(to: mpsc::Sender<Message>) -> Self {
+        let (ask, mut asked) = mpsc::channel::<(Client, Box<row::Event>)>(QUEUE);
+        tokio::spawn(async move {
+            while let Some((client, notice)) = asked.recv().await {
+                let told = match notice.id {
+                    Some(id) => tokio::time::timeout(PATIENCE, client.event(id)).await,
+                    None => continue,
+                };
+                let notice = match told {
+                    Ok(Ok(row)) => Box::new(row),
+                    _ => notice,
+                };
+                give(&to, Fetched::Notice(notice)).await;
+            }
+        });
+        Self(ask)
+    }
+
+    /// Asks; gives the notice back if too many wait already.
+    pub fn ask(&self, client: Client, notice: Box<row::Event>) -> Option<Box<row::Event>> {
+        self.0.try_send((client, notice)).err().map(|refused| match refused {
+            mpsc::error::TrySendError::Full((_, notice)) | mpsc::error::TrySendError::Closed((_, notice)) => {
+                notice
+            }
+        })
+    }
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The status icon, its tooltip and its menu. It draws what it is given and sends what is clicked.
+
+use ksni::menu::{StandardItem, SubMenu};
+use ksni::{MenuItem, ToolTip};
+use picosnitch_api::inert_short;
+use picosnitch_api::state::Daemon;
+use tokio::sync::mpsc;
+
+use crate::icon::{self, Look};
+use crate::{APP_ID, Message};
+
+/// What is clicked in the menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Click {
+    /// Open the window.
+    Open,
+    /// Open this program's page.
+    Program(i64),
+    /// Open the timeline.
+    Timeline,
+    /// Mark everything as seen.
+    Seen,
+    /// No notifications for an hour.
+    PauseHour,
+    /// No notifications until tomorrow.
+    PauseDay,
+    /// Notifications again.
+    Resume,
+    /// Open the settings.
+    Settings,
+    /// Open what the program says about itself.
+    About,
+    /// End.
+    Quit,
+    /// The menu is about to be shown.
+    Shown,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// How the daemon is.
+    pub daemon: Daemon,
+    /// Why it is not well, one sentence each.
+    pub reasons: Vec<String>,
+    /// Notices nobody has seen.
+    pub unread: usize,
+    /// Bytes per second received and sent, as far as known.
+    pub rates: Option<(u64, u64)>,
+    /// The latest programs: label, number.
+    pub programs: Vec<(String, Option<i64>)>,
+    /// Notifications are paused.
+    pub hushed: bool,
+    clicks: mpsc::Sender<Message>,
+}
+
+impl Status {
+    /// Before anything is known. Clicks go to `clicks`.
+    pub fn new(clicks: mpsc::Sender<Message>) -> Self {
+        Self {
+            daemon: Daemon::default(),
+            reasons: Vec::new(),
+            unread: 0,
+            rates: None,
+            programs: Vec::new(),
+            hushed: false,
+            clicks,
+        }
+    }
+
+    /// Something that the person would see is different in `other`.
+    pub fn differs(&self, other: &Self) -> bool {
+        (self.daemon, &self.reasons, self.unread, self.rates, &self.programs, self.hushed)
+            != (other.daemon, &other.reasons, other.unread, other.rates, &other.programs, other.hushed)
+    }
+
+    fn click(&self, click: Click) {
+        // A click while the last 64 wait is a click on a program that hangs.
+        let _ = self.clicks.try_send(Message::Click(click, ksni::current_xdg_activation_token()));
+    }
+
+    fn sentence(&self) -> &'static str {
+        match self.daemon {
+            Daemon::Absent => "The monitor is not running",
+            Daemon::Starting => "The monitor is starting",
+            Daemon::Watching => "Watching",
+            Daemon::Degraded => "Watching, but something does not work as it should",
+            Daemon::Paused => "The record is paused",
+        }
+    }
+}
+
+fn item(label: impl Into<String>, click: Click) -> MenuItem<Status> {
+    StandardItem {
+        label: label.into(),
+        activate: Box::new(move |status: &mut Status| status.click(click.clone())),
+        ..Default::default()
+    }
+    .into()
+}
+
+fn note(label: impl Into<String>) -> MenuItem<Status> {
+    StandardItem { label: label.into(), enabled: false, ..Default::default() }.into()
+}
+
+/// In a menu an underscore marks the access key.
+fn label(text: &str) -> String {
+    inert_short(text, 48).replace('_', "__")
+}
+
+impl ksni::Tray for Status {
+    fn id(&self) -> String {
+        APP_ID.into()
+    }
+
+    fn title(&self) -> String {
+        "picosnitch".into()
+    }
+
+    fn category(&self) -> ksni::Category {
+        ksni::Category::SystemServices
+    }
+
+    fn icon_pixmap(&self) -> Vec<ksni::Icon> {
+        icon::draw(Look { daemon: self.daemon, unread: self.unread > 0, hushed: self.hushed })
+    }
+
+    fn tool_tip(&self) -> ToolTip {
+        let mut lines = vec![self.sentence().to_owned()];
+        // Some hosts read markup in it, and the daemon's sentences may name files.
+        lines.extend(
+            self.reasons
+                .iter()
+                .take(3)
+                .map(|why| inert_short(why, 100).replace('&', "&amp;").replace('<', "&lt;")),
+        );
+        if self.daemon == Daemon::Absent {
+            lines.push("Start it with: systemctl start picosnitchd".into());
+        }
+        if let Some((received, sent)) = self.rates {
+            lines.push(format!("↓ {}/s   ↑ {}/s", bytes(received), bytes(sent)));
+        }
+        if self.unread > 0 {
+            lines.push(format!("{} unread", self.unread));
+        }
+        if self.hushed {
+            lines.push("Notifications are paused".into());
+        }
+        ToolTip { title: "picosnitch".into(), description: lines.join("\n"), ..Default::default() }
+    }
+
+    fn activate(&mut self, _x: i32, _y: i32) {
+        self.click(if self.unread > 0 { Click::Timeline } else { Click::Open });
+    }
+
+    fn secondary_activate(&mut self, _x: i32, _y: i32) {
+        self.click(Click::Timeline);
+    }
+
+    fn menu_about_to_show(&mut self) {
+        self.click(Click::Shown);
+    }
+
+    fn menu(&self) -> Vec<MenuItem<Self>> {
+        let mut menu = vec![note(self.sentence())];
+        menu.extend(self.reasons.iter().take(3).map(|why| note(label(why))));
+        if let Some((received, sent)) = self.rates {
+            menu.push(note(format!("↓ {}/s   ↑ {}/s", bytes(received), bytes(sent))));
+        }
+        menu.push(MenuItem::Separator);
+        if !self.programs.is_empty() {
+            menu.push(note("Latest programs"));
+            menu.extend(
+                self.programs
+                    .iter()
+                    .map(|(name, id)| item(label(name), id.map_or(Click::Timeline, Click::Program))),
+            );
+            menu.push(MenuItem::Separator);
+        }
+        menu.push(item("_Open History", Click::Open));
+        if self.unread > 0 {
+            menu.push(item(format!("_Timeline ({} unread)", self.unread), Click::Timeline));
+            menu.push(item("_Mark All as Seen", Click::Seen));
+        } else {
+            menu.push(item("_Timeline", Click::Timeline));
+        }
+        menu.push(if self.hushed {
+            item("_Resume Notifications", Click::Resume)
+        } else {
+            SubMenu {
+                label: "_Pause Notifications".into(),
+                submenu: vec![
+                    item("For 1 _Hour", Click::PauseHour),
+                    item("Until _Tomorrow", Click::PauseDay),
+                ],
+                ..Default::default()
+            }
+            .into()
+        });
+        menu.push(MenuItem::Separator);
+        menu.push(item("_Settings", Click::Settings));
+        menu.push(item("_About picosnitch", Click::About));
+        menu.push(item("_Quit", Click::Quit));
+        menu
+    }
+}
+
+/// A number of bytes as people read it, in units of 1024.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = count as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use ksni::Tray as _;
+
+    use super::*;
+
+    fn status() -> Status {
+        Status::new(mpsc::channel(1).0)
+    }
+
+    #[test]
+    fn n05_names_in_the_menu_are_inert() {
+        let mut status = status();
+        status.programs = vec![("a_b\u{202e}\n".into(), Some(1))];
+        let labels: Vec<String> = status
+            .menu()
+            .into_iter()
+            .filter_map(|item| match item {
+                MenuItem::Standard(item) => Some(item.label),
+                _ => None,
+            })
+            .collect();
+        assert!(labels.contains(&"a__b\\u{202e}\\n".to_owned()), "{labels:?}");
+    }
+
+    #[test]
+    fn d03_an_absent_daemon_is_said_with_what_to_do() {
+        let tip = status().tool_tip().description;
+        assert!(tip.contains("not running") && tip.contains("systemctl start"), "{tip}");
+    }
+
+    #[test]
+    fn bytes_read_well() {
+        for (count, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), (u64::MAX, "16.0 EiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}
