@@ -1,2 +1,99 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Not built yet.
+//! Stage 6: the history on disk.
+//!
+//! Takes: rows of connections, notices, sightings of programs; queries of `serve`.
+//! Gives: what is known at the start (`Known`), pages, totals, exports; troubles with the storage.
+//! Thread: one writer (`picosnitch-store`); queries run on the caller's thread over read-only connections.
+//! Drops when: more rows wait than `queue::MAX_ROWS` (storage broken or far too slow); counted as `Trouble::Lost`.
+
+mod database;
+mod dimension;
+mod fold;
+mod intern;
+mod queue;
+mod read;
+mod recorder;
+mod retain;
+mod rollup;
+mod settings;
+mod textlog;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use read::{Format, Page, Reader, What};
+pub use recorder::{Counters, Recorder};
+pub use settings::Settings;
+
+/// Why the record cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be made or is not a directory.
+    #[error("cannot use the directory {path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened or brought up to date.
+    #[error("cannot open the database {path}: {source}")]
+    Database {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// Another daemon writes to it, or it was written by a newer version.
+    #[error("cannot use the database {path}: {reason}")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The writer's thread cannot be started.
+    #[error("cannot start the writer: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What people should know about the storage. Each is said once per incident; `Display` is one sentence
+/// that fits the message of an Error event (kind `storage`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// Rows could not be kept until they could be written.
+    #[error(
+        "{rows} connection rows with {bytes} bytes in total were not recorded: the database took them too slowly or not at all"
+    )]
+    Lost {
+        /// How many rows.
+        rows: u64,
+        /// Bytes sent and received in them.
+        bytes: u64,
+    },
+    /// The database refuses writes; rows wait in memory and are tried again.
+    #[error("the database cannot be written ({0}); connections wait in memory until it can")]
+    Writing(String),
+    /// Writing works again; everything that waited is written.
+    #[error("the database can be written again; what waited is recorded")]
+    Recovered,
+    /// The database was damaged and was set aside; a new one was started.
+    #[error("the database was damaged ({reason}); it was kept as {aside} and a new one was started")]
+    SetAside {
+        /// File that keeps the damaged one.
+        aside: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A text log cannot be written; the database is not concerned.
+    #[error("the text log {path} cannot be written: {reason}")]
+    TextLog {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Programs, as far as uids that the viewer may see used them: numbers, names and everything else come from
+//! those uids alone.
+
+use picosnitch_api::{self as api, Query, row::Executable};
+use rusqlite::types::Value;
+use rusqlite::{Connection as Database, OptionalExtension as _, Result};
+
+use super::Page;
+use super::filter::{self, Sql, contains};
+use super::row::{self, Columns};
+use crate::model::Viewer;
+use crate::record::dimension::{self, fact};
+use crate::record::writer::unavailable;
+
+/// Names, domains, ports and so on listed of one program, the latest ones.
+const LISTED: i64 = 200;
+
+/// What can be sorted by: the word, the column, and whether it is a number.
+const SORTS: [(&str, &str, bool); 7] = [
+    ("last-seen", "m.last_seen", true),
+    ("first-seen", "m.first_seen", true),
+    ("sent", "m.sent", true),
+    ("received", "m.received", true),
+    ("connections", "m.connections", true),
+    ("path", "e.path", false),
+    ("name", "name", false),
+];
+
+/// Uids that count: those that the viewer may see, and the one asked for.
+fn mine(q: &Query, v: &Viewer, column: &str) -> String {
+    let visible = filter::uids(column, &v.rows);
+    match q.uid {
+        Some(uid) => format!("({visible} AND {column} = {uid})"),
+        None => visible,
+    }
+}
+
+/// The programs with their latest name and content, one row each.
+fn select(q: &Query, v: &Viewer) -> String {
+    let facts = mine(q, v, "f.uid");
+    format!(
+        "WITH m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(days) AS days,
+             count(*) AS users, sum(sent) AS sent, sum(received) AS received, sum(connections) AS connections
+           FROM sighting WHERE {} GROUP BY executable)
+         SELECT e.id, e.path, e.foreign_root,
+           (SELECT n.value FROM fact f JOIN word n ON n.id = f.value WHERE f.executable = e.id AND f.kind = {} AND {facts}
+              ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS name,
+           (SELECT f.value FROM fact f WHERE f.executable = e.id AND f.kind = {} AND {facts}
+              ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS content,
+           m.first_seen, m.last_seen,
+           CASE WHEN m.users = 1 THEN m.days ELSE
+             (SELECT count(DISTINCT day) FROM sighting_day s WHERE s.executable = e.id AND {}) END,
+           m.sent, m.received, m.connections
+         FROM m JOIN executable e ON e.id = m.executable",
+        mine(q, v, "uid"),
+        fact::NAME,
+        fact::CONTENT,
+        mine(q, v, "s.uid"),
+    )
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<(Executable, i64)> {
+    let mut columns = Columns::new(row);
+    let c = &mut columns;
+    let id = Some(c.next()?);
+    let (path, path_raw) = c.path()?;
+    let foreign_root = c.next::<bool>()?.then_some(true);
+    let name = c.text()?;
+    let content = c.next::<Option<i64>>()?.unwrap_or(0);
+    let executable = Executable {
+        id,
+        path,
+        path_raw,
+        foreign_root,
+        name,
+        sha256_unknown: dimension::gap_word(content).map(str::to_owned),
+        first_seen: Some(c.next()?),
+        last_seen: Some(c.next()?),
+        days_seen: c.small()?,
+        sent: Some(c.count()?),
+        received: Some(c.count()?),
+        connections: Some(c.count()?),
+        ..Executable::default()
+    };
+    Ok((executable, content))
+}
+
+fn with_content(db: &Database, (mut executable, content): (Executable, i64)) -> Result<Executable> {
+    if content > 0 {
+        executable.sha256 = db
+            .prepare_cached("SELECT sha256 FROM content WHERE id = ?1")?
+            .query_row([content], |row| row.get::<_, Vec<u8>>(0))
+            .optional()?
+            .map(|sha256| row::hex(&sha256));
+    }
+    Ok(executable)
+}
+
+fn conditions(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, api::Error> {
+    let mut all = Sql::default();
+    let facts = mine(q, v, "f.uid");
+    let has = |kind: i64, values: &str, uids: &str| {
+        format!(
+            "e.id IN (SELECT f.executable FROM fact f WHERE f.kind = {kind} AND {uids} AND f.value IN ({values}))"
+        )
+    };
+    let blob = |text: &str| Value::Blob(text.as_bytes().to_vec());
+    if let Some(since) = q.since {
+        all.and("m.last_seen >= ?", [Value::Integer(since)]);
+    }
+    if let Some(until) = q.until {
+        all.and("m.first_seen < ?", [Value::Integer(until)]);
+    }
+    if let Some(path) = &q.path {
+        all.and("e.path = ?", [blob(path)]);
+    }
+    if let Some(name) = &q.name {
+        all.and(&has(fact::NAME, "SELECT id FROM word WHERE kind = 1 AND value = ?", &facts), [blob(name)]);
+    }
+    if let Some(sha256) = &q.sha256 {
+        let sha256 = Value::Blob(filter::unhex(sha256).unwrap_or_default());
+        all.and(&has(fact::CONTENT, "SELECT id FROM content WHERE sha256 = ?", &facts), [sha256]);
+    }
+    // Live command lines in full; older ones as they are folded.
+    let by_cmdline = |text: &str| {
+        let (full, mut values) = filter::cmdline(text, v);
+        let shown = format!("({facts} AND {})", filter::uids("f.uid", &v.cmdlines));
+        let patterns = "SELECT id FROM word WHERE kind = 6 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'";
+        let condition = format!(
+            "(e.id IN (SELECT g.executable FROM who w JOIN program g ON g.id = w.program WHERE {} AND {full}) OR {})",
+            mine(q, v, "w.uid"),
+            has(fact::PATTERN, patterns, &shown)
+        );
+        values.push(contains(text));
+        (condition, values)
+    };
+    if let Some(cmdline) = &q.cmdline {
+        let (condition, values) = by_cmdline(cmdline);
+        all.and(&condition, values);
+    }
+    if let Some(text) = &q.search {
+        let names = has(
+            fact::NAME,
+            "SELECT id FROM word WHERE kind = 1 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'",
+            &facts,
+        );
+        let domains =
+            has(fact::DOMAIN, "SELECT id FROM domain WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\'", &facts);
+        let (cmdlines, values) = by_cmdline(text);
+        let either =
+            format!("(CAST(e.path AS TEXT) LIKE ? ESCAPE '\\' OR {names} OR {domains} OR {cmdlines})");
+        all.and(&either, std::iter::repeat_n(contains(text), 3).chain(values));
+    }
+    // What is not known of the program itself is looked up in its days.
+    let rest = Query {
+        parent: q.parent.clone(),
+        grandparent: q.grandparent.clone(),
+        domain: q.domain.clone(),
+        address: q.address,
+        local_port: q.local_port,
+        remote_port: q.remote_port,
+        protocol: q.protocol.clone(),
+        direction: q.direction.clone(),
+        netns: q.netns,
+        unit: q.unit.clone(),
+        container: q.container.clone(),
+        ..Query::default()
+    };
+    if rest != Query::default() {
+        let rest = Query { uid: q.uid, ..rest };
+        let sql = filter::filter(db, &rest, v)?.totals();
+        all.and(
+            &format!(
+                "e.id IN (SELECT g.executable FROM daily c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer
+                   JOIN program g ON g.id = w.program WHERE 1{})",
+                sql.text
+            ),
+            sql.values,
+        );
+    }
+    Ok(all)
+}
+
+/// `sort value`-`id` in hexadecimal; the value is 0 where it is a text, which is looked up by id.
+fn read_cursor(q: &Query) -> std::result::Result<Option<(i64, i64)>, api::Error> {
+    let wrong = || api::Error::InvalidQuery("cursor wants what the page before gave".to_owned());
+    let Some(text) = q.cursor.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let part = |text: &str| {
+        (text.len() == 16)
+            .then(|| u64::from_str_radix(text, 16).ok().map(u64::cast_signed))
+            .flatten()
+            .ok_or_else(wrong)
+    };
+    let (value, id) = text.split_once('-').ok_or_else(wrong)?;
+    Ok(Some((part(value)?, part(id)?)))
+}
+
+pub(super) fn page(
+    db: &Database,
+    q: &Query,
+    v: &Viewer,
+) -> std::result::Result<Page<Executable>, api::Error> {
+    let sort = q.sort.as_deref().unwrap_or("last-seen");
+    let Some((_, column, number)) = SORTS.iter().find(|(word, ..)| *word == sort) else {
+        let known: Vec<_> = SORTS.iter().map(|(word, ..)| *word).collect();
+        return Err(api::Error::InvalidQuery(format!("executables sort by {}", known.join(", "))));
+    };
+    let descending = q.descending.unwrap_or(true);
+    let (order, than) = if descending { ("DESC", "<") } else { ("ASC", ">") };
+    let mut all = conditions(db, q, v)?;
+    if let Some((value, id)) = read_cursor(q)? {
+        if *number {
+            all.and(&format!("({column}, e.id) {than} (?, ?)"), [Value::Integer(value), Value::Integer(id)]);
+        } else {
+            let before: Option<Vec<u8>> = db
+                .prepare(&format!(
+                    "SELECT {} FROM ({} WHERE e.id = ?1) e",
+                    column.replace("e.path", "path"),
+                    select(q, v)
+                ))
+                .and_then(|mut statement| statement.query_row([id], |row| row.get(0)).optional())
+                .map_err(unavailable)?;
+            let before =
+                before.ok_or_else(|| api::Error::InvalidQuery("cursor is of another list".to_owned()))?;
+            all.and(&format!("({column}, e.id) {than} (?, ?)"), [Value::Blob(before), Value::Integer(id)]);
+        }
+    }
+    let wanted = i64::from(q.page());
+    all.values.push(Value::Integer(wanted + 1));
+    let sql = format!("{} WHERE 1{} ORDER BY {column} {order}, e.id {order} LIMIT ?", select(q, v), all.text);
+    let ask = || -> Result<Vec<Executable>> {
+        let mut statement = db.prepare(&sql)?;
+        let rows = statement.query_map(rusqlite::params_from_iter(&all.values), read)?;
+        rows.map(|row| with_content(db, row?)).collect()
+    };
+    let mut rows = ask().map_err(unavailable)?;
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let more = rows.len() > wanted;
+    rows.truncate(wanted);
+    let cursor = match rows.last() {
+        Some(last) if more => {
+            let count = |count: Option<u64>| count.and_then(|count| i64::try_from(count).ok());
+            let value = match sort {
+                "last-seen" => last.last_seen,
+                "first-seen" => last.first_seen,
+                "sent" => count(last.sent),
+                "received" => count(last.received),
+                "connections" => count(last.connections),
+                _ => None,
+            };
+            let hex = |value: Option<i64>| format!("{:016x}", value.unwrap_or(0).cast_unsigned());
+            format!("{}-{}", hex(value), hex(last.id))
+        }
+        _ => String::new(),
+    };
+    Ok(Page { rows, cursor, hidden: hidden(db, v).map_err(unavailable)? })
+}
+
+/// Programs that only uids used which the viewer may not see.
+fn hidden(db: &Database, v: &Viewer) -> Result<u64> {
+    let visible = filter::uids("uid", &v.rows);
+    if visible == "1" {
+        return Ok(0);
+    }
+    let sql = format!(
+        "SELECT count(DISTINCT executable) - (SELECT count(DISTINCT executable) FROM sighting WHERE {visible}) FROM sighting"
+    );
+    let hidden: i64 = db.prepare_cached(&sql)?.query_row((), |row| row.get(0))?;
+    Ok(u64::try_from(hidden).unwrap_or(0))
+}
+
+pub(super) fn one(db: &Database, id: i64, v: &Viewer) -> std::result::Result<Executable, api::Error> {
+    let q = Query::default();
+    let ask = || -> Result<Option<Executable>> {
+        let row =
+            db.prepare(&format!("{} WHERE e.id = ?1", select(&q, v)))?.query_row([id], read).optional()?;
+        let Some(row) = row else { return Ok(None) };
+        let mut executable = with_content(db, row)?;
+        facts(db, id, v, &mut executable)?;
+        Ok(Some(executable))
+    };
+    ask().map_err(unavailable)?.ok_or_else(|| api::Error::NotFound(format!("there is no executable {id}")))
+}
+
+/// The lists of one program, latest first.
+fn facts(db: &Database, id: i64, v: &Viewer, executable: &mut Executable) -> Result<()> {
+    let rows = filter::uids("f.uid", &v.rows);
+    let list = |kind: i64, join: &str, column: &str, uids: &str| -> Result<Vec<(Value, i64, i64)>> {
+        let sql = format!(
+            "SELECT {column}, min(f.first_seen), max(f.last_seen) AS last FROM fact f {join}
+               WHERE f.executable = ?1 AND f.kind = {kind} AND {uids} GROUP BY f.value ORDER BY last DESC, f.value DESC LIMIT {LISTED}"
+        );
+        let mut statement = db.prepare(&sql)?;
+        statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    };
+    let texts = |values: Vec<(Value, i64, i64)>| -> Vec<String> {
+        values
+            .into_iter()
+            .filter_map(|(value, ..)| match value {
+                Value::Blob(bytes) => Some(row::text(&bytes)),
+                _ => None,
+            })
+            .collect()
+    };
+    let word = "JOIN word x ON x.id = f.value";
+    executable.names = Some(texts(list(fact::NAME, word, "x.value", &rows)?));
+    executable.domains =
+        Some(texts(list(fact::DOMAIN, "JOIN domain x ON x.id = f.value", "x.value", &rows)?));
+    let shown = format!("({rows} AND {})", filter::uids("f.uid", &v.cmdlines));
+    if filter::uids("f.uid", &v.cmdlines) != "0" {
+        executable.cmdlines = Some(texts(list(fact::PATTERN, word, "x.value", &shown)?));
+    }
+    let ports = list(fact::PORT, "", "f.value", &rows)?;
+    let port = |value| match value {
+        Value::Integer(port) => u16::try_from(port).ok(),
+        _ => None,
+    };
+    executable.ports = Some(ports.into_iter().filter_map(|(value, ..)| port(value)).collect());
+    let contents = list(fact::CONTENT, "JOIN content x ON x.id = f.value", "x.sha256", &rows)?;
+    let hashes = contents.iter().filter_map(|(value, ..)| match value {
+        Value::Blob(sha256) => Some(row::hex(sha256)),
+        _ => None,
+    });
+    executable.hashes = Some(hashes.collect());
+    executable.hashes_first_seen = Some(contents.iter().map(|(_, first, _)| *first).collect());
+    executable.hashes_last_seen = Some(contents.iter().map(|(.., last)| *last).collect());
+    Ok(())
+}

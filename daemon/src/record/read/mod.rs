@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Queries. Every one obeys a [`Viewer`]: rows of other uids are left out before anything is filtered, sorted
+//! or added up, and command lines that the viewer may not see take no part in filters, searches or groups.
+//!
+//! `hidden` numbers say how many rows of other uids there are on the days of the query (all programs of
+//! others, for executables), whatever else the query asks for: a number that followed the filters would tell
+//! what others do.
+
+mod connections;
+mod events;
+mod executables;
+mod export;
+mod filter;
+mod row;
+mod totals;
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use picosnitch_api::{self as api, Dimension, Query};
+use rusqlite::Connection as Database;
+
+use super::database;
+use super::queue::Request;
+use super::recorder::Shared;
+use super::writer::unavailable;
+use crate::model::{Known, ProgramKey, Viewer};
+
+pub(super) use events::acknowledge;
+pub use export::{Format, What};
+
+/// Connections for queries, at the most.
+const POOL: usize = 4;
+/// How long a call waits for one of them, or for the writer.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long an event that was just handed in is waited for.
+const EVENT_WAIT: Duration = Duration::from_secs(1);
+
+/// One page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<R> {
+    /// Rows in the order asked for.
+    pub rows: Vec<R>,
+    /// Continue with this; empty at the end. A page may be short, even empty, and still have one: the
+    /// search was interrupted after much work and goes on there.
+    pub cursor: String,
+    /// Rows of others, as the module says.
+    pub hidden: u64,
+}
+
+#[derive(Default)]
+struct Idle {
+    open: usize,
+    idle: Vec<Database>,
+    generation: u64,
+}
+
+/// The reading side of the record. Calls block, on disk and for a free connection.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    pool: Arc<(Mutex<Idle>, Condvar)>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Reader { shared, pool: Arc::default() }
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Database) -> Result<T, api::Error>) -> Result<T, api::Error> {
+        let mut lease = self.lease()?;
+        let answer = match &lease.database {
+            Some(database) => ask(database),
+            None => return Err(busy()),
+        };
+        if let Some(database) = lease.database.take() {
+            // An idle daemon keeps no pages in memory.
+            let _ = database.release_memory();
+            lease.give_back(database);
+        }
+        answer
+    }
+
+    fn lease(&self) -> Result<Lease<'_>, api::Error> {
+        let (pool, freed) = &*self.pool;
+        let generation = self.shared.numbers.generation.load(Ordering::SeqCst);
+        let mut idle = pool.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if idle.generation != generation {
+                idle.open -= idle.idle.len();
+                idle.idle.clear();
+                idle.generation = generation;
+            }
+            if let Some(database) = idle.idle.pop() {
+                return Ok(Lease { pool: &self.pool, database: Some(database), generation });
+            }
+            if idle.open < POOL {
+                idle.open += 1;
+                drop(idle);
+                let mut lease = Lease { pool: &self.pool, database: None, generation };
+                lease.database = Some(database::open_reader(&self.shared.path).map_err(unavailable)?);
+                return Ok(lease);
+            }
+            let (guard, timeout) = freed.wait_timeout(idle, WAIT).unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return Err(busy());
+            }
+            idle = guard;
+        }
+    }
+
+    /// Connections, newest first unless `descending` is false. Sorts by `time` alone.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn connections(&self, q: &Query, v: &Viewer) -> Result<Page<api::row::Connection>, api::Error> {
+        self.with(|db| connections::page(db, q, v))
+    }
+
+    /// Programs. Sorts by `last-seen` (as it is), `first-seen`, `name`, `path`, `sent`, `received`,
+    /// `connections`.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn executables(&self, q: &Query, v: &Viewer) -> Result<Page<api::row::Executable>, api::Error> {
+        self.with(|db| executables::page(db, q, v))
+    }
+
+    /// One program with everything known of it that the viewer may see.
+    ///
+    /// # Errors
+    /// [`api::Error::NotFound`] also for one that only others used.
+    pub fn executable(&self, id: i64, v: &Viewer) -> Result<api::row::Executable, api::Error> {
+        self.with(|db| executables::one(db, id, v))
+    }
+
+    /// Events, newest first unless `descending` is false.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn events(&self, q: &Query, v: &Viewer) -> Result<Page<api::row::Event>, api::Error> {
+        self.with(|db| events::page(db, q, v))
+    }
+
+    /// One event. One that was just handed in is waited for, no longer than a second.
+    ///
+    /// # Errors
+    /// [`api::Error::NotFound`] also for one about somebody else's program.
+    pub fn event(&self, id: i64, v: &Viewer) -> Result<api::row::Event, api::Error> {
+        self.shared.await_notice(id, EVENT_WAIT);
+        self.with(|db| events::one(db, id, v))
+    }
+
+    /// Marks events as seen, those that the viewer may see; gives how many were not yet.
+    ///
+    /// # Errors
+    /// [`api::Error::Unavailable`]: the storage.
+    pub fn acknowledge(&self, ids: &[i64], v: &Viewer) -> Result<u64, api::Error> {
+        if ids.len() > 10_000 {
+            return Err(api::Error::LimitExceeded("at most 10000 events at once".to_owned()));
+        }
+        self.by_writer(|answer| Request::Acknowledge(ids.to_vec(), v.clone(), answer))
+    }
+
+    /// Deletes what the query selects and the viewer may see; gives how many rows of connections that were.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn delete_history(&self, q: &Query, v: &Viewer) -> Result<u64, api::Error> {
+        self.by_writer(|answer| Request::Delete(Box::new(q.clone()), v.clone(), answer))
+    }
+
+    fn by_writer(
+        &self,
+        request: impl FnOnce(std::sync::mpsc::SyncSender<Result<u64, api::Error>>) -> Request,
+    ) -> Result<u64, api::Error> {
+        let (answer, wait) = sync_channel(1);
+        if !self.shared.queue().push_request(request(answer)) {
+            return Err(busy());
+        }
+        self.shared.work.notify_one();
+        wait.recv().unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Totals by a dimension, largest first; `limit` of them (default 100). An empty key stands for unknown.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn summary(
+        &self,
+        by: Dimension,
+        q: &Query,
+        v: &Viewer,
+    ) -> Result<(Vec<api::row::Total>, u64), api::Error> {
+        self.with(|db| totals::summary(db, by, q, v))
+    }
+
+    /// Bytes over time of the largest values of a dimension: `limit` of them (default 12), each with the same
+    /// evenly spaced points, at most 300.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, or the storage.
+    pub fn series(
+        &self,
+        by: Dimension,
+        q: &Query,
+        v: &Viewer,
+    ) -> Result<(Vec<api::row::Series>, u64), api::Error> {
+        self.with(|db| totals::series(db, by, q, v))
+    }
+
+    /// Writes all rows that match, page by page, so that a long export holds nothing up; gives their number.
+    ///
+    /// # Errors
+    /// [`api::Error`]: the query, the storage, or writing failed.
+    pub fn export(
+        &self,
+        what: What,
+        format: Format,
+        q: &Query,
+        v: &Viewer,
+        out: &mut dyn std::io::Write,
+    ) -> Result<u64, api::Error> {
+        export::export(self, what, format, q, v, out)
+    }
+}
+
+fn busy() -> api::Error {
+    api::Error::Unavailable("the record is busy or shutting down; try again later".to_owned())
+}
+
+/// A connection on loan; its place in the pool is free again when this goes.
+struct Lease<'a> {
+    pool: &'a (Mutex<Idle>, Condvar),
+    database: Option<Database>,
+    generation: u64,
+}
+
+impl Lease<'_> {
+    fn give_back(self, database: Database) {
+        let mut idle = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.generation == self.generation {
+            // `open` goes down when this lease is dropped.
+            idle.open += 1;
+            idle.idle.push(database);
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.open = idle.open.saturating_sub(1);
+        drop(idle);
+        self.pool.1.notify_one();
+    }
+}
+
+/// What the record knows at the start. A program that was only ever a parent is not among it: it is still news.
+pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
+    let mut known = Known { programs: Vec::new(), next_notice: 1 };
+    let mut statement = db.prepare(
+        "SELECT e.id, e.path, e.foreign_root, c.sha256 FROM executable e
+           LEFT JOIN fact f ON f.executable = e.id AND f.kind = 2 AND f.value > 0
+           LEFT JOIN content c ON c.id = f.value
+           WHERE e.id IN (SELECT executable FROM sighting)
+           GROUP BY e.id, f.value ORDER BY e.id, min(f.first_seen)",
+    )?;
+    let mut rows = statement.query(())?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        if last != Some(id) {
+            let path: Vec<u8> = row.get(1)?;
+            known.programs.push((ProgramKey { path: path.into(), foreign: row.get(2)? }, Vec::new()));
+            last = Some(id);
+        }
+        let sha256: Option<Vec<u8>> = row.get(3)?;
+        if let (Some(Ok(sha256)), Some((_, contents))) =
+            (sha256.map(<[u8; 32]>::try_from), known.programs.last_mut())
+        {
+            contents.push(sha256);
+        }
+    }
+    let next: Option<i64> =
+        db.query_row("SELECT max((SELECT max(value) FROM meta WHERE key = 'next-notice'), (SELECT coalesce(max(id), 0) + 1 FROM event))", (), |row| row.get(0))?;
+    known.next_notice = next.unwrap_or(1).max(1);
+    Ok(known)
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The handle that the other stages hold: hands over and never waits, except where it says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::queue::{Queue, Request, Urgent};
+use super::read::Reader;
+use super::writer::Writer;
+use super::{Error, Settings, Trouble, database};
+use crate::model::{Connection, Hash, Known, Notice, Who};
+
+/// What the writer and the handles share.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    queue: Mutex<Queue>,
+    /// The writer waits here.
+    pub(super) work: Condvar,
+    settings: Mutex<Settings>,
+    /// Highest notice that is committed.
+    committed_notice: Mutex<i64>,
+    /// Readers that wait for a notice wait here.
+    noticed: Condvar,
+    pub(super) numbers: Numbers,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Counters for `Status`.
+#[derive(Default)]
+pub(super) struct Numbers {
+    pub(super) written: AtomicU64,
+    pub(super) lost_rows: AtomicU64,
+    pub(super) lost_bytes: AtomicU64,
+    pub(super) last_commit: AtomicI64,
+    pub(super) last_commit_us: AtomicU64,
+    /// Grows when the database file is another one; readers open theirs anew.
+    pub(super) generation: AtomicU64,
+}
+
+/// How the record does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Rows of connections written since the start.
+    pub rows_written: u64,
+    /// Rows that wait to be written.
+    pub rows_waiting: u64,
+    /// Rows that could not be kept, since the start.
+    pub rows_lost: u64,
+    /// Bytes sent and received in those.
+    pub bytes_lost: u64,
+    /// When something was last written, µs since the epoch; 0 if never.
+    pub last_commit: i64,
+    /// How long that took, µs.
+    pub last_commit_us: u64,
+    /// Size of the database with its log, bytes.
+    pub database_bytes: u64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is valid after every single statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        locked(&self.queue)
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        locked(&self.settings).clone()
+    }
+
+    pub(super) fn notice_committed(&self, id: i64) {
+        let mut committed = locked(&self.committed_notice);
+        *committed = (*committed).max(id);
+        drop(committed);
+        self.noticed.notify_all();
+    }
+
+    /// Waits until this notice is committed, if it was handed in; no longer than `limit`.
+    pub(super) fn await_notice(&self, id: i64, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        if id > self.queue().last_notice {
+            return;
+        }
+        let mut committed = locked(&self.committed_notice);
+        while *committed < id {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
+            committed = self.noticed.wait_timeout(committed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The writing side of the record. Clones share one writer; when the last one goes without
+/// [`Recorder::stop`], what waits is written all the same.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    reader: Reader,
+    _last: Arc<StopWhenLast>,
+}
+
+struct StopWhenLast(Arc<Shared>);
+
+impl Drop for StopWhenLast {
+    fn drop(&mut self) {
+        self.0.queue().stop = true;
+        self.0.work.notify_all();
+        if let Some(writer) = locked(&self.0.writer).take()
+            && writer.thread().id() != std::thread::current().id()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Recorder {
+    /// Opens the record, or makes it, and says what it knows. `on_trouble` is called from the writer's thread
+    /// and may hand in notices.
+    ///
+    /// # Errors
+    /// [`Error`]: the directory or the database cannot be used, or another daemon uses it.
+    pub fn open(
+        state_dir: &Path,
+        log_dir: &Path,
+        settings: Settings,
+        on_trouble: impl Fn(Trouble) + Send + 'static,
+    ) -> Result<(Recorder, Known), Error> {
+        database::directory(state_dir, 0o700)?;
+        let hold = database::hold(state_dir)?;
+        let path = state_dir.join(database::FILE);
+        let (database, trouble) = database::open(&path)?;
+        let known =
+            super::read::known(&database).map_err(|source| Error::Database { path: path.clone(), source })?;
+        let shared = Arc::new(Shared {
+            path,
+            queue: Mutex::new(Queue::new(known.next_notice - 1)),
+            work: Condvar::new(),
+            settings: Mutex::new(settings.clamped()),
+            committed_notice: Mutex::new(known.next_notice - 1),
+            noticed: Condvar::new(),
+            numbers: Numbers::default(),
+            writer: Mutex::new(None),
+        });
+        let writer = Writer::new(shared.clone(), database, log_dir, Box::new(on_trouble), hold);
+        let thread = std::thread::Builder::new()
+            .name("picosnitch-store".to_owned())
+            .spawn(move || writer.run(trouble))
+            .map_err(Error::Thread)?;
+        *locked(&shared.writer) = Some(thread);
+        let last = Arc::new(StopWhenLast(shared.clone()));
+        Ok((Recorder { reader: Reader::new(shared.clone()), shared, _last: last }, known))
+    }
+
+    /// Hands over rows. Rows of one flow that wait together become one; what cannot be kept is counted.
+    pub fn submit(&self, batch: Vec<Connection>) {
+        let mut queue = self.shared.queue();
+        for row in batch {
+            queue.push(row);
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// Hands over a notice; it is committed at once, with the program it is about.
+    pub fn notice(&self, notice: Notice) {
+        self.urgent(Urgent::Notice(notice));
+    }
+
+    /// The hash of the program in a notice became known after the notice went out.
+    pub fn hash_known(&self, notice_id: i64, hash: Hash) {
+        self.urgent(Urgent::Hash(notice_id, hash));
+    }
+
+    fn urgent(&self, urgent: Urgent) {
+        let mut queue = self.shared.queue();
+        if !queue.push_urgent(urgent) {
+            queue.lost_rows += 1;
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// A program was seen without a row: its traffic is ignored, or it only ran.
+    pub fn seen(&self, program: &Who, time: i64) {
+        self.shared.queue().push_seen(program, time, time);
+        self.shared.work.notify_one();
+    }
+
+    /// New settings, from the next write on.
+    pub fn reconfigure(&self, settings: Settings) {
+        *locked(&self.shared.settings) = settings.clamped();
+        self.shared.queue().reconfigured = true;
+        self.shared.work.notify_one();
+    }
+
+    /// Writes everything that waits, then returns. If the database cannot be written it returns after one try.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.shared.queue().push_request(Request::Flush(done)) {
+            self.shared.work.notify_one();
+            let _ = wait.recv();
+        }
+    }
+
+    /// Writes everything that waits and ends the writer. Other clones may still query; what they submit is lost.
+    pub fn stop(self) {
+        self.shared.queue().stop = true;
+        self.shared.work.notify_all();
+        let writer = locked(&self.shared.writer).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+
+    /// The reading side.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// How the record does.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let numbers = &self.shared.numbers;
+        let size = |suffix: &str| {
+            let mut path = self.shared.path.as_os_str().to_owned();
+            path.push(suffix);
+            std::fs::metadata(PathBuf::from(path)).map_or(0, |metadata| metadata.len())
+        };
+        let queue = self.shared.queue();
+        Counters {
+            rows_written: numbers.written.load(Ordering::Relaxed),
+            rows_waiting: queue.rows.len() as u64,
+            rows_lost: numbers.lost_rows.load(Ordering::Relaxed) + queue.lost_rows,
+            bytes_lost: numbers.lost_bytes.load(Ordering::Relaxed) + queue.lost_bytes,
+            last_commit: numbers.last_commit.load(Ordering::Relaxed),
+            last_commit_us: numbers.last_commit_us.load(Ordering::Relaxed),
+            database_bytes: size("") + size("-wal"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! B04: nobody learns anything about rows that are not theirs, whatever they ask.
+
+use picosnitch_api::{Dimension, Query};
+
+use super::*;
+use crate::model::Viewer;
+
+fn only(uid: u32) -> Viewer {
+    Viewer { rows: vec![uid..=uid], cmdlines: vec![uid..=uid] }
+}
+
+/// Bob has one row; alice has many, to a place of her own, with a program of her own.
+fn lab() -> Lab {
+    let lab = Lab::new();
+    let mut rows = vec![row(DAY0, who("/usr/bin/curl", 1001))];
+    for n in 0..10 {
+        let mut row =
+            row(DAY0 + 1 + n, who(if n == 0 { "/usr/bin/curl" } else { "/home/alice/secret" }, 1000));
+        row.domain = Some((bytes("alice.example"), NameSource::Dns));
+        row.remote = Some("198.51.100.9".parse().unwrap());
+        row.remote_port = Some(6667);
+        rows.push(row);
+    }
+    lab.recorder.notice(new_executable(1, DAY0, who("/usr/bin/curl", 1001)));
+    lab.recorder.notice(new_executable(2, DAY0, who("/home/alice/secret", 1000)));
+    let error = NoticeKind::Error { kind: "storage", message: "for all".to_owned() };
+    lab.recorder.notice(Notice { id: 3, time: DAY0, kind: error });
+    lab.write(rows);
+    lab
+}
+
+#[test]
+fn b04_rows_counts_and_totals_are_ones_own() {
+    let lab = lab();
+    let reader = lab.recorder.reader();
+    let bob = only(1001);
+    let page = reader.connections(&Query::default(), &bob).unwrap();
+    assert_eq!((page.rows.len(), page.hidden, page.cursor.as_str()), (1, 10, ""));
+    assert!(page.rows.iter().all(|row| row.uid == Some(1001)));
+    for (by, word) in Dimension::ALL {
+        let (totals, hidden) = reader.summary(by, &Query::default(), &bob).unwrap();
+        assert_eq!((totals.len(), hidden), (1, 10), "{word}");
+        assert_eq!((totals[0].sent, totals[0].connections), (100, 1));
+        let q = Query { since: Some(DAY0), until: Some(DAY0 + 3600 * SECOND), ..Query::default() };
+        let (series, _) = reader.series(by, &q, &bob).unwrap();
+        assert_eq!(series.len(), 1);
+        assert_eq!(series[0].points.iter().map(|point| point.sent).sum::<u64>(), 100);
+    }
+    let page = reader.executables(&Query::default(), &bob).unwrap();
+    assert_eq!((page.rows.len(), page.hidden), (1, 1));
+    let row = reader.executable(page.rows[0].id.unwrap(), &bob).unwrap();
+    assert_eq!((row.sent, row.connections), (Some(100), Some(1)));
+    assert_eq!(row.domains, Some(vec!["www.example.org".to_owned()]));
+    assert_eq!(row.ports, Some(vec![443]));
+    assert_eq!(row.cmdlines.as_ref().map(Vec::len), Some(1));
+    for id in 0..20 {
+        if Some(id) != page.rows[0].id {
+            assert!(reader.executable(id, &bob).is_err());
+        }
+    }
+    let page = reader.events(&Query::default(), &bob).unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.id.unwrap()).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(page.hidden, 1);
+    assert!(reader.event(2, &bob).is_err());
+    assert_eq!(reader.acknowledge(&[2], &bob).unwrap(), 0);
+}
+
+#[test]
+fn b04_no_question_tells_about_hidden_rows() {
+    let lab = lab();
+    let reader = lab.recorder.reader();
+    let bob = only(1001);
+    let text = |text: &str| Some(text.to_owned());
+    let hits = [
+        Query { domain: text("alice.example"), ..Query::default() },
+        Query { address: Some("198.51.100.9".parse().unwrap()), ..Query::default() },
+        Query { remote_port: Some(6667), ..Query::default() },
+        Query { path: text("/home/alice/secret"), ..Query::default() },
+        Query { name: text("secret"), ..Query::default() },
+        Query { cmdline: text("--of 1000"), ..Query::default() },
+        Query { search: text("alice"), ..Query::default() },
+        Query { uid: Some(1000), ..Query::default() },
+    ];
+    let misses = [
+        Query { domain: text("nobody.example"), ..Query::default() },
+        Query { address: Some("198.51.100.8".parse().unwrap()), ..Query::default() },
+        Query { remote_port: Some(6668), ..Query::default() },
+        Query { path: text("/home/alice/nothing"), ..Query::default() },
+        Query { name: text("nothing"), ..Query::default() },
+        Query { cmdline: text("--of 1234"), ..Query::default() },
+        Query { search: text("nobody"), ..Query::default() },
+        Query { uid: Some(1234), ..Query::default() },
+    ];
+    for (hit, miss) in hits.iter().zip(&misses) {
+        assert_eq!(
+            reader.connections(hit, &bob).unwrap(),
+            reader.connections(miss, &bob).unwrap(),
+            "{hit:?}"
+        );
+        assert_eq!(
+            reader.executables(hit, &bob).unwrap(),
+            reader.executables(miss, &bob).unwrap(),
+            "{hit:?}"
+        );
+        assert_eq!(reader.events(hit, &bob).unwrap(), reader.events(miss, &bob).unwrap(), "{hit:?}");
+        for (by, _) in Dimension::ALL {
+            assert_eq!(
+                reader.summary(by, hit, &bob).unwrap(),
+                reader.summary(by, miss, &bob).unwrap(),
+                "{hit:?} {by:?}"
+            );
+            assert_eq!(
+                reader.series(by, hit, &bob).unwrap(),
+                reader.series(by, miss, &bob).unwrap(),
+                "{hit:?} {by:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn b04_command_lines_take_no_part_where_they_are_not_shown() {
+    let lab = lab();
+    let reader = lab.recorder.reader();
+    // Sees all rows, but only bob's command lines.
+    let system = Viewer { rows: vec![0..=u32::MAX], cmdlines: vec![1001..=1001] };
+    let page = reader.connections(&Query::default(), &system).unwrap();
+    assert_eq!(page.rows.len(), 11);
+    for row in &page.rows {
+        let shown = row.uid == Some(1001);
+        assert_eq!(row.cmdline.is_some(), shown);
+        assert_eq!(row.parent_cmdline.is_some(), shown);
+        assert_eq!(row.grandparent_cmdline.is_some(), shown);
+    }
+    for q in [
+        Query { cmdline: Some("--of".to_owned()), ..Query::default() },
+        Query { search: Some("--of".to_owned()), ..Query::default() },
+    ] {
+        assert_eq!(reader.connections(&q, &system).unwrap().rows.len(), 1, "{q:?}");
+        assert_eq!(reader.events(&q, &system).unwrap().rows.len(), 1, "{q:?}");
+        assert_eq!(reader.executables(&q, &system).unwrap().rows.len(), 1, "{q:?}");
+        let (totals, _) = reader.summary(Dimension::Uid, &q, &system).unwrap();
+        assert_eq!(totals.iter().map(|total| total.key.as_str()).collect::<Vec<_>>(), ["1001"]);
+    }
+    let (totals, _) = reader.summary(Dimension::Cmdline, &Query::default(), &system).unwrap();
+    let mut keys: Vec<_> = totals.iter().map(|total| total.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["", "/usr/bin/curl --of *"]);
+    for row in reader.executables(&Query::default(), &system).unwrap().rows {
+        let row = reader.executable(row.id.unwrap(), &system).unwrap();
+        let expected = usize::from(row.path.as_deref() == Some("/usr/bin/curl"));
+        assert_eq!(row.cmdlines.map(|cmdlines| cmdlines.len()), Some(expected));
+    }
+    let event = reader.event(2, &system).unwrap();
+    assert_eq!((event.cmdline, event.path.as_deref()), (None, Some("/home/alice/secret")));
+}

@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The one thread that writes. It sleeps until its interval is over or something is urgent; when nothing
+//! waits it wakes once an hour for retention.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use picosnitch_api as api;
+use rusqlite::{Connection as Database, ErrorCode, TransactionBehavior, params};
+
+use super::dimension::{self as numbers, event, fact};
+use super::intern::{self, Interner, WhoIds};
+use super::queue::{Request, SeenKey, Urgent};
+use super::recorder::Shared;
+use super::rollup::{Rollup, stored};
+use super::textlog::TextLogs;
+use super::{Settings, Trouble, database, retain};
+use crate::model::{Connection, Contact, Hash, Notice, NoticeKind, Who};
+
+/// Bits of `connection.id` that tell apart rows of the same microsecond.
+pub(super) const TIE_BITS: u32 = 10;
+/// The latest time that is stored: the year 2223.
+const LATEST: i64 = 8_000_000_000_000_000;
+/// How often retention looks for something to do.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// Wait before writing is tried again, at the least and at the most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What one round of work took from the queue.
+#[derive(Default)]
+struct Work {
+    rows: Vec<Connection>,
+    urgent: Vec<Urgent>,
+    seen: Vec<(SeenKey, (Who, i64, i64))>,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    database: Database,
+    settings: Settings,
+    interner: Interner,
+    logs: TextLogs,
+    on_trouble: Box<dyn Fn(Trouble) + Send>,
+    /// Writing failed and was not yet successful again: wait this long.
+    broken: Option<Duration>,
+    /// Loss was reported in this incident.
+    loss_told: bool,
+    retention: retain::Retention,
+    _hold: File,
+}
+
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(LATEST)
+}
+
+/// Times are what callers give, within what can be stored.
+fn clamp(time: i64) -> i64 {
+    time.clamp(0, LATEST)
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        database: Database,
+        log_dir: &Path,
+        on_trouble: Box<dyn Fn(Trouble) + Send>,
+        hold: File,
+    ) -> Self {
+        let settings = shared.settings();
+        Writer {
+            shared,
+            database,
+            settings,
+            interner: Interner::default(),
+            logs: TextLogs::new(log_dir),
+            on_trouble,
+            broken: None,
+            loss_told: false,
+            retention: retain::Retention::default(),
+            _hold: hold,
+        }
+    }
+
+    /// The thread. Ends when told to stop, after what waits is written (or cannot be).
+    pub(super) fn run(mut self, trouble: Option<Trouble>) {
+        if let Some(trouble) = trouble {
+            (self.on_trouble)(trouble);
+        }
+        let mut last_write = Instant::now();
+        let mut last_retention = Instant::now();
+        loop {
+            let retention_at =
+                if self.retention.busy() { Instant::now() } else { last_retention + RETENTION_EVERY };
+            let stop = self.wait(last_write, retention_at);
+            self.settings = self.shared.settings();
+            let requests = {
+                let mut queue = self.shared.queue();
+                queue.reconfigured = false;
+                std::mem::take(&mut queue.requests)
+            };
+            let due = stop
+                || self.broken.is_some()
+                || last_write.elapsed() >= self.settings.write_interval
+                || !requests.is_empty()
+                || self.shared.queue().rows.len() >= super::queue::MANY_ROWS;
+            self.write(due);
+            if due {
+                last_write = Instant::now();
+            }
+            for request in requests {
+                self.answer(request);
+            }
+            if stop {
+                let _ = self.database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+                self.logs.sync();
+                return;
+            }
+            if self.broken.is_none() && (self.retention.busy() || last_retention.elapsed() >= RETENTION_EVERY)
+            {
+                last_retention = Instant::now();
+                if let Err(error) = self.retention.step(&mut self.database, &self.settings, now()) {
+                    self.failed(&error);
+                }
+                if self.retention.freed() {
+                    self.interner.forget();
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; true if it is the end.
+    fn wait(&self, last_write: Instant, retention_at: Instant) -> bool {
+        let mut queue = self.shared.queue();
+        // While writing fails, urgent things wait for the next try like all others.
+        let retry_at = self.broken.map(|pause| last_write.max(Instant::now()) + pause);
+        loop {
+            if queue.stop {
+                return true;
+            }
+            if !queue.requests.is_empty() || queue.reconfigured || (retry_at.is_none() && queue.hurry()) {
+                return false;
+            }
+            let mut wake = retention_at;
+            if let Some(retry_at) = retry_at {
+                wake = retry_at;
+            } else if queue.waits() {
+                wake = wake.min(last_write + self.settings.write_interval);
+            }
+            let Some(left) = wake.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
+                return queue.stop;
+            };
+            queue = self.shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes what is urgent and, if due, the rest. On failure everything goes back to the queue.
+    fn write(&mut self, due: bool) {
+        let mut work = Work::default();
+        {
+            let mut queue = self.shared.queue();
+            work.urgent = queue.urgent.drain(..).collect();
+            if due {
+                work.rows = queue.take_rows();
+                work.seen = std::mem::take(&mut queue.seen).into_iter().collect();
+            }
+        }
+        self.report_loss(false);
+        if work.rows.is_empty() && work.urgent.is_empty() && work.seen.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        match self.transaction(&work) {
+            Ok(()) => self.succeeded(&work, began),
+            Err(error) => {
+                self.interner.forget();
+                let poisoned = matches!(
+                    error.sqlite_error_code(),
+                    Some(
+                        ErrorCode::ConstraintViolation
+                            | ErrorCode::TypeMismatch
+                            | ErrorCode::TooBig
+                            | ErrorCode::ParameterOutOfRange
+                    )
+                );
+                self.give_back(work, poisoned);
+                self.failed(&error);
+            }
+        }
+    }
+
+    fn succeeded(&mut self, work: &Work, began: Instant) {
+        let numbers = &self.shared.numbers;
+        numbers.written.fetch_add(work.rows.len() as u64, Ordering::Relaxed);
+        numbers.last_commit.store(now(), Ordering::Relaxed);
+        numbers
+            .last_commit_us
+            .store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.interner.rest();
+        for urgent in &work.urgent {
+            if let Urgent::Notice(notice) = urgent {
+                self.shared.notice_committed(notice.id);
+            }
+        }
+        for trouble in self.logs.write(&work.rows, work.urgent.iter(), &self.settings) {
+            (self.on_trouble)(trouble);
+        }
+        if self.broken.take().is_some() {
+            self.report_loss(true);
+            (self.on_trouble)(Trouble::Recovered);
+        }
+    }
+
+    /// Rows that the database refuses for what they are would be refused for ever: they count as lost.
+    fn give_back(&mut self, work: Work, poisoned: bool) {
+        let mut queue = self.shared.queue();
+        if poisoned {
+            for row in &work.rows {
+                queue.lost_rows += 1;
+                queue.lost_bytes = queue.lost_bytes.saturating_add(row.sent).saturating_add(row.received);
+            }
+        } else {
+            queue.restore(work.rows);
+            for urgent in work.urgent.into_iter().rev() {
+                queue.urgent.push_front(urgent);
+            }
+            for (_, (who, first, last)) in work.seen {
+                queue.push_seen(&who, first, last);
+            }
+        }
+    }
+
+    /// Says it once, doubles the pause, sets a damaged file aside.
+    pub(super) fn failed(&mut self, error: &rusqlite::Error) {
+        if database::damaged(error) {
+            match self.replace_database() {
+                Ok(aside) => {
+                    self.broken = None;
+                    (self.on_trouble)(Trouble::SetAside { aside, reason: error.to_string() });
+                    return;
+                }
+                Err(reason) => tracing::error!("the damaged database cannot be replaced: {reason}"),
+            }
+        }
+        match self.broken {
+            Some(pause) => self.broken = Some((pause * 2).min(RETRY.1)),
+            None => {
+                self.broken = Some(RETRY.0);
+                (self.on_trouble)(Trouble::Writing(error.to_string()));
+            }
+        }
+    }
+
+    fn replace_database(&mut self) -> Result<std::path::PathBuf, String> {
+        let memory = Database::open_in_memory().map_err(|error| error.to_string())?;
+        drop(std::mem::replace(&mut self.database, memory));
+        let aside = database::set_aside(&self.shared.path).map_err(|error| error.to_string())?;
+        let (fresh, _) = database::open(&self.shared.path).map_err(|error| error.to_string())?;
+        self.database = fresh;
+        self.interner.forget();
+        self.retention = retain::Retention::default();
+        self.shared.numbers.generation.fetch_add(1, Ordering::SeqCst);
+        Ok(aside)
+    }
+
+    /// Moves the loss of the queue to the counters; said once per incident, and in full when it is over.
+    fn report_loss(&mut self, over: bool) {
+        let (rows, bytes) = {
+            let mut queue = self.shared.queue();
+            if queue.lost_rows == 0 || (self.broken.is_some() && !over && self.loss_told) {
+                if queue.lost_rows == 0 && self.broken.is_none() {
+                    self.loss_told = false;
+                }
+                return;
+            }
+            (std::mem::take(&mut queue.lost_rows), std::mem::take(&mut queue.lost_bytes))
+        };
+        self.shared.numbers.lost_rows.fetch_add(rows, Ordering::Relaxed);
+        self.shared.numbers.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.loss_told = !over;
+        (self.on_trouble)(Trouble::Lost { rows, bytes });
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Flush(done) => {
+                let _ = done.try_send(());
+            }
+            Request::Acknowledge(ids, viewer, answer) => {
+                let _ = answer.try_send(
+                    super::read::acknowledge(&mut self.database, &ids, &viewer).map_err(unavailable),
+                );
+            }
+            Request::Delete(query, viewer, answer) => {
+                let deleted = retain::delete(&mut self.database, &query, &viewer);
+                self.interner.forget();
+                let _ = answer.try_send(deleted);
+            }
+        }
+    }
+
+    fn transaction(&mut self, work: &Work) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rollup = Rollup::default();
+        let (interner, settings) = (&mut self.interner, &self.settings);
+        if settings.enabled {
+            insert_rows(&transaction, interner, settings, &work.rows, &mut rollup)?;
+        } else {
+            for row in &work.rows {
+                let who = interner.who(&transaction, &row.who, settings)?;
+                rollup.program(clamp(row.time), &who);
+            }
+        }
+        for (_, (who, first, last)) in &work.seen {
+            let who = interner.who(&transaction, who, settings)?;
+            rollup.program(clamp(*first), &who);
+            rollup.program(clamp(*last), &who);
+        }
+        for urgent in &work.urgent {
+            match urgent {
+                Urgent::Notice(notice) => {
+                    insert_notice(&transaction, interner, settings, notice, &mut rollup)?
+                }
+                Urgent::Hash(id, hash) => complete_notice(&transaction, interner, *id, hash)?,
+            }
+        }
+        rollup.write(&transaction)?;
+        transaction.commit()
+    }
+}
+
+pub(super) fn unavailable(error: rusqlite::Error) -> api::Error {
+    tracing::warn!("the database cannot answer: {error}");
+    api::Error::Unavailable("the record cannot be used at the moment; try again later".to_owned())
+}
+
+fn insert_rows(
+    db: &Database,
+    interner: &mut Interner,
+    settings: &Settings,
+    rows: &[Connection],
+    rollup: &mut Rollup,
+) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO connection (id, who, peer, local_port, remote_port, pid, sent, received, connections)
+           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    // In the order of the table, and the same microsecond tried only once.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|index| rows[*index].time);
+    let mut next = i64::MIN;
+    for row in order.into_iter().map(|index| &rows[index]) {
+        let time = clamp(row.time);
+        let who = interner.who(db, &row.who, settings)?;
+        let peer = interner.peer(db, row, settings)?;
+        let mut id = (time << TIE_BITS).max(next);
+        while insert.execute(params![
+            id,
+            who.id,
+            peer.id,
+            intern::port(row.local_port, settings),
+            intern::port(row.remote_port, settings),
+            row.who.pid,
+            stored(row.sent),
+            stored(row.received),
+            row.connections
+        ])? == 0
+        {
+            id += 1;
+        }
+        next = id + 1;
+        rollup.row(time, &who, &peer, row.sent, row.received, row.connections);
+    }
+    Ok(())
+}
+
+fn insert_notice(
+    db: &Database,
+    interner: &mut Interner,
+    settings: &Settings,
+    notice: &Notice,
+    rollup: &mut Rollup,
+) -> rusqlite::Result<()> {
+    let time = clamp(notice.time);
+    let (kind, about, old): (i64, Option<&Contact>, i64) = match &notice.kind {
+        NoticeKind::NewExecutable(contact) => (event::NEW, Some(contact), 0),
+        NoticeKind::HashChanged { contact, old } => {
+            (event::CHANGED, Some(contact), interner.content(db, &Hash::Known(*old))?)
+        }
+        NoticeKind::Error { .. } => (event::ERROR, None, 0),
+    };
+    let (error, message) = match &notice.kind {
+        NoticeKind::Error { kind, message } => (Some(*kind), Some(message.as_str())),
+        _ => (None, None),
+    };
+    let mut who: Option<WhoIds> = None;
+    let (mut domain, mut remote, mut remote_port, mut protocol) = (0, 0, numbers::NO_PORT, 0);
+    if let Some(contact) = about {
+        let ids = interner.who(db, &contact.who, settings)?;
+        rollup.program(time, &ids);
+        rollup.event(time, ids.uid);
+        who = Some(ids);
+        if settings.addresses {
+            domain = contact.domain.as_ref().map_or(Ok(0), |domain| interner.domain(db, domain))?;
+            remote = interner.address(db, contact.remote)?;
+        }
+        remote_port = intern::port(contact.remote_port, settings);
+        protocol = numbers::protocol(contact.protocol);
+    }
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol,
+           error, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        notice.id,
+        time,
+        kind,
+        who.map(|who| who.uid),
+        who.map_or(0, |who| who.id),
+        who.map_or(0, |who| who.program.content),
+        old,
+        domain,
+        remote,
+        remote_port,
+        protocol,
+        error,
+        message
+    ])?;
+    db.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES ('next-notice', ?1 + 1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+    )?
+    .execute([notice.id])?;
+    Ok(())
+}
+
+fn complete_notice(db: &Database, interner: &mut Interner, id: i64, hash: &Hash) -> rusqlite::Result<()> {
+    let content = interner.content(db, hash)?;
+    db.prepare_cached("UPDATE event SET content = ?2 WHERE id = ?1")?.execute([id, content])?;
+    if content > 0 {
+        db.prepare_cached(
+            "INSERT INTO fact (executable, kind, value, uid, first_seen, last_seen)
+               SELECT p.executable, ?2, ?3, e.uid, e.time, e.time
+               FROM event e JOIN who w ON w.id = e.who JOIN program p ON p.id = w.program WHERE e.id = ?1
+               ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
+        )?
+        .execute(params![id, fact::CONTENT, content])?;
+    }
+    Ok(())
+}
