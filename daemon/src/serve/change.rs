@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `org.picosnitch.Monitor.Settings` and `org.picosnitch.Monitor.Admin`: what changes something. Every
+//! method asks polkit first and leaves a line in the audit log.
+
+use std::collections::HashMap;
+use std::sync::Weak;
+
+use picosnitch_api::name::action;
+use picosnitch_api::query::Dict;
+use picosnitch_api::{Error, Query};
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::OwnedValue;
+
+use super::Control;
+use super::authority::Caller;
+use super::desk::{self, Desk};
+use crate::model::Viewer;
+use crate::settings;
+
+/// A pause is at most this long, seconds: a week.
+const LONGEST_PAUSE: u32 = 7 * 24 * 3600;
+
+/// Serves the settings.
+pub struct Settings {
+    pub(super) desk: Weak<Desk>,
+}
+
+/// Serves what changes or stops the record.
+pub struct Admin {
+    pub(super) desk: Weak<Desk>,
+}
+
+fn audit(caller: &Caller, did: &str) {
+    tracing::info!(target: "audit", "uid {} ({}) {did}", caller.uid, caller.name);
+}
+
+/// The settings of the daemon: /etc/picosnitch/config.toml, by its keys (database.retention_days).
+#[zbus::interface(name = "org.picosnitch.Monitor.Settings")]
+impl Settings {
+    /// All settings. Secrets are absent; secrets-set (as) has the keys of those that are set.
+    #[zbus(out_args("settings"))]
+    async fn get(&self, #[zbus(header)] header: Header<'_>) -> Result<HashMap<String, OwnedValue>, Error> {
+        let desk = desk::of(&self.desk)?;
+        desk.authority.caller(&header).await?;
+        Ok(desk.settings.current().to_dict())
+    }
+
+    /// Changes settings, all of those given or none; the file keeps its comments. It takes
+    /// org.picosnitch.Monitor.configure, and for keys of remote and virustotal
+    /// org.picosnitch.Monitor.configure-remote.
+    async fn set(&self, changes: Dict, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        let desk = desk::of(&self.desk)?;
+        let caller = desk.authority.caller(&header).await?;
+        let outside = |key: &String| key.starts_with("remote.") || key.starts_with("virustotal.");
+        if changes.keys().any(outside) {
+            desk.authority.require(&caller, action::CONFIGURE_REMOTE).await?;
+        }
+        if changes.keys().any(|key| !outside(key)) {
+            desk.authority.require(&caller, action::CONFIGURE).await?;
+        }
+        let store = desk.settings.clone();
+        let changed = desk::blocking(move || {
+            store.set(&changes).map_err(|error| match error {
+                settings::Error::Change(_) | settings::Error::File { .. } => {
+                    Error::InvalidSetting(error.to_string())
+                }
+                settings::Error::Read { .. } | settings::Error::Write { .. } => {
+                    Error::Unavailable(error.to_string())
+                }
+            })
+        })
+        .await?;
+        audit(&caller, &format!("changed settings: {}", changed.join(", ")));
+        Ok(())
+    }
+
+    /// These settings changed, by Set or by hand; Get has their values.
+    #[zbus(signal)]
+    pub async fn changed(emitter: &SignalEmitter<'_>, keys: &[String]) -> zbus::Result<()>;
+}
+
+/// What changes or stops the record.
+#[zbus::interface(name = "org.picosnitch.Monitor.Admin")]
+impl Admin {
+    /// Deletes the part of the history that the query selects, whosever it is, and returns the number of rows
+    /// of the connection log that were deleted. A query without any filter is refused: since with -100y says
+    /// everything. It takes org.picosnitch.Monitor.delete-history.
+    #[zbus(out_args("rows"))]
+    async fn delete_history(&self, query: Dict, #[zbus(header)] header: Header<'_>) -> Result<u64, Error> {
+        let desk = desk::of(&self.desk)?;
+        let caller = desk.authority.caller(&header).await?;
+        let query = desk::query(&query)?;
+        let filters = Query { scope: None, sort: None, descending: None, limit: None, cursor: None, ..query };
+        if filters == Query::default() {
+            return Err(Error::InvalidQuery(
+                "Say what to delete; since with -100y says everything.".to_owned(),
+            ));
+        }
+        desk.authority.require(&caller, action::DELETE_HISTORY).await?;
+        let reader = desk.reader.clone();
+        let deleted = desk::blocking(move || reader.delete_history(&filters, &Viewer::everything())).await?;
+        audit(&caller, &format!("deleted {deleted} rows of history"));
+        Ok(deleted)
+    }
+
+    /// Stops recording for so many seconds, at most a week; the pause itself is recorded. It takes
+    /// org.picosnitch.Monitor.pause.
+    async fn pause(&self, seconds: u32, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        let desk = desk::of(&self.desk)?;
+        let caller = desk.authority.caller(&header).await?;
+        if !(1..=LONGEST_PAUSE).contains(&seconds) {
+            return Err(Error::InvalidQuery(format!("A pause has 1 to {LONGEST_PAUSE} seconds.")));
+        }
+        desk.authority.require(&caller, action::PAUSE).await?;
+        desk.control(Control::Pause { seconds, uid: caller.uid })?;
+        audit(&caller, &format!("paused the record for {seconds} s"));
+        Ok(())
+    }
+
+    /// Ends a pause. It takes org.picosnitch.Monitor.pause.
+    async fn resume(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
+        let desk = desk::of(&self.desk)?;
+        let caller = desk.authority.caller(&header).await?;
+        desk.authority.require(&caller, action::PAUSE).await?;
+        desk.control(Control::Resume { uid: caller.uid })?;
+        audit(&caller, "ended the pause");
+        Ok(())
+    }
+
+    /// Asks the configured scanner about a content, 64 hexadecimal digits, and returns its verdict. It takes
+    /// org.picosnitch.Monitor.scan.
+    #[zbus(out_args("verdict"))]
+    async fn scan(&self, sha256: String, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {
+        let desk = desk::of(&self.desk)?;
+        let caller = desk.authority.caller(&header).await?;
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::InvalidQuery("A content is 64 hexadecimal digits.".to_owned()));
+        }
+        desk.authority.require(&caller, action::SCAN).await?;
+        Err(Error::Unavailable("This version has no scanner.".to_owned()))
+    }
+}

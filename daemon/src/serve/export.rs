@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Writing into a descriptor that a client passed. What is behind it is the client's: a pipe that nobody
+//! reads must not keep a thread of ours for ever.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long a descriptor may take nothing, ms.
+const PATIENCE: u16 = 20_000;
+/// What a pipe takes without blocking once it says that it is writable (pipe(7), PIPE_BUF).
+const PIECE: usize = 4096;
+
+/// See the module. Blocking: used on a thread of its own.
+#[derive(Debug)]
+pub struct Outlet {
+    file: File,
+}
+
+impl Outlet {
+    /// Takes the descriptor.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { file: File::from(fd) }
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::from(PATIENCE))? == 0 {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads what is exported"));
+        }
+        self.file.write(&bytes[..bytes.len().min(PIECE)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn everything_arrives_through_a_pipe_and_a_closed_one_is_an_error() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let sent: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+        let copy = sent.clone();
+        let thread = std::thread::spawn(move || Outlet::new(writer.into()).write_all(&copy));
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).unwrap();
+        thread.join().unwrap().unwrap();
+        assert_eq!(got, sent);
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(Outlet::new(writer.into()).write_all(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
