@@ -21,6 +21,7 @@ use crate::fingerprint::{Fingerprint, Place};
 use crate::model::{Bytes, Gap, Hash, Process, ProcessId, Program, ProgramKey, Who};
 use cgroup::Cgroups;
 pub use names::{Asker, Names};
+use proc::Machine;
 pub use subject::Subject;
 use table::{Image, Table};
 
@@ -34,10 +35,7 @@ pub struct Enrich {
     cgroups: Cgroups,
     /// Names of remote addresses.
     pub names: Names,
-    /// Mount namespace of the machine.
-    machine: Option<u32>,
-    /// Root directory of the machine.
-    root: Option<(u64, u64)>,
+    machine: Machine,
     /// Mount namespaces that were seen, and whether their latest root is another than the machine's.
     namespaces: HashMap<u32, bool>,
 }
@@ -62,8 +60,7 @@ impl Enrich {
             table: Table::default(),
             cgroups: Cgroups::new(),
             names: Names::default(),
-            machine: proc::machine_mntns(),
-            root: proc::root(1),
+            machine: Machine::find(),
             namespaces: HashMap::new(),
         }
     }
@@ -161,7 +158,7 @@ impl Enrich {
         self.meet(process.mntns, pid);
         match self.fingerprint.place(process.file, pid) {
             Some(place) => {
-                let foreign = self.foreign(process.mntns, &place);
+                let foreign = self.foreign(process, &place);
                 ProgramKey { path: place.path, foreign }
             }
             None => {
@@ -172,7 +169,7 @@ impl Enrich {
     }
 
     fn of_machine(&self, mntns: u32) -> Option<bool> {
-        self.machine.map(|machine| machine == mntns)
+        self.machine.mntns.map(|machine| machine == mntns)
     }
 
     /// Notes a mount namespace: the first time, its filesystems are watched from then on.
@@ -191,7 +188,7 @@ impl Enrich {
         match root {
             // It may pivot to another root later, so the latest counts.
             Some(root) => {
-                self.namespaces.insert(mntns, Some(root) != self.root);
+                self.namespaces.insert(mntns, Some(root) != self.machine.root);
             }
             None if !known => {
                 self.namespaces.insert(mntns, true);
@@ -203,13 +200,17 @@ impl Enrich {
     /// Whether the path means another file than on this machine. A service with its own mount
     /// namespace but the machine's root runs the machine's programs, unless something else is mounted
     /// over that path there.
-    fn foreign(&self, mntns: u32, place: &Place) -> bool {
-        if mntns == 0 || self.of_machine(mntns) != Some(false) {
+    fn foreign(&self, process: &Process, place: &Place) -> bool {
+        if process.mntns == 0 || self.of_machine(process.mntns) != Some(false) {
             return false;
         }
-        if self.namespaces.get(&mntns).copied().unwrap_or(true) {
+        if self.namespaces.get(&process.mntns).copied().unwrap_or(true) {
             return true;
         }
-        !place.deleted && proc::on_machine(&place.path) != Some(place.stat)
+        if place.deleted || self.machine.at(&place.path) == Some(place.stat) {
+            return false;
+        }
+        // Replaced since its exec: then the name is gone in its namespace, too.
+        !self.fingerprint.place_now(process.file, process.id.tgid).is_some_and(|now| now.deleted)
     }
 }

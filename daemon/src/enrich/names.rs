@@ -156,3 +156,89 @@ impl Names {
         self.by_namespace.put((netns, address), Name { source, ..entry(self.sequence) }, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use simple_dns::rdata::{A, RData};
+    use simple_dns::{CLASS, Name as DnsName, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+
+    use super::*;
+
+    fn answer(asked: &str, address: [u8; 4], ttl: u32) -> Vec<u8> {
+        let name = || DnsName::new_unchecked(asked);
+        let mut packet = Packet::new_reply(1);
+        let (kind, class) = (QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN));
+        packet.questions.push(Question::new(name(), kind, class, false));
+        let rdata = RData::A(A { address: u32::from_be_bytes(address) });
+        packet.answers.push(ResourceRecord::new(name(), CLASS::IN, ttl, rdata));
+        packet.build_bytes_vec_compressed().unwrap()
+    }
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const RAW: [u8; 4] = [192, 0, 2, 1];
+    const ME: Asker = (10, 1);
+    const OTHER: Asker = (11, 1);
+
+    fn found(names: &mut Names, netns: u32, process: Asker, now: Instant) -> Option<(String, NameSource)> {
+        let (name, source) = names.lookup(netns, process, ADDRESS, now)?;
+        Some((String::from_utf8(name.to_vec()).unwrap(), source))
+    }
+
+    #[test]
+    fn the_process_first_then_its_namespace() {
+        let (mut names, now) = (Names::default(), Instant::now());
+        assert_eq!(found(&mut names, 1, ME, now), None);
+        names.dns(1, Some(OTHER), &answer("other.example", RAW, 60), now);
+        assert_eq!(found(&mut names, 1, ME, now), Some(("other.example".into(), NameSource::DnsNetns)));
+        assert_eq!(found(&mut names, 2, ME, now), None, "another network namespace is another network");
+        names.dns(1, Some(ME), &answer("mine.example", RAW, 60), now);
+        names.dns(1, None, &answer("latest.example", RAW, 60), now);
+        assert_eq!(found(&mut names, 1, ME, now), Some(("mine.example".into(), NameSource::Dns)));
+        assert_eq!(found(&mut names, 1, OTHER, now), Some(("other.example".into(), NameSource::Dns)));
+        assert_eq!(found(&mut names, 1, (12, 1), now), Some(("latest.example".into(), NameSource::DnsNetns)));
+        assert_eq!(found(&mut names, 1, (10, 2), now).unwrap().1, NameSource::DnsNetns, "a pid used again");
+    }
+
+    #[test]
+    fn what_the_process_asked_libc_for_is_the_best() {
+        let (mut names, now) = (Names::default(), Instant::now());
+        names.dns(1, Some(ME), &answer("intranet.corp.example", RAW, 60), now);
+        names.resolved(1, ME, b"intranet\0", &["::ffff:192.0.2.1".parse().unwrap()], now);
+        assert_eq!(found(&mut names, 1, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
+        names.resolved(1, ME, b"192.0.2.1", &[ADDRESS], now);
+        assert_eq!(found(&mut names, 1, ME, now).unwrap().0, "intranet", "an address is no name");
+        names.dns(1, Some(ME), &answer("intranet", RAW, 60), now);
+        assert_eq!(found(&mut names, 1, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
+        names.dns(1, Some(ME), &answer("later.example", RAW, 60), now);
+        assert_eq!(found(&mut names, 1, ME, now), Some(("later.example".into(), NameSource::Dns)));
+    }
+
+    #[test]
+    fn names_have_a_lifetime() {
+        let (mut names, now) = (Names::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        names.dns(1, Some(ME), &answer("short.example", RAW, 0), now);
+        assert!(found(&mut names, 1, ME, at(299)).is_some(), "a floor");
+        assert_eq!(found(&mut names, 1, ME, at(300)), None);
+        names.dns(1, Some(ME), &answer("long.example", RAW, 0x7fff_ffff), now);
+        assert!(found(&mut names, 1, ME, at(86_399)).is_some());
+        assert_eq!(found(&mut names, 1, ME, at(86_400)), None, "a ceiling");
+    }
+
+    #[test]
+    fn names_are_bounded_and_the_oldest_go() {
+        let (mut names, now) = (Names::default(), Instant::now());
+        for number in 0..50_000_u32 {
+            let address = IpAddr::from(number.to_be_bytes());
+            names.resolved(1, ME, b"a.example", &[address], now);
+            names.resolved(1, ME, b"b.example", &[address], now);
+        }
+        assert_eq!(names.by_process.names.len(), BY_PROCESS);
+        assert_eq!(names.by_process.order.len(), BY_PROCESS);
+        assert_eq!(names.by_namespace.order.len(), BY_NAMESPACE);
+        assert!(names.lookup(1, ME, IpAddr::from(49_999_u32.to_be_bytes()), now).is_some());
+        assert!(names.lookup(1, ME, IpAddr::from(1_u32.to_be_bytes()), now).is_none());
+        assert_eq!(names.evicted(), 2 * (49_999 - BY_PROCESS as u64), "0.0.0.0 is nobody's address");
+    }
+}

@@ -16,17 +16,18 @@ pub(super) fn join_arguments(raw: &[u8]) -> Vec<u8> {
     raw[..end].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect()
 }
 
-/// The command line of a process that started at `start` (CLOCK_BOOTTIME ns); `None` if it is gone.
+/// The command line of a process that started at `start` (CLOCK_BOOTTIME ns); `None` if it is gone, or
+/// about to be: a zombie has no arguments any more.
 pub(super) fn cmdline(pid: u32, start: u64) -> Option<Vec<u8>> {
     let mut raw = Vec::new();
     let file = std::fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
     file.take(CMDLINE as u64).read_to_end(&mut raw).ok()?;
     // Asked afterwards: the pid was its own all the time.
-    (started(pid)? == ticks(start)).then(|| join_arguments(&raw))
+    (!raw.is_empty() && started(pid)? == ticks(start)).then(|| join_arguments(&raw))
 }
 
 /// `starttime` of proc_pid_stat(5), in clock ticks since boot.
-fn started(pid: u32) -> Option<u64> {
+pub(super) fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     start_time(&stat)
 }
@@ -43,22 +44,34 @@ fn ticks(ns: u64) -> u64 {
     ns / 10_000_000
 }
 
-/// The mount namespace of the machine: that of process 1, or ours if it may not be looked at.
-pub(super) fn machine_mntns() -> Option<u32> {
-    ["1", "self"].iter().find_map(|pid| {
-        let stat = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
-        u32::try_from(stat.ino()).ok()
-    })
+/// The machine, as opposed to a container: how process 1 sees it, or how we do if it may not be looked at.
+pub(super) struct Machine {
+    pid: u32,
+    /// Mount namespace.
+    pub(super) mntns: Option<u32>,
+    /// Root directory, as (st_dev, st_ino).
+    pub(super) root: Option<(u64, u64)>,
+}
+
+impl Machine {
+    pub(super) fn find() -> Self {
+        let pid = if root(1).is_some() { 1 } else { std::process::id() };
+        Machine { pid, mntns: mntns(pid), root: root(pid) }
+    }
+
+    /// What lies at a path on this machine, as (st_dev, st_ino).
+    pub(super) fn at(&self, path: &[u8]) -> Option<(u64, u64)> {
+        fingerprint::stat_in_root(self.pid, path)
+    }
+}
+
+fn mntns(pid: u32) -> Option<u32> {
+    u32::try_from(std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino()).ok()
 }
 
 /// The root directory of a process, as (st_dev, st_ino).
 pub(super) fn root(pid: u32) -> Option<(u64, u64)> {
     fingerprint::stat_in_root(pid, b"/")
-}
-
-/// What lies at a path on this machine, as (st_dev, st_ino).
-pub(super) fn on_machine(path: &[u8]) -> Option<(u64, u64)> {
-    fingerprint::stat_in_root(1, path)
 }
 
 #[cfg(test)]

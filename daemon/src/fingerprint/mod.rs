@@ -14,7 +14,7 @@ mod watch;
 mod work;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -209,14 +209,20 @@ impl Fingerprint {
         if let Some(place) = self.shared.lock().place(file, pid) {
             return Some(place);
         }
-        if let Ok(Some(handle)) = work::executable_of(&self.shared, pid, file) {
-            use std::os::fd::AsFd;
-            return Place::of(handle.as_fd(), pid);
+        if let Some(place) = self.place_now(file, pid) {
+            return Some(place);
         }
         // The event of the exec may still be in the queue.
         self.shared.drain_execs();
         let state = self.shared.lock();
         state.place(file, pid).or_else(|| state.any_place(file))
+    }
+
+    /// Where the file that process `pid` executes lies now. `None` if it does not execute it any more.
+    #[must_use]
+    pub fn place_now(&self, file: FileId, pid: u32) -> Option<Place> {
+        let handle = work::executable_of(&self.shared, pid, file).ok()??;
+        Place::of(handle.as_fd(), pid)
     }
 
     /// A process has exited: its descriptors are kept some seconds more.
