@@ -134,9 +134,14 @@ impl Lab {
         let dir = PathBuf::from(format!("{}{}", tools::DIR_PREFIX, std::process::id()));
         std::fs::create_dir_all(&dir)?;
         tools::open_to_all(&dir)?;
-        let programs = Programs::new(&dir)?;
-        let net = Net::new(&programs)?;
-        Ok(Lab { net, programs, shared: None, dir, stages: 0 })
+        let made = Programs::new(&dir).and_then(|programs| Ok((Net::new(&programs)?, programs)));
+        match made {
+            Ok((net, programs)) => Ok(Lab { net, programs, shared: None, dir, stages: 0 }),
+            Err(trouble) => {
+                let _ = std::fs::remove_dir_all(&dir);
+                Err(trouble)
+            }
+        }
     }
 
     /// A folder of its own for each stage.

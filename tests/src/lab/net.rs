@@ -87,8 +87,8 @@ impl Net {
             "ip",
             &["netns", "exec", &namespace, "nft", "-f", "-"],
             &format!(
-                "table inet lab {{ chain in {{ type filter hook input priority 0;\n\
-                 tcp dport {} drop\nudp dport 10000-10999 drop\n}} }}\n",
+                "table inet lab {{\n chain in {{\n type filter hook input priority 0;\n\
+                 tcp dport {} drop\nudp dport 10000-10999 drop\n}}\n}}\n",
                 port::FILTERED
             ),
         )?;
