@@ -1,0 +1,130 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `make test`: installs what is missing, then runs every check and every test, also after one has failed.
+# The last line sums everything up; what was skipped stands above it, with the reason. The status is 0 if
+# nothing failed.
+#
+#   --lint   the checks of the sources alone
+#   --long   also the variants that take long
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+lint_only=false
+lab=()
+for argument in "$@"; do
+	case $argument in
+	--lint) lint_only=true ;;
+	--long) lab+=(--long) ;;
+	*)
+		echo "usage: tests/all.sh [--lint] [--long]" >&2
+		exit 2
+		;;
+	esac
+done
+
+passed=0 failed=0 skipped=0
+failures=() reasons=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+heading() { printf '\n== %s\n' "$*"; }
+
+# A check that passes or fails as one.
+check() {
+	local name=$1
+	shift
+	heading "$name"
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		failures+=("$name")
+	fi
+}
+
+skip() {
+	skipped=$((skipped + 1))
+	reasons+=("$1")
+}
+
+# Runs cargo's tests and adds their counts up. A build that fails, or a test program that dies before it
+# counted, is a failure too.
+cargo_tests() {
+	heading "cargo test"
+	local status ok=0 bad=0 word count
+	cargo test --workspace --no-fail-fast 2>&1 | tee "$log"
+	status=${PIPESTATUS[0]}
+	while read -r count word; do
+		case $word in
+		passed) ok=$((ok + count)) ;;
+		failed) bad=$((bad + count)) ;;
+		esac
+	done < <(grep -E '^test result: ' "$log" | grep -oE '[0-9]+ (passed|failed)')
+	while read -r word; do skip "$word"; done < <(sed -nE 's/^test (.*) \.\.\. ignored,? ?(.*)$/\1: \2/p' "$log")
+	if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+	passed=$((passed + ok)) failed=$((failed + bad))
+	[ "$bad" = 0 ] || failures+=("cargo test: $bad")
+}
+
+# The cases on real traffic, with a real bus and real users. They need root.
+lab_cases() {
+	heading "cases on real traffic"
+	local runner=() program=${CARGO_TARGET_DIR:-target}/debug/picosnitch-lab status line
+	if [ "$(id -u)" != 0 ]; then
+		if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+			runner=(sudo)
+		else
+			skip "cases on real traffic (all of them): they need root, and sudo would ask for a password"
+			return
+		fi
+	fi
+	if ! cargo build --workspace; then
+		failed=$((failed + 1))
+		failures+=("building the programs for the cases")
+		return
+	fi
+	"${runner[@]}" "$program" "${lab[@]}" 2>&1 | tee "$log"
+	status=${PIPESTATUS[0]}
+	line=$(tail -n 1 "$log")
+	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+		passed=$((passed + BASH_REMATCH[1]))
+		failed=$((failed + BASH_REMATCH[2]))
+		[ "${BASH_REMATCH[2]}" = 0 ] || while read -r line; do failures+=("$line"); done \
+			< <(sed -n 's/^FAILED //p' "$log")
+		while read -r line; do skip "$line"; done < <(sed -n 's/^skipped //p' "$log")
+	fi
+	if [ "$status" != 0 ] && [ "${BASH_REMATCH[2]:-0}" = 0 ]; then
+		failed=$((failed + 1))
+		failures+=("cases on real traffic: the program ended with status $status")
+	fi
+}
+
+tests/setup.sh test || exit 1
+
+check "rustfmt" cargo fmt --all --check
+check "clippy" cargo clippy --workspace --all-targets -- -D warnings
+mapfile -t c_sources < <(git ls-files 'bpf/*.c' 'bpf/*.h' 2>/dev/null || find bpf -name '*.[ch]')
+if [ ${#c_sources[@]} -gt 0 ]; then
+	check "clang-format" clang-format --dry-run -Werror "${c_sources[@]}"
+fi
+mapfile -t scripts < <(git ls-files 2>/dev/null | while read -r file; do
+	[ -f "$file" ] && head -c 32 "$file" | head -n 1 | tr -d '\0' | grep -qE '^#!.*\b(ba)?sh$' && echo "$file"
+done)
+[ ${#scripts[@]} -gt 0 ] || scripts=(run.sh tests/all.sh tests/setup.sh .ci/run)
+check "shellcheck" shellcheck "${scripts[@]}"
+if cargo deny --version >/dev/null 2>&1; then
+	check "cargo-deny" cargo deny --offline check bans licenses sources
+else
+	skip "cargo-deny (licences and bans of deny.toml): it is not installed (cargo install cargo-deny)"
+fi
+
+if ! $lint_only; then
+	cargo_tests
+	lab_cases
+fi
+
+heading "summary"
+for line in "${failures[@]}"; do echo "failed: $line"; done
+for line in "${reasons[@]}"; do echo "skipped: $line"; done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
