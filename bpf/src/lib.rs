@@ -13,7 +13,8 @@ pub mod skeleton {
 }
 
 /// Twins of the structs in `wire.h`. Their layout is asserted on both sides.
-#[allow(non_camel_case_types, non_upper_case_globals, non_snake_case, clippy::all, clippy::pedantic)]
+#[allow(non_camel_case_types, non_upper_case_globals, non_snake_case)]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction)]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 }
