@@ -392,3 +392,6 @@ impl Query {
         self.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)
     }
 }
+
+#[cfg(test)]
+mod tests;
