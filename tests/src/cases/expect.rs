@@ -292,3 +292,88 @@ impl Lab {
         Ok(expected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn flow(port: u16, sent: u64) -> Flow {
+        Flow {
+            protocol: "udp".into(),
+            direction: "out".into(),
+            local_port: Some(port),
+            remote: Some([192, 0, 2, 1].into()),
+            remote_port: Some(53),
+            sent,
+            ..Flow::default()
+        }
+    }
+
+    fn expected(flows: &[Flow]) -> Expected {
+        Expected {
+            path: "/bin/a".into(),
+            sha256: "00".into(),
+            parent: Some(("/bin/p".into(), "11".into())),
+            grandparent: Some("/bin/g".into()),
+            uid: 7,
+            euid: 7,
+            flows: flows.iter().map(|flow| (1, flow.clone())).collect(),
+        }
+    }
+
+    fn row(port: u16, sent: u64, connections: u64) -> row::Connection {
+        row::Connection {
+            path: Some("/bin/a".into()),
+            sha256: Some("00".into()),
+            parent: Some("/bin/p".into()),
+            parent_sha256: Some("11".into()),
+            grandparent: Some("/bin/g".into()),
+            uid: Some(7),
+            pid: Some(1),
+            netns: Some(5),
+            protocol: Some("udp".into()),
+            direction: Some("out".into()),
+            address: Some("192.0.2.1".into()),
+            remote_port: Some(53),
+            local_port: Some(port),
+            sent: Some(sent),
+            connections: Some(connections),
+            ..Default::default()
+        }
+    }
+
+    fn complaint(rows: &[row::Connection], flows: &[Flow]) -> String {
+        compare(rows, &expected(flows), |_| false)
+            .err()
+            .map(|trouble| trouble.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn rows_of_several_intervals_add_up() {
+        assert_eq!(complaint(&[row(9, 60, 1), row(9, 40, 0)], &[flow(9, 100)]), "");
+    }
+
+    #[test]
+    fn every_difference_is_seen() {
+        assert!(complaint(&[], &[flow(9, 1)]).contains("missing:"));
+        assert!(complaint(&[row(9, 99, 1)], &[flow(9, 100)]).contains("recorded:"));
+        assert!(complaint(&[row(9, 100, 2)], &[flow(9, 100)]).contains("recorded:"), "counted twice");
+        assert!(complaint(&[row(9, 1, 1), row(8, 0, 1)], &[flow(9, 1)]).contains("not done:"));
+        let wrong = |change: fn(&mut row::Connection)| {
+            let mut row = row(9, 1, 1);
+            change(&mut row);
+            complaint(&[row], &[flow(9, 1)])
+        };
+        assert!(wrong(|row| row.sha256 = None).contains("sha256 is"));
+        assert!(wrong(|row| row.parent = Some("/bin/x".into())).contains("parent is"));
+        assert!(wrong(|row| row.grandparent = None).contains("grandparent is"));
+        assert!(wrong(|row| row.uid = Some(8)).contains("uid is"));
+        assert!(wrong(|row| row.effective_uid = Some(0)).contains("effective-uid is"));
+        assert!(wrong(|row| row.pid = Some(2)).contains("missing:"));
+        assert!(wrong(|row| row.protocol = Some("tcp".into())).contains("missing:"));
+        assert!(wrong(|row| row.direction = Some("in".into())).contains("missing:"));
+        assert!(wrong(|row| row.local_address = Some("198.51.100.1".into())).contains("recorded:"));
+    }
+}
