@@ -6,6 +6,8 @@
 
 mod cgroup;
 mod dns;
+#[cfg(test)]
+mod kernel_tests;
 mod names;
 mod proc;
 mod subject;
