@@ -24,7 +24,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use read::{Format, Page, Reader, What};
+pub use read::Reader;
 pub use recorder::{Counters, Recorder};
 pub use settings::Settings;
 

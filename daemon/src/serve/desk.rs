@@ -12,8 +12,9 @@ use zbus::message::Header;
 
 use super::authority::{Authority, Caller};
 use super::watchers::Watchers;
-use super::{Control, Deps, History};
+use super::{Control, Deps};
 use crate::model::Viewer;
+use crate::record::Reader;
 use crate::settings;
 
 /// Queries that run at once; the others wait.
@@ -23,7 +24,7 @@ const READS: usize = 4;
 pub struct Desk {
     pub(super) authority: Authority,
     pub(super) watchers: Watchers,
-    pub(super) reader: Arc<dyn History>,
+    pub(super) reader: Reader,
     pub(super) settings: settings::Store,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
     control: mpsc::Sender<Control>,
@@ -74,12 +75,12 @@ impl Desk {
     pub async fn read<T: Send + 'static>(
         &self,
         asked: Asked,
-        ask: impl FnOnce(&dyn History, Query, &Viewer) -> Result<T, Error> + Send + 'static,
+        ask: impl FnOnce(&Reader, Query, &Viewer) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let _turn = self.reads.acquire().await.map_err(|_| stopping())?;
         let reader = self.reader.clone();
         let Asked { caller, query, viewer } = asked;
-        let answer = blocking(move || ask(&*reader, query, &viewer)).await;
+        let answer = blocking(move || ask(&reader, query, &viewer)).await;
         drop(caller);
         answer
     }

@@ -12,7 +12,6 @@ mod authority;
 mod change;
 mod desk;
 mod export;
-mod history;
 mod limits;
 mod monitor;
 #[cfg(test)]
@@ -33,14 +32,13 @@ use zbus::names::{BusName, OwnedUniqueName};
 use zbus::object_server::{Interface as _, SignalEmitter};
 use zbus::{MatchRule, MessageStream};
 
-pub use history::History;
-
 use accounts::Owner;
 use authority::Authority;
 use desk::Desk;
 use monitor::Monitor;
 
 use crate::model::{Contact, Notice, NoticeKind};
+use crate::record::Reader;
 use crate::settings::{self, Settings};
 
 /// Notices kept while there is no bus.
@@ -53,7 +51,7 @@ const LATEST: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Deps {
     /// The history.
-    pub reader: Arc<dyn History>,
+    pub reader: Reader,
     /// The daemon's state now; called often, must not block. `version` is filled in here.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     /// The settings.

@@ -3,57 +3,11 @@
 
 use std::io::Write;
 
-use picosnitch_api::{self as api, Query, row};
+use picosnitch_api::{self as api, Format, Query, What, row};
 
 use super::{Page, Reader};
 use crate::model::Viewer;
 use crate::record::textlog::{cell, inert};
-
-/// What is exported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// Rows of `Connections`.
-    Connections,
-    /// Rows of `Executables`.
-    Executables,
-    /// Rows of `Events`.
-    Events,
-}
-
-/// How.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// RFC 4180, a header line first. Control characters are escaped; a cell that a spreadsheet would take for
-    /// a formula begins with an apostrophe. A list is one cell, its items separated by spaces.
-    Csv,
-    /// One JSON object per line.
-    JsonLines,
-}
-
-impl std::str::FromStr for What {
-    type Err = api::Error;
-
-    fn from_str(word: &str) -> Result<Self, api::Error> {
-        match word {
-            "connections" => Ok(What::Connections),
-            "executables" => Ok(What::Executables),
-            "events" => Ok(What::Events),
-            _ => Err(api::Error::InvalidQuery("export wants connections, executables or events".to_owned())),
-        }
-    }
-}
-
-impl std::str::FromStr for Format {
-    type Err = api::Error;
-
-    fn from_str(word: &str) -> Result<Self, api::Error> {
-        match word {
-            "csv" => Ok(Format::Csv),
-            "json" | "jsonl" => Ok(Format::JsonLines),
-            _ => Err(api::Error::InvalidQuery("the format wants csv or json (lines)".to_owned())),
-        }
-    }
-}
 
 pub(super) fn export(
     reader: &Reader,

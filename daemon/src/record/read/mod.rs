@@ -19,7 +19,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use picosnitch_api::{self as api, Dimension, Query};
+use picosnitch_api::{self as api, Dimension, Format, Page, Query, What};
 use rusqlite::Connection as Database;
 
 use super::database;
@@ -29,7 +29,6 @@ use super::writer::unavailable;
 use crate::model::{Known, ProgramKey, Viewer};
 
 pub(super) use events::acknowledge;
-pub use export::{Format, What};
 
 /// Connections for queries, at the most.
 const POOL: usize = 4;
@@ -37,18 +36,6 @@ const POOL: usize = 4;
 const WAIT: Duration = Duration::from_secs(10);
 /// How long an event that was just handed in is waited for.
 const EVENT_WAIT: Duration = Duration::from_secs(1);
-
-/// One page.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page<R> {
-    /// Rows in the order asked for.
-    pub rows: Vec<R>,
-    /// Continue with this; empty at the end. A page may be short, even empty, and still have one: the
-    /// search was interrupted after much work and goes on there.
-    pub cursor: String,
-    /// Rows of others, as the module says.
-    pub hidden: u64,
-}
 
 #[derive(Default)]
 struct Idle {

@@ -5,7 +5,7 @@ use picosnitch_api::{Dimension, Query};
 
 use super::*;
 use crate::model::{Gap, Viewer};
-use crate::record::{Format, What};
+use picosnitch_api::{Format, What};
 
 fn all() -> Viewer {
     Viewer::everything()
