@@ -17,6 +17,7 @@ sysconfdir ?= /etc
 dbusdir ?= /usr/share/dbus-1
 polkitdir ?= /usr/share/polkit-1
 profiledir = $(or $(CARGO_TARGET_DIR),target)/release
+as_root = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 programs = picosnitch picosnitch-tray picosnitch-gui
 bash_completion = $(datadir)/bash-completion/completions/picosnitch
@@ -39,9 +40,11 @@ test:
 test-all:
 	@tests/all.sh --long
 
+# FIGURES="start latency" takes these alone.
 bench:
-	@tests/setup.sh test
-	@if [ -x bench/run ]; then exec bench/run; else echo "bench: there are no benches yet" >&2; exit 1; fi
+	tests/setup.sh test
+	$(CARGO) build --release --workspace
+	$(as_root) $(profiledir)/picosnitch-bench $(FIGURES)
 
 fmt:
 	$(CARGO) fmt --all
