@@ -213,7 +213,8 @@ pub struct Filters {
     /// Before this time; written in the same ways
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<String>,
-    /// Whose programs: your own, also the system's (the usual), or anybody's (needs permission)
+    /// Whose programs: your own, also those of system accounts, or anybody's; you may be asked for a
+    /// password [default: all that you may see without being asked]
     #[arg(long, value_name = "WHOSE", value_parser = PossibleValuesParser::new(["own", "system", "any"]))]
     pub scope: Option<String>,
     /// Path of the program

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use picosnitch_api::{Client, Error};
 
+use crate::agent::Agent;
 use crate::failure::Failure;
 
 /// Longest wait for an answer when nobody is asked for a password.
@@ -21,13 +22,28 @@ pub async fn connect() -> Result<Client, Failure> {
     Ok(open(PATIENCE).await?)
 }
 
+/// A client for a command that a person just typed. The agent, if there is one, asks for as long as this
+/// lives.
+#[derive(Debug)]
+pub struct Asking {
+    /// To call the daemon.
+    pub client: Client,
+    _agent: Option<Agent>,
+}
+
 /// Connects for a command that a person just typed: if standard input is a terminal, polkit may ask for
-/// a password.
+/// a password for what `asks` says, and nothing else.
 ///
 /// # Errors
 /// If there is no bus.
-pub async fn connect_asking() -> Result<Client, Failure> {
-    if std::io::stdin().is_terminal() { Ok(open(PATIENCE_ASKING).await?.asking()) } else { connect().await }
+pub async fn connect_asking(asks: bool) -> Result<Asking, Failure> {
+    if !asks || !std::io::stdin().is_terminal() {
+        return Ok(Asking { client: connect().await?, _agent: None });
+    }
+    let client = open(PATIENCE_ASKING).await?;
+    // No agent for a daemon that is not there.
+    client.status().await?;
+    Ok(Asking { client: client.asking(), _agent: Agent::start() })
 }
 
 /// Connects, or says why not in the contract's terms.

@@ -2,6 +2,7 @@
 //! `picosnitch`: the command line of the monitor. Data goes to standard output, everything else to
 //! standard error; it knows only the bus.
 
+mod agent;
 mod args;
 mod client;
 mod commands;

@@ -60,7 +60,8 @@ async fn get(key: Option<&str>, out: &mut Out) -> Result<(), Failure> {
 }
 
 async fn set(key: &str, text: &str) -> Result<(), Failure> {
-    let client = client::connect_asking().await?;
+    let asking = client::connect_asking(true).await?;
+    let client = &asking.client;
     let text = if text == "-" { secret()? } else { text.to_owned() };
     let current = settings(client.settings().await?);
     let value = read(&text, current.get(key));
@@ -87,7 +88,8 @@ async fn edit(out: &Out) -> Result<(), Failure> {
             Failure::usage("config edit needs a terminal").hint("use picosnitch config set KEY VALUE")
         );
     }
-    let client = client::connect_asking().await?;
+    let asking = client::connect_asking(true).await?;
+    let client = &asking.client;
     let before = settings(client.settings().await?);
     let fail = |error: nix::errno::Errno| Failure::new(format!("cannot make a temporary folder: {error}"));
     let folder = nix::unistd::mkdtemp(&std::env::temp_dir().join("picosnitch-XXXXXX")).map_err(fail)?;

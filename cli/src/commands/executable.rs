@@ -21,7 +21,7 @@ pub async fn run(which: &str, out: &mut Out) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{which:?} is neither a number nor a path"))
             .hint("picosnitch executables shows the numbers; a path begins with /"));
     }
-    let client = client::connect_asking().await?;
+    let client = client::connect().await?;
     let ids = match id {
         Some(id) => vec![id],
         None => {

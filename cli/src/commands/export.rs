@@ -23,9 +23,9 @@ use crate::time;
 pub async fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
     let query = args.filters.query(time::now())?;
     let format = args.format.unwrap_or(if out.json { Format::Jsonl } else { Format::Csv });
-    let client = client::connect_asking().await?;
+    let asking = client::connect_asking(query.scope.is_some()).await?;
     let export = async |into: OwnedFd| {
-        client.export(args.what.into(), format.into(), &query, into).await.map_err(Failure::from)
+        asking.client.export(args.what.into(), format.into(), &query, into).await.map_err(Failure::from)
     };
     match &args.output {
         Some(path) => {

@@ -53,7 +53,7 @@ pub async fn list<T: Paged>(args: &ListArgs, out: &mut Out) -> Result<(), Failur
     let now = time::now();
     let query = args.page.order(args.filters.query(now)?);
     let scope = query.scope;
-    let client = client::connect_asking().await?;
+    let asking = client::connect_asking(scope.is_some()).await?;
     let mut view = View::new(now);
     let mut table = Table::new(T::COLUMNS, out.style);
     let mut left = wanted(&args.page);
@@ -61,7 +61,7 @@ pub async fn list<T: Paged>(args: &ListArgs, out: &mut Out) -> Result<(), Failur
     let (mut shown, mut hidden) = (0_u64, 0_u64);
     let more = loop {
         query.limit = Some(u32::try_from(left.min(u64::from(MAX_PAGE))).unwrap_or(MAX_PAGE));
-        let page = T::page(&client, &query).await?;
+        let page = T::page(&asking.client, &query).await?;
         let count = page.rows.len() as u64;
         if out.json {
             for row in &page.rows {
@@ -120,7 +120,7 @@ fn hidden_note(hidden: u64, scope: Option<Scope>) -> Option<String> {
         Some(Scope::Any) => {
             format!("{rows}: you lack the permission {}; root has it", name::action::READ_ANY)
         }
-        _ => format!("{rows}; --scope any shows them, if you are permitted"),
+        _ => format!("{rows}; --scope any shows them, if need be after a password"),
     })
 }
 
@@ -132,8 +132,8 @@ pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
     let now = time::now();
     let by: Dimension = args.by.parse()?;
     let query = Query { limit: Some(args.limit), ..args.filters.query(now)? };
-    let client = client::connect_asking().await?;
-    let (totals, hidden) = client.summary(by, &query).await?;
+    let asking = client::connect_asking(query.scope.is_some()).await?;
+    let (totals, hidden) = asking.client.summary(by, &query).await?;
     let mut view = View::new(now);
     if out.json {
         for total in &totals {
@@ -236,7 +236,7 @@ mod tests {
     fn b04_hidden_rows_are_counted_and_the_way_to_see_them_is_said() {
         assert_eq!(hidden_note(0, None), None);
         let note = hidden_note(12, None).unwrap_or_default();
-        assert_eq!(note, "12 rows of others are hidden; --scope any shows them, if you are permitted");
+        assert_eq!(note, "12 rows of others are hidden; --scope any shows them, if need be after a password");
         let note = hidden_note(1, Some(Scope::Any)).unwrap_or_default();
         assert!(note.starts_with("1 row of others is hidden") && note.contains("read-any"), "{note}");
     }
