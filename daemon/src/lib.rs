@@ -5,9 +5,12 @@
 pub mod capture;
 pub mod decode;
 pub mod enrich;
+pub mod exit;
 pub mod fingerprint;
 pub mod judge;
 pub mod model;
+pub mod pipeline;
 pub mod record;
 pub mod serve;
 pub mod settings;
+pub mod status;

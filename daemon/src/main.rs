@@ -1,4 +1,184 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! picosnitchd: see ARCHITECTURE.md for the way of one event.
+//! picosnitchd: see ARCHITECTURE.md for the way of one event, and for the order in which things start.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use picosnitchd::exit::Trouble;
+use picosnitchd::pipeline::{self, Command, Control, Tell};
+use picosnitchd::serve::{self, Deps, Outgoing, Server};
+use picosnitchd::settings::Store;
+use picosnitchd::{record, status};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+
+/// The picosnitch service: which program talks to whom, since when and how much.
+///
+/// Watches and never blocks. Needs root. Serves org.picosnitch.Monitor on the system bus, or on the bus that
+/// DBUS_SYSTEM_BUS_ADDRESS names. SIGTERM writes what waits and ends; SIGHUP reads the settings again.
+///
+/// Exit status: 0 ended when asked, 1 other trouble, 2 wrong arguments, 3 a mistake in the settings, 4 the
+/// kernel does not let it capture, 5 the history cannot be kept, 6 no bus or not allowed on it, 70 a bug.
+#[derive(Debug, Parser)]
+#[command(name = "picosnitchd", version)]
+struct Arguments {
+    /// Settings
+    #[arg(long, value_name = "FILE", default_value = "/etc/picosnitch/config.toml")]
+    config: PathBuf,
+    /// Directory of the history
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/picosnitch")]
+    state_dir: PathBuf,
+    /// Directory of the text logs
+    #[arg(long, value_name = "DIR", default_value = "/var/log/picosnitch")]
+    log_dir: PathBuf,
+    /// How much to say: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+    /// Print the description of the bus interfaces and end
+    #[arg(long, hide = true)]
+    introspection: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.introspection {
+        print!("{}", serve::introspection());
+        return ExitCode::SUCCESS;
+    }
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let plain = journal.is_none().then(|| {
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time()
+    });
+    tracing_subscriber::registry().with(arguments.log_level).with(journal).with(plain).init();
+    // A panic in any thread ends the daemon: half alive it would hide things.
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        tracing::error!("{} {panic}", Trouble::Died);
+        std::process::exit(70);
+    }));
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => fail(&trouble),
+    }
+}
+
+fn fail(trouble: &Trouble) -> ExitCode {
+    tracing::error!("{trouble}");
+    trouble.code()
+}
+
+/// Start order: settings, record, kernel side, bus objects, bus name, readiness. A client that sees the name
+/// sees a monitor that captures.
+async fn run(arguments: Arguments) -> Result<(), Trouble> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let settings = Store::open(&arguments.config)?;
+    let (troubles, mut troubled) = mpsc::unbounded_channel();
+    let (recorder, known) = record::Recorder::open(
+        &arguments.state_dir,
+        &arguments.log_dir,
+        pipeline::record_settings(&settings.current()),
+        move |trouble| drop(troubles.send(trouble)),
+    )?;
+    let (outgoing, notices) = mpsc::channel(4096);
+    let pipeline = pipeline::Handle::start(pipeline::Config {
+        settings: settings.current(),
+        known,
+        recorder: recorder.clone(),
+        tell: Box::new(move |tell| tell_bus(&outgoing, tell)),
+    })?;
+    let (control, facts) = (pipeline.control(), pipeline.facts());
+    let (orders, mut ordered) = mpsc::channel(16);
+    let served = async {
+        let status = {
+            let recorder = recorder.clone();
+            Arc::new(move || status::status(&facts, &recorder))
+        };
+        let deps = Deps { reader: recorder.reader(), status, settings: settings.clone(), control: orders };
+        let mut server = Server::connect(deps).await?;
+        server.own_name().await?;
+        Ok::<_, Trouble>(server)
+    }
+    .await;
+    let server = match served {
+        Ok(server) => server,
+        Err(trouble) => {
+            let _ = pipeline.stop();
+            recorder.stop();
+            return Err(trouble);
+        }
+    };
+    let serving = tokio::spawn(server.run(notices));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("watching");
+    let mut changes = settings.subscribe();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&settings, &control),
+            Ok(()) = changes.changed() => {
+                let now = changes.borrow_and_update().clone();
+                let _ = control.send(Command::Settings(now));
+            }
+            Some(order) = ordered.recv() => obey(&control, &order),
+            Some(trouble) = troubled.recv() => {
+                let _ = control.send(Command::Error("storage", trouble.to_string()));
+            }
+        }
+    }
+    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let alive = tokio::task::spawn_blocking(move || pipeline.stop()).await.unwrap_or(false);
+    let _ = serving.await;
+    tokio::task::spawn_blocking(move || recorder.stop()).await.map_err(std::io::Error::other)?;
+    if alive { Ok(()) } else { Err(Trouble::Died) }
+}
+
+/// Called on the pipeline's thread: never waits. A bus that takes nothing for thousands of notices loses
+/// them; the record has them all the same.
+fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) {
+    let outgoing = match tell {
+        Tell::Notice(notice) => Outgoing::Notice(notice),
+        Tell::Recorded(through) => Outgoing::Recorded(through),
+        Tell::Degraded(_) => Outgoing::Degraded,
+    };
+    if let Err(mpsc::error::TrySendError::Full(Outgoing::Notice(notice))) = bus.try_send(outgoing) {
+        tracing::warn!("the bus is too slow, notice {} is only in the history", notice.id);
+    }
+}
+
+fn reload(settings: &Store, control: &Control) {
+    match settings.reload() {
+        Ok(keys) if keys.is_empty() => tracing::info!("settings read again, nothing changed"),
+        Ok(keys) => tracing::info!("settings changed: {}", keys.join(", ")),
+        Err(error) => {
+            let _ =
+                control.send(Command::Error("settings", format!("the old settings stay in force: {error}")));
+        }
+    }
+}
+
+fn obey(control: &Control, order: &serve::Control) {
+    let command = match order {
+        serve::Control::Pause { seconds, .. } => Command::Pause(Duration::from_secs(u64::from(*seconds))),
+        serve::Control::Resume { .. } => Command::Resume,
+    };
+    let _ = control.send(command);
+}

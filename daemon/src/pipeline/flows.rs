@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The flows that live in slots, and the rows that are made of them.
+
+use std::collections::HashMap;
+
+use crate::capture::{Counted, Slots, State};
+use crate::decode::{Flow, SlotRef};
+use crate::enrich::Subject;
+use crate::model::{Bytes, Connection, Direction, FileId, Gap, Hash, NameSource, Protocol};
+
+/// Rows whose hashes are awaited, at the most; further ones go out without.
+const MAX_WAITING: usize = 16 * 1024;
+/// With more live flows than this, those that were idle for [`IDLE_TICKS`] give their slot back.
+const CROWDED: usize = crate::capture::slots::COUNT as usize / 4 * 3;
+/// Collections without a byte after which a flow counts as idle.
+const IDLE_TICKS: u32 = 2;
+/// Collections between retiring a slot and handing it back: nobody is in the middle of adding any more.
+const GRACE_TICKS: u32 = 2;
+
+/// A flow and what was read of its slot so far.
+#[derive(Debug)]
+pub struct Live {
+    at: SlotRef,
+    /// Who.
+    pub subject: Subject,
+    /// What the kernel said.
+    pub flow: Flow,
+    /// Number of it in this run of the daemon.
+    number: u64,
+    /// Remote name.
+    pub domain: Option<(Bytes, NameSource)>,
+    /// Interface of a packet socket.
+    pub interface: Option<Bytes>,
+    /// Wall clock of its first use, µs since the epoch.
+    opened: i64,
+    read: Counted,
+    recorded: bool,
+    /// Not for the record: the daemon's own start-up test.
+    hidden: bool,
+    idle: u32,
+}
+
+/// A row that waits for hashes.
+#[derive(Debug)]
+struct Waiting {
+    subject: Subject,
+    row: Connection,
+}
+
+/// What [`Flows::open`] needs to know besides the slot.
+#[derive(Debug)]
+pub struct Opening {
+    /// Who.
+    pub subject: Subject,
+    /// Remote name.
+    pub domain: Option<(Bytes, NameSource)>,
+    /// Interface of a packet socket.
+    pub interface: Option<Bytes>,
+    /// Wall clock, µs since the epoch.
+    pub opened: i64,
+    /// Leave it out of the record.
+    pub hidden: bool,
+}
+
+/// All flows.
+pub struct Flows {
+    slots: Slots,
+    live: Vec<Option<Box<Live>>>,
+    count: usize,
+    by_socket: HashMap<u64, Vec<u32>>,
+    retiring: Vec<(u32, u32)>,
+    waiting: Vec<Waiting>,
+    rows: Vec<Connection>,
+    next: u64,
+    /// Rows whose hash was given up for lack of room. Only grows.
+    pub hashes_given_up: u64,
+}
+
+impl Flows {
+    /// Counts by these slots.
+    #[must_use]
+    pub fn new(slots: Slots) -> Flows {
+        let mut live = Vec::new();
+        live.resize_with(crate::capture::slots::COUNT as usize, || None);
+        Flows {
+            slots,
+            live,
+            count: 0,
+            by_socket: HashMap::new(),
+            retiring: Vec::new(),
+            waiting: Vec::new(),
+            rows: Vec::new(),
+            next: 1,
+            hashes_given_up: 0,
+        }
+    }
+
+    /// The slots.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// Flows that live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether this very flow is known.
+    #[must_use]
+    pub fn knows(&self, at: SlotRef) -> bool {
+        self.get(at.slot).is_some_and(|live| live.at == at)
+    }
+
+    fn get(&self, slot: u32) -> Option<&Live> {
+        self.live.get(slot as usize)?.as_deref()
+    }
+
+    /// Reads what a slot says; `None` if it holds another flow by now.
+    #[must_use]
+    pub fn read(&self, at: SlotRef) -> Option<Flow> {
+        match self.slots.flow(at) {
+            Ok(flow) => flow,
+            Err(error) => {
+                tracing::error!("reading slot {}: {error}", at.slot);
+                None
+            }
+        }
+    }
+
+    /// Takes a flow up.
+    pub fn open(&mut self, at: SlotRef, flow: Flow, opening: Opening) {
+        // The slot was handed out again before its end was told: what it held is complete.
+        self.end_slot(at.slot);
+        let Some(place) = self.live.get_mut(at.slot as usize) else { return };
+        self.by_socket.entry(flow.cookie).or_default().push(at.slot);
+        let Opening { subject, domain, interface, opened, hidden } = opening;
+        *place = Some(Box::new(Live {
+            at,
+            subject,
+            flow,
+            number: self.next,
+            domain,
+            interface,
+            opened,
+            read: Counted::default(),
+            recorded: false,
+            hidden,
+            idle: 0,
+        }));
+        self.count += 1;
+        self.next += 1;
+    }
+
+    /// The socket of this slot was closed: all flows over it are complete.
+    pub fn close(&mut self, at: SlotRef, now: i64) {
+        let Some(live) = self.get(at.slot).filter(|live| live.at == at) else { return };
+        let cookie = live.flow.cookie;
+        for slot in self.by_socket.remove(&cookie).unwrap_or_default() {
+            self.collect_slot(slot, now);
+            self.end_slot(slot);
+        }
+    }
+
+    /// A process has exited: its packet sockets have no other end that could be seen.
+    pub fn exited(&mut self, tgid: u32, start: u64) {
+        for place in &self.live {
+            if let Some(live) = place
+                && live.flow.protocol == Protocol::Packet
+                && live.subject.who.pid == tgid
+                && live.flow.process.id.start == start
+            {
+                self.slots.retire(live.at);
+                self.retiring.push((live.at.slot, 0));
+            }
+        }
+    }
+
+    /// Whether any packet socket is in use.
+    #[must_use]
+    pub fn has_packet_sockets(&self) -> bool {
+        self.live.iter().flatten().any(|live| live.flow.protocol == Protocol::Packet)
+    }
+
+    fn end_slot(&mut self, slot: u32) {
+        let Some(live) = self.live.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.count -= 1;
+        self.slots.forget_peer(&live.flow);
+        if let Err(error) = self.slots.free(live.at) {
+            tracing::error!("handing slot {slot} back: {error}");
+        }
+        if let Some(slots) = self.by_socket.get_mut(&live.flow.cookie) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.by_socket.remove(&live.flow.cookie);
+            }
+        }
+    }
+
+    /// Makes a row of what was added to a slot since the last time.
+    fn collect_slot(&mut self, slot: u32, since: i64) {
+        let Some(live) = self.live.get_mut(slot as usize).and_then(|place| place.as_deref_mut()) else {
+            return;
+        };
+        let Some(counted) = self.slots.counted(live.at) else { return };
+        let (sent, received) = (counted.sent - live.read.sent, counted.received - live.read.received);
+        if live.hidden {
+            return;
+        }
+        if sent == 0 && received == 0 && live.recorded {
+            live.idle = live.idle.saturating_add(1);
+            return;
+        }
+        live.idle = 0;
+        if (live.flow.local_port.is_none() && live.flow.remote_port.is_some()) || live.flow.local.is_none() {
+            // connect() chooses the local end after it has begun.
+            if let Ok(Some(flow)) = self.slots.flow(live.at) {
+                live.flow.local = flow.local;
+                live.flow.local_port = flow.local_port;
+            }
+        }
+        let row = Connection {
+            time: if live.recorded { since.max(live.opened) } else { live.opened },
+            flow: live.number,
+            who: live.subject.who.clone(),
+            domain: live.domain.clone(),
+            local: live.flow.local,
+            local_port: live.flow.local_port,
+            remote: live.flow.remote,
+            remote_port: live.flow.remote_port,
+            interface: live.interface.clone(),
+            protocol: live.flow.protocol,
+            direction: live.flow.direction,
+            netns: live.flow.netns,
+            sent,
+            received,
+            connections: u32::from(!live.recorded),
+        };
+        live.read = counted;
+        live.recorded = true;
+        let subject = live.subject.clone();
+        self.push(subject, row);
+    }
+
+    /// Makes rows of all that was added since the last collection, and hands idle slots back when few are
+    /// left. `since`: wall clock of the last collection.
+    pub fn collect(&mut self, since: i64) {
+        let crowded = self.count > CROWDED;
+        for slot in 0..self.slots.used() {
+            if self.get(slot).is_none() {
+                continue;
+            }
+            self.collect_slot(slot, since);
+            let Some(live) = self.get(slot) else { continue };
+            let at = live.at;
+            let idle = live.idle >= IDLE_TICKS;
+            match self.slots.state(slot) {
+                Some((State::Ended, now)) if now == at => self.close(at, since),
+                Some((State::Live, now)) if now == at && crowded && idle => {
+                    self.slots.retire(at);
+                    self.retiring.push((slot, 0));
+                }
+                _ => {}
+            }
+        }
+        let mut due = Vec::new();
+        self.retiring.retain_mut(|(slot, ticks)| {
+            *ticks += 1;
+            if *ticks > GRACE_TICKS {
+                due.push(*slot);
+            }
+            *ticks <= GRACE_TICKS
+        });
+        for slot in due {
+            if self.slots.state(slot).is_some_and(|(state, _)| state == State::Retired) {
+                self.collect_slot(slot, since);
+                self.end_slot(slot);
+            }
+        }
+    }
+
+    /// Slots in use that nobody told of: their hint found the ring full.
+    #[must_use]
+    pub fn untold(&self) -> Vec<SlotRef> {
+        (0..self.slots.used())
+            .filter_map(|slot| self.slots.state(slot))
+            .filter(|(state, at)| matches!(state, State::Live | State::Ended) && !self.knows(*at))
+            .map(|(_, at)| at)
+            .collect()
+    }
+
+    /// A hash became known, or never will.
+    pub fn settle(&mut self, file: FileId, hash: Hash) {
+        for live in self.live.iter_mut().flatten() {
+            if !live.subject.settled() {
+                live.subject.settle(file, hash);
+            }
+        }
+        let mut index = 0;
+        while let Some(waiting) = self.waiting.get_mut(index) {
+            if waiting.subject.settle(file, hash) {
+                let Waiting { subject, row } = self.waiting.swap_remove(index);
+                self.rows.push(Connection { who: subject.who, ..row });
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// A program was started (`monitor.every_executable`): a row without a remote end.
+    pub fn executed(&mut self, subject: Subject, time: i64) {
+        let row = Connection {
+            time,
+            flow: self.next,
+            who: subject.who.clone(),
+            domain: None,
+            local: None,
+            local_port: None,
+            remote: None,
+            remote_port: None,
+            interface: None,
+            protocol: Protocol::Exec,
+            direction: Direction::Out,
+            netns: 0,
+            sent: 0,
+            received: 0,
+            connections: 1,
+        };
+        self.next += 1;
+        self.push(subject, row);
+    }
+
+    fn push(&mut self, mut subject: Subject, row: Connection) {
+        if subject.settled() {
+            self.rows.push(row);
+        } else if self.waiting.len() < MAX_WAITING {
+            self.waiting.push(Waiting { subject, row });
+        } else {
+            self.hashes_given_up += 1;
+            give_up(&mut subject);
+            self.rows.push(Connection { who: subject.who, ..row });
+        }
+    }
+
+    /// Rows that are ready.
+    pub fn take_rows(&mut self) -> Vec<Connection> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// Number of rows that are ready.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All rows, also those that still wait for a hash: the daemon stops.
+    pub fn take_everything(&mut self) -> Vec<Connection> {
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            give_up(&mut waiting.subject);
+            self.rows.push(Connection { who: waiting.subject.who, ..waiting.row });
+        }
+        self.take_rows()
+    }
+}
+
+/// No hash will come for this subject any more.
+fn give_up(subject: &mut Subject) {
+    let files: Vec<FileId> = subject.waits_for().collect();
+    for file in files {
+        subject.settle(file, Hash::Unknown(Gap::Resources));
+    }
+}

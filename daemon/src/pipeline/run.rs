@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The loop of the pipeline.
+
+// Borrowing the descriptor of libbpf's ring for epoll is all that is unsafe here.
+#![allow(unsafe_code)]
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::RingBuffer;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+
+use super::clock::Now;
+use super::flows::{Flows, Opening};
+use super::ignore::Ignored;
+use super::{Command, Config, Facts, Tell};
+use crate::capture::{Degradation, Lost, Slots};
+use crate::decode::{self, Event, Exec, SlotRef};
+use crate::enrich::{self, Enrich};
+use crate::fingerprint::{Done, Fingerprint};
+use crate::judge::{Judge, Output};
+use crate::model::{Bytes, Connection, Contact, Hash, ProcessId, Protocol};
+use crate::record::{self, Recorder};
+use crate::settings::Settings;
+
+/// Events taken from the ring at once; between two helpings commands and hashes get their turn.
+const HELPING: usize = 512;
+/// Rows that wait for the next collection at the most; then they are handed over early.
+const MANY_ROWS: usize = 2048;
+/// Processes whose program was judged already.
+const JUDGED: usize = 16 * 1024;
+/// Clock jumps below this are corrections, µs.
+const JUMP: i64 = 2_000_000;
+
+/// Events between the callback of the ring and the loop.
+#[derive(Debug, Default)]
+pub struct Queue {
+    events: VecDeque<Event>,
+    /// Messages that could not be decoded: a bug of ours.
+    strange: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        match decode::event(bytes) {
+            Some(event) => self.events.push_back(event),
+            None => self.strange += 1,
+        }
+    }
+}
+
+/// The descriptor that becomes readable when the ring has events.
+pub(super) fn ring_descriptor<'a>(ring: &'a RingBuffer<'_>) -> BorrowedFd<'a> {
+    // SAFETY: libbpf keeps this descriptor open as long as the ring lives, and the borrow says so.
+    unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
+}
+
+/// Everything that the thread owns.
+pub(super) struct Pipeline {
+    flows: Flows,
+    enrich: Enrich,
+    fingerprint: Arc<Fingerprint>,
+    judge: Judge,
+    recorder: Recorder,
+    tell: Box<dyn Fn(Tell) + Send>,
+    settings: Arc<Settings>,
+    ignored: Ignored,
+    done: Arc<Mutex<Vec<Done>>>,
+    facts: Arc<Mutex<Facts>>,
+    degradations: Vec<Degradation>,
+    self_test: Option<bool>,
+    judged: HashMap<ProcessId, Hash>,
+    lost: Lost,
+    execs_lost: u64,
+    strange: u64,
+    opened: u64,
+    live_since: Now,
+    last: Now,
+    next: Instant,
+    paused: Option<Option<Instant>>,
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        config: Config,
+        slots: Slots,
+        fingerprint: Fingerprint,
+        done: Arc<Mutex<Vec<Done>>>,
+        facts: Arc<Mutex<Facts>>,
+        degradations: Vec<Degradation>,
+        self_test: Option<bool>,
+    ) -> Pipeline {
+        let Config { settings, known, recorder, tell } = config;
+        let now = Now::read();
+        let fingerprint = Arc::new(fingerprint);
+        let this = Pipeline {
+            flows: Flows::new(slots),
+            enrich: Enrich::new(Arc::clone(&fingerprint)),
+            fingerprint,
+            judge: Judge::new(known),
+            recorder,
+            tell,
+            ignored: Ignored::new(&settings.log.ignore),
+            next: Instant::now() + interval(&settings),
+            settings,
+            done,
+            facts,
+            degradations,
+            self_test,
+            judged: HashMap::new(),
+            lost: Lost::default(),
+            execs_lost: 0,
+            strange: 0,
+            opened: 0,
+            live_since: now,
+            last: now,
+            paused: None,
+        };
+        this.write_facts();
+        (this.tell)(Tell::Degraded(this.degradations.clone()));
+        for degradation in &this.degradations {
+            tracing::warn!("{degradation}");
+        }
+        this
+    }
+
+    /// Runs until [`Command::Stop`].
+    pub(super) fn run(
+        &mut self,
+        ring: &RingBuffer<'_>,
+        epoll: &Epoll,
+        queue: &Mutex<Queue>,
+        inbox: &Receiver<Command>,
+        wake: &EventFd,
+    ) {
+        loop {
+            let mut ready = [EpollEvent::empty(); 2];
+            let timeout = EpollTimeout::try_from(self.patience()).unwrap_or(EpollTimeout::ZERO);
+            if let Err(error) = epoll.wait(&mut ready, timeout)
+                && error != nix::errno::Errno::EINTR
+            {
+                // Our own descriptors; going on without them would be half alive.
+                panic!("epoll: {error}");
+            }
+            let _ = wake.read();
+            loop {
+                let taken = ring.consume_raw_n(HELPING);
+                self.events(queue);
+                self.hashes();
+                if usize::try_from(taken).unwrap_or(0) < HELPING {
+                    break;
+                }
+            }
+            let now = Now::read();
+            let outputs = self.judge.tick(now.moment());
+            self.say(outputs);
+            while let Ok(command) = inbox.try_recv() {
+                match command {
+                    Command::Stop => {
+                        self.stop(ring, queue);
+                        return;
+                    }
+                    command => self.command(command),
+                }
+            }
+            if Instant::now() >= self.next {
+                self.collect();
+            } else if self.flows.ready() >= MANY_ROWS {
+                self.hand_over(now.wall);
+            }
+        }
+    }
+
+    /// How long to sleep: until the next collection or the judge's next deadline.
+    fn patience(&self) -> Duration {
+        let mut patience = self.next.saturating_duration_since(Instant::now());
+        if let Some(deadline) = self.judge.deadline() {
+            let left = deadline.saturating_sub(Now::read().moment().monotonic);
+            patience = patience.min(Duration::from_micros(u64::try_from(left).unwrap_or(0)));
+        }
+        // Rounded up: waking a moment early would only mean to wake again.
+        patience + Duration::from_millis(1)
+    }
+
+    fn events(&mut self, queue: &Mutex<Queue>) {
+        let (events, strange) = {
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut queue.events), queue.strange)
+        };
+        if strange > self.strange {
+            tracing::error!("{} messages of the kernel side could not be decoded", strange - self.strange);
+            self.strange = strange;
+        }
+        if events.is_empty() {
+            return;
+        }
+        let now = Now::read();
+        let instant = Instant::now();
+        for event in events {
+            match event {
+                Event::Flow(at) => self.open(at, &now, instant),
+                Event::FlowEnd(at) => {
+                    // Its opening may not have been told.
+                    self.open(at, &now, instant);
+                    self.flows.close(at, self.last.wall);
+                }
+                Event::Fork { child, parent } => self.enrich.fork(parent, child),
+                Event::Exec(exec) => self.exec(&exec, &now, instant),
+                Event::Exit { tgid, start } => {
+                    if self.flows.has_packet_sockets() {
+                        self.flows.exited(tgid, start);
+                    }
+                    self.enrich.exit(tgid, start, instant);
+                }
+                Event::Dns { netns, tgid, start, payload, .. } => {
+                    let asker = (tgid != 0).then_some((tgid, start));
+                    self.enrich.names.dns(netns, asker, &payload, instant);
+                }
+                Event::Name { netns, tgid, start, node, addresses, .. } => {
+                    self.enrich.names.resolved(netns, (tgid, start), &node, &addresses, instant);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, at: SlotRef, now: &Now, instant: Instant) {
+        if self.flows.knows(at) {
+            return;
+        }
+        let Some(flow) = self.flows.read(at) else { return };
+        let hidden = flow.process.id.tgid == std::process::id()
+            && flow.opened < u64::try_from(self.live_since.boot).unwrap_or(0);
+        let subject =
+            self.enrich.who(&flow.process, flow.parent.as_ref(), flow.grandparent.as_ref(), flow.cgroup);
+        let domain = flow.remote.and_then(|address| {
+            let id = flow.process.id;
+            self.enrich.names.lookup(flow.netns, (id.tgid, id.start), address, instant)
+        });
+        if !hidden {
+            self.opened += 1;
+            let contact = || Contact {
+                who: subject.who.clone(),
+                remote: flow.remote,
+                remote_port: flow.remote_port,
+                protocol: flow.protocol,
+                domain: domain.as_ref().map(|(domain, _)| Arc::clone(domain)),
+            };
+            self.judge_once(flow.process.id, &subject, contact, now);
+        }
+        let interface = flow.ifindex.and_then(interface_name);
+        let opened = now.wall_of(flow.opened);
+        self.flows.open(at, flow, Opening { subject, domain, interface, opened, hidden });
+    }
+
+    /// Each process is judged once, and again when its content turns out to be another.
+    fn judge_once(
+        &mut self,
+        id: ProcessId,
+        subject: &enrich::Subject,
+        contact: impl FnOnce() -> Contact,
+        now: &Now,
+    ) {
+        if self.paused.is_some() {
+            return;
+        }
+        let hash = subject.who.program.hash;
+        if self.judged.get(&id) == Some(&hash) {
+            return;
+        }
+        if self.judged.len() >= JUDGED {
+            self.judged.clear();
+        }
+        self.judged.insert(id, hash);
+        let outputs = self.judge.observe(contact(), subject.file, now.moment());
+        self.say(outputs);
+    }
+
+    fn exec(&mut self, exec: &Exec, now: &Now, instant: Instant) {
+        let told = enrich::Exec { process: &exec.process, cgroup: exec.cgroup, argv: &exec.argv };
+        self.enrich.exec(told, instant);
+        if !self.settings.monitor.every_executable {
+            return;
+        }
+        let subject =
+            self.enrich.who(&exec.process, exec.parent.as_ref(), exec.grandparent.as_ref(), exec.cgroup);
+        let contact = || Contact {
+            who: subject.who.clone(),
+            remote: None,
+            remote_port: None,
+            protocol: Protocol::Exec,
+            domain: None,
+        };
+        self.judge_once(exec.process.id, &subject, contact, now);
+        self.flows.executed(subject, now.wall_of(exec.time));
+    }
+
+    fn hashes(&mut self) {
+        let done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        if done.is_empty() {
+            return;
+        }
+        let now = Now::read();
+        for Done { file, hash } in done {
+            self.flows.settle(file, hash);
+            let outputs = self.judge.hash(file, hash, now.moment());
+            self.say(outputs);
+        }
+    }
+
+    fn say(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Notice(notice) => {
+                    (self.tell)(Tell::Notice(notice.clone()));
+                    self.recorder.notice(notice);
+                }
+                Output::Completed { notice, hash } => self.recorder.hash_known(notice, hash),
+            }
+        }
+    }
+
+    fn error(&mut self, kind: &'static str, message: String) {
+        tracing::warn!("{kind}: {message}");
+        let notice = self.judge.error(kind, message, Now::read().moment());
+        self.say(notice.map(Output::Notice).into_iter().collect());
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Pause(time) => {
+                // What came before belongs to the record.
+                self.collect();
+                self.paused = Some((!time.is_zero()).then(|| Instant::now() + time));
+                self.write_facts();
+            }
+            Command::Resume => {
+                self.collect();
+                self.paused = None;
+                self.write_facts();
+            }
+            Command::Settings(settings) => {
+                self.ignored = Ignored::new(&settings.log.ignore);
+                self.recorder.reconfigure(record_settings(&settings));
+                self.next = self.next.min(Instant::now() + interval(&settings));
+                self.settings = settings;
+            }
+            Command::Error(kind, message) => self.error(kind, message),
+            Command::Stop => {}
+        }
+    }
+
+    /// Reads all counters, hands rows over, and looks for losses.
+    fn collect(&mut self) {
+        let now = Now::read();
+        let lost = self.flows.slots().lost().unwrap_or(self.lost);
+        if lost.hints > self.lost.hints {
+            let instant = Instant::now();
+            for at in self.flows.untold() {
+                self.open(at, &now, instant);
+            }
+        }
+        self.flows.collect(self.last.wall);
+        self.hand_over(now.wall);
+        self.report_lost(lost);
+        self.report_clock(&now);
+        self.last = now;
+        if let Some(Some(until)) = self.paused
+            && Instant::now() >= until
+        {
+            self.paused = None;
+        }
+        self.next = Instant::now() + interval(&self.settings);
+        self.write_facts();
+    }
+
+    fn hand_over(&mut self, through: i64) {
+        let rows = self.flows.take_rows();
+        self.submit(rows, through);
+    }
+
+    fn submit(&mut self, mut rows: Vec<Connection>, through: i64) {
+        if self.paused.is_some() || rows.is_empty() {
+            return;
+        }
+        if !self.settings.monitor.bandwidth {
+            for row in &mut rows {
+                (row.sent, row.received) = (0, 0);
+            }
+            rows.retain(|row| row.connections > 0);
+        }
+        let (ignored, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.ignored.matches(row));
+        for row in ignored {
+            self.recorder.seen(&row.who, row.time);
+        }
+        self.recorder.submit(rows);
+        (self.tell)(Tell::Recorded(through));
+    }
+
+    fn report_lost(&mut self, lost: Lost) {
+        let before = std::mem::replace(&mut self.lost, lost);
+        let (flows, sent, received) = (
+            lost.flows.saturating_sub(before.flows),
+            lost.sent - before.sent,
+            lost.received - before.received,
+        );
+        if flows > 0 || sent > 0 || received > 0 {
+            self.error(
+                "lost-flows",
+                format!(
+                    "{flows} connections were not recorded, {sent} bytes sent and {received} bytes received are \
+                     missing: more connections were open at once than the monitor can follow"
+                ),
+            );
+        }
+        let events = lost.process_events - before.process_events;
+        if events > 0 {
+            self.error(
+                "lost-events",
+                format!(
+                    "{events} starts and ends of processes were missed, short-lived programs may be named less \
+                     well: set monitor.ring_buffer_kib higher if this happens often"
+                ),
+            );
+        }
+        let names = lost.name_events - before.name_events;
+        if names > 0 {
+            self.error(
+                "lost-names",
+                format!(
+                    "{names} resolved names were missed, some domains may be missing: set \
+                     monitor.ring_buffer_kib higher if this happens often"
+                ),
+            );
+        }
+        let execs = self.fingerprint.counts().execs_lost;
+        let missed = execs.saturating_sub(std::mem::replace(&mut self.execs_lost, execs));
+        if missed > 0 {
+            self.error(
+                "lost-executables",
+                format!("{missed} started programs could not be opened in time, their hashes may be unknown"),
+            );
+        }
+    }
+
+    fn report_clock(&mut self, now: &Now) {
+        let slept = now.slept_since(&self.last);
+        if slept > JUMP {
+            tracing::info!("the machine slept for {} s", slept / 1_000_000);
+        }
+        let stepped = now.stepped_since(&self.last);
+        if stepped.abs() > JUMP {
+            let seconds = stepped.abs() / 1_000_000;
+            let way = if stepped > 0 { "forwards" } else { "backwards" };
+            self.error(
+                "clock",
+                format!("the clock of this machine was set {way} by {seconds} s: times in the history jump"),
+            );
+        }
+    }
+
+    fn write_facts(&self) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        *facts = Facts {
+            since: self.live_since.wall,
+            live_flows: self.flows.len() as u64,
+            flows: self.opened,
+            lost: self.lost,
+            execs_lost: self.execs_lost,
+            paused_until: match self.paused {
+                None => 0,
+                Some(None) => i64::MAX,
+                Some(Some(until)) => {
+                    let left = until.saturating_duration_since(Instant::now()).as_micros();
+                    Now::read().wall.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
+                }
+            },
+            degradations: self.degradations.clone(),
+            self_test: self.self_test,
+        };
+    }
+
+    fn stop(&mut self, ring: &RingBuffer<'_>, queue: &Mutex<Queue>) {
+        ring.consume_raw();
+        self.events(queue);
+        self.hashes();
+        self.collect();
+        let rows = self.flows.take_everything();
+        self.submit(rows, self.last.wall);
+    }
+}
+
+fn interval(settings: &Settings) -> Duration {
+    Duration::from_secs(u64::from(settings.database.write_interval_seconds.max(1)))
+}
+
+/// What `record` needs of the settings.
+#[must_use]
+pub fn record_settings(settings: &Settings) -> record::Settings {
+    record::Settings {
+        enabled: settings.database.enabled,
+        write_interval: interval(settings),
+        detail_days: settings.database.detail_days,
+        retention_days: settings.database.retention_days,
+        log_connections: settings.log.connections,
+        addresses: settings.log.addresses,
+        commands: settings.log.commands,
+        ports: settings.log.ports,
+    }
+}
+
+fn interface_name(index: u32) -> Option<Bytes> {
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    Some(Bytes::from(name.to_bytes()))
+}
