@@ -97,14 +97,17 @@ static __always_inline void hint(u32 kind, u64 ref)
 		l->flow_events++;
 }
 
-/* Takes a slot and fills it. `task` is who uses the socket, the ends are of this peer. 0: none left. */
-static __noinline u64 take_slot(struct sock_state *st, const struct stash *ends, struct task_struct *task)
+/*
+ * Takes a slot and fills it for the calling process; the ends are of this peer. 0: none left. Global, like
+ * find_slot: verified once for each program, not once for each way that leads here.
+ */
+__noinline u64 take_slot(struct sock_state *st, const struct stash *ends)
 {
 	struct ps_counters *c;
 	struct ps_flow *f;
 	u32 slot, generation;
 
-	if (!st || !ends || !task)
+	if (!st || !ends)
 		return 0;
 	if (bpf_map_pop_elem(&free_slots, &slot)) {
 		if (fresh >= PS_SLOTS)
@@ -118,7 +121,7 @@ static __noinline u64 take_slot(struct sock_state *st, const struct stash *ends,
 	generation = c->generation + 1;
 	if (!generation)
 		generation = 1;
-	fill_ancestry(&f->process, &f->parent, &f->grandparent, task);
+	fill_ancestry(&f->process, &f->parent, &f->grandparent);
 	f->opened = bpf_ktime_get_boot_ns();
 	f->cgroup = bpf_get_current_cgroup_id();
 	f->cookie = st->cookie;
@@ -171,13 +174,12 @@ static __always_inline void note_slot(struct sock_state *st, int found)
 }
 
 /* The slot of (socket, process, peer), taken now if there is none yet. */
-static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends,
-				struct task_struct *task)
+__noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends)
 {
 	struct peer_key peer = {};
 	u64 ref, *known, old;
 
-	if (!st || !ends || !task)
+	if (!st || !ends)
 		return 0;
 	old = st->ref;
 	if (!st->owner)
@@ -186,10 +188,12 @@ static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct sta
 		if (live(old))
 			return old;
 		if (!st->tgid) {
+			struct task_struct *task = bpf_get_current_task_btf();
+
 			st->tgid = task->tgid;
 			st->start = task->group_leader->start_boottime;
 		}
-		ref = take_slot(st, ends, task);
+		ref = take_slot(st, ends);
 		note_slot(st, ref != 0);
 		if (!ref)
 			return 0;
@@ -207,7 +211,7 @@ static __noinline u64 find_slot(struct sock_state *st, u64 key, const struct sta
 	known = bpf_map_lookup_elem(&peers, &peer);
 	if (known && live(*known))
 		return *known;
-	ref = take_slot(st, ends, task);
+	ref = take_slot(st, ends);
 	note_slot(st, ref != 0);
 	if (!ref)
 		return 0;
@@ -282,7 +286,7 @@ static __always_inline void charge_connected(struct sock *sk, struct sock_state 
 	__builtin_memcpy(ends.remote, st->remote, 16);
 	ends.remote_port = st->remote_port;
 	ends.cookie = 1;
-	add(find_slot(st, key, &ends, task), bytes, sending);
+	add(find_slot(st, key, &ends), bytes, sending);
 }
 
 static __always_inline void charge_datagram(struct sock *sk, struct sock_state *st, u64 key,
@@ -336,6 +340,18 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		ends.remote_port = port;
 		ends.cookie = 1;
 	}
+	if (sending && (!ends.cookie || is_zero(st->local))) {
+		struct packet_note *note = bpf_sk_storage_get(&packets, sk, 0, 0);
+
+		if (note && note->tid == tid) {
+			note->tid = 0;
+			__builtin_memcpy(ends.local, note->local, 16);
+			if (!ends.cookie && sk->sk_protocol != IPPROTO_UDP) {
+				__builtin_memcpy(ends.remote, note->remote, 16);
+				ends.cookie = 1;
+			}
+		}
+	}
 	if (is_zero(ends.local)) {
 		u16 port;
 
@@ -351,7 +367,7 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		__builtin_memcpy(st->remote, ends.remote, 16);
 		st->peer_known = 1;
 	}
-	add(find_slot(st, key, &ends, task), bytes, sending);
+	add(find_slot(st, key, &ends), bytes, sending);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -547,7 +563,7 @@ int sock_released(struct bpf_sock *sk)
 		__builtin_memcpy(ends.remote, st->remote, 16);
 		task = bpf_get_current_task_btf();
 		key = owner_key(task);
-		find_slot(st, key, &ends, task);
+		find_slot(st, key, &ends);
 	}
 	end_slot(st);
 	if (st->ref)

@@ -73,6 +73,24 @@ PS_EXTERN struct {
 	__type(value, struct sock_state);
 } sockets SEC(".maps");
 
+/*
+ * What the latest packet of a socket said when it went out. Kept with the socket, not under the thread:
+ * over loopback the kernel answers in the sender's thread, and its answer must not pass for what was sent.
+ */
+struct packet_note {
+	u32 tid; /* 0: used up */
+	u32 padding;
+	u8 local[16];
+	u8 remote[16];
+};
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct packet_note);
+} packets SEC(".maps");
+
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

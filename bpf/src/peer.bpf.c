@@ -5,9 +5,9 @@
  * sock_recv_length of the same call, and leaves a note (struct stash) under the thread's id.
  *
  *   sending    cgroup/sendmsg4,6      UDP, the address given to sendto; also while corked
- *              cgroup_skb/egress      UDP, raw and ping sockets: what the packet says, local address too
- *   receiving  cgroup/recvmsg4,6      UDP, when the caller asks for the address
- *              skb_copy_datagram_iovec   raw and ping sockets
+ *              cgroup_skb/egress      raw and ping sockets, and the local address of UDP: what the packet
+ * says receiving  cgroup/recvmsg4,6      UDP, when the caller asks for the address skb_copy_datagram_iovec
+ * raw and ping sockets
  *
  * cgroup_skb/ingress keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
  * answers on. TCP packets leave both packet programs after one comparison. A packet tap was rejected: it
@@ -129,22 +129,24 @@ int packet_out(struct __sk_buff *skb)
 	u8 source[16] __attribute__((aligned(8)));
 	u8 destination[16] __attribute__((aligned(8)));
 	struct bpf_sock *sk = skb->sk;
-	__be16 ports[2] = {};
-	u32 payload;
+	struct packet_note *note;
 
 	if (!sk)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol == IPPROTO_TCP)
 		return 1;
-	if (sk->protocol == IPPROTO_UDP && sk->state == TCP_ESTABLISHED && sk->type != SOCK_RAW)
+	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW &&
+	    (sk->state == TCP_ESTABLISHED || sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1]))
+		return 1; /* the socket itself knows its local address */
+	if (!read_ends(skb, source, destination))
 		return 1;
-	payload = read_ends(skb, source, destination);
-	if (!payload)
+	note = bpf_sk_storage_get(&packets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!note)
 		return 1;
-	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW)
-		bpf_skb_load_bytes(skb, payload, ports, 4);
-	leave_note(bpf_get_socket_cookie(skb), 0, destination, ports[1], source);
+	__builtin_memcpy(note->local, source, 16);
+	__builtin_memcpy(note->remote, destination, 16);
+	note->tid = (u32)bpf_get_current_pid_tgid();
 	return 1;
 }
 

@@ -52,7 +52,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->kind = PS_EVENT_EXEC;
 	event->time = bpf_ktime_get_boot_ns();
 	event->cgroup = bpf_get_current_cgroup_id();
-	fill_ancestry(&event->process, &event->parent, &event->grandparent, task);
+	fill_ancestry(&event->process, &event->parent, &event->grandparent);
 	start = mm->arg_start;
 	end = mm->arg_end;
 	length = end > start ? end - start : 0;

@@ -32,19 +32,13 @@ static __always_inline void fill_file(struct ps_file *out, struct file *file)
 
 /* `task` may be any thread; what is said is of its process. real_parent, so that a tracer is nobody's parent.
  */
-static __noinline int fill_process(struct ps_process *out, struct task_struct *task)
+static __always_inline void fill_process(struct ps_process *out, struct task_struct *task)
 {
-	struct task_struct *leader;
-	const struct cred *cred;
-	struct nsproxy *nsproxy;
-	struct mm_struct *mm;
+	struct task_struct *leader = task->group_leader;
+	const struct cred *cred = task->real_cred;
+	struct nsproxy *nsproxy = task->nsproxy;
+	struct mm_struct *mm = task->mm;
 
-	if (!out || !task)
-		return 0;
-	leader = task->group_leader;
-	cred = task->real_cred;
-	nsproxy = task->nsproxy;
-	mm = task->mm;
 	out->start = leader->start_boottime;
 	out->tgid = task->tgid;
 	out->exec_id = leader->self_exec_id;
@@ -61,24 +55,31 @@ static __noinline int fill_process(struct ps_process *out, struct task_struct *t
 	}
 	*(u64 *)&out->comm[0] = *(u64 *)&leader->comm[0];
 	*(u64 *)&out->comm[8] = *(u64 *)&leader->comm[8];
-	return 0;
 }
 
-static __always_inline void fill_ancestry(struct ps_process *self, struct ps_process *parent,
-					  struct ps_process *grandparent, struct task_struct *task)
+/*
+ * The calling process and two up. A global function, so that the verifier looks through the long walk over
+ * task_struct once for each program and not once for each way that leads here.
+ */
+__weak __noinline int fill_ancestry(struct ps_process *self, struct ps_process *parent,
+				    struct ps_process *grandparent)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_struct *up;
 
-	fill_process(self, task);
+	if (!self || !parent || !grandparent)
+		return 0;
 	__builtin_memset(parent, 0, sizeof(*parent));
 	__builtin_memset(grandparent, 0, sizeof(*grandparent));
+	fill_process(self, task);
 	up = task->group_leader->real_parent;
 	if (!up || !up->tgid)
-		return;
+		return 0;
 	fill_process(parent, up);
 	up = up->group_leader->real_parent;
 	if (up && up->tgid)
 		fill_process(grandparent, up);
+	return 0;
 }
 
 #endif

@@ -10,6 +10,8 @@ pub mod flows;
 pub mod ignore;
 mod run;
 
+pub use run::record_settings;
+
 use std::os::fd::AsFd as _;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
