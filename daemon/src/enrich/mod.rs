@@ -158,6 +158,7 @@ impl Enrich {
     fn key(&mut self, process: &Process) -> ProgramKey {
         let pid = process.id.tgid;
         self.meet(process.mntns, pid);
+        self.fingerprint.met(process.file.dev, pid);
         match self.fingerprint.place(process.file, pid) {
             Some(place) => {
                 let foreign = self.foreign(process, &place);
@@ -174,28 +175,22 @@ impl Enrich {
         self.machine.mntns.map(|machine| machine == mntns)
     }
 
-    /// Notes a mount namespace: the first time, its filesystems are watched from then on.
+    /// Notes the root of a mount namespace, while the process is there to show it.
     fn meet(&mut self, mntns: u32, pid: u32) {
         if mntns == 0 || self.of_machine(mntns) != Some(false) {
             return;
         }
-        let root = proc::root(pid);
-        let known = self.namespaces.contains_key(&mntns);
-        if !known {
-            if self.namespaces.len() >= NAMESPACES {
-                self.namespaces.clear();
-            }
-            self.fingerprint.namespace(pid);
+        if self.namespaces.len() >= NAMESPACES && !self.namespaces.contains_key(&mntns) {
+            self.namespaces.clear();
         }
-        match root {
+        match proc::root(pid) {
             // It may pivot to another root later, so the latest counts.
             Some(root) => {
                 self.namespaces.insert(mntns, Some(root) != self.machine.root);
             }
-            None if !known => {
-                self.namespaces.insert(mntns, true);
+            None => {
+                self.namespaces.entry(mntns).or_insert(true);
             }
-            None => {}
         }
     }
 

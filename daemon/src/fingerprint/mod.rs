@@ -232,15 +232,10 @@ impl Fingerprint {
         }
     }
 
-    /// A mount namespace was seen for the first time: its filesystems are to be watched, too.
-    /// `pid`: a process in it.
-    pub fn namespace(&self, pid: u32) {
-        /// More wait only if the watching thread is stuck; they are told again by the next process.
-        const NAMESPACES: usize = 256;
-        let mut state = self.shared.lock();
-        if state.namespaces.len() < NAMESPACES && !state.namespaces.contains(&pid) {
-            state.namespaces.push_back(pid);
-            drop(state);
+    /// Process `pid` runs a file of filesystem `dev` ([`FileId::dev`]). If that is none of the machine's
+    /// own, the filesystems of its mount namespace are marked, now and from time to time.
+    pub fn met(&self, dev: u32, pid: u32) {
+        if self.shared.lock().met(dev, pid, Instant::now()) {
             self.shared.wake();
         }
     }

@@ -28,6 +28,12 @@ const PER_PROCESS: usize = 8;
 const JOBS: usize = 4096;
 /// Processes remembered that run a file whose hash is pending.
 const ASKERS: usize = 8;
+/// Mount namespaces that wait to be marked; more wait for their next exec.
+const NAMESPACES: usize = 256;
+/// Filesystems of other mount namespaces that are remembered.
+const FOREIGN: usize = 1024;
+/// How long such a filesystem is believed to be the same.
+const REMARK: Duration = Duration::from_secs(60);
 /// How long descriptors outlive the process that executed the file.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 /// How long a content is believed without a mark, and a failure not tried again.
@@ -131,6 +137,9 @@ pub(super) struct State {
     pub(super) lanes: [BinaryHeap<Job>; 2],
     /// `s_dev` of the filesystems that are local and visible to the whole machine.
     pub(super) local: HashSet<u32>,
+    /// Filesystems that are not the machine's, and when they were marked. The numbers of those of
+    /// containers are used again, and nobody tells when they go.
+    foreign: HashMap<u32, Instant>,
     /// Mount namespaces to mark: a process in each.
     pub(super) namespaces: VecDeque<u32>,
     pub(super) closed: bool,
@@ -150,6 +159,7 @@ impl State {
             leaving: VecDeque::new(),
             lanes: [BinaryHeap::new(), BinaryHeap::new()],
             local: HashSet::new(),
+            foreign: HashMap::new(),
             namespaces: VecDeque::new(),
             closed: false,
             held: 0,
@@ -367,6 +377,20 @@ impl State {
         None
     }
 
+    /// Process `pid` runs a file of this filesystem. True if somebody has to be woken to mark it.
+    pub(super) fn met(&mut self, dev: u32, pid: u32, now: Instant) -> bool {
+        let marked = self.foreign.get(&dev).is_some_and(|at| now.duration_since(*at) < REMARK);
+        if marked || self.local.contains(&dev) || self.namespaces.len() >= NAMESPACES {
+            return false;
+        }
+        if self.foreign.len() >= FOREIGN {
+            self.foreign.clear();
+        }
+        self.foreign.insert(dev, now);
+        self.namespaces.push_back(pid);
+        true
+    }
+
     /// Where the file was when `pid` executed it.
     pub(super) fn place(&self, file: FileId, pid: u32) -> Option<Place> {
         let list = self.processes.get(&pid)?;
@@ -558,6 +582,21 @@ mod tests {
         assert!(state.place(file(1), 1).is_none());
         assert!(state.place(file(2), 1).is_some());
         assert_eq!(state.sizes(), (1, 1));
+    }
+
+    #[test]
+    fn filesystems_of_containers_are_marked_from_time_to_time() {
+        let (mut state, now) = (State::new(64), Instant::now());
+        state.mounted(HashSet::from([7]));
+        assert!(!state.met(7, 1, now), "the machine's own are marked as they are mounted");
+        assert!(state.met(8, 1, now));
+        assert!(!state.met(8, 2, now));
+        assert!(state.met(8, 3, now + REMARK));
+        assert_eq!(state.namespaces, [1, 3]);
+        for dev in 100..100_000 {
+            state.met(dev, 4, now);
+        }
+        assert!(state.namespaces.len() <= NAMESPACES && state.foreign.len() <= FOREIGN);
     }
 
     #[test]

@@ -466,13 +466,16 @@ fn root_i12_another_mount_namespace() {
     let rig = Rig::watching();
     let inside = rig.dir.path().join("inside");
     std::fs::create_dir(&inside).unwrap();
-    // A file is the door bell: the namespace lives until it appears, then runs a program and is gone.
+    // A file is the door bell: when it appears a program runs and is gone. The namespace lives on: once
+    // it is gone, too, nobody can tell where its mounts were.
     let bell = rig.dir.path().join("bell");
     let script = "mount -t tmpfs private \"$1\" && cp /bin/true \"$1/hidden\" && : > \"$2.ready\"\n\
-        until [ -e \"$2\" ]; do sleep 0.01; done\n\"$1/hidden\" & echo $! > \"$2.pid\"; wait";
+        until [ -e \"$2\" ]; do sleep 0.01; done\n\"$1/hidden\" & echo $! > \"$2.pid\"; wait\n\
+        : > \"$2.gone\"; read line";
     let mut child = Command::new("unshare")
         .args(["-m", "--propagation", "private", "sh", "-c", script, "sh"])
         .args([&inside, &bell])
+        .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", bell.display()));
@@ -480,7 +483,7 @@ fn root_i12_another_mount_namespace() {
     let hidden = File::open(format!("/proc/{}/root{}/hidden", child.id(), inside.display())).unwrap();
     let file = identify(hidden.as_fd()).unwrap();
     drop(hidden);
-    rig.fingerprint.namespace(child.id());
+    rig.fingerprint.met(file.dev, child.id());
     until("the namespace is not marked", || rig.fingerprint.shared.lock().namespaces.is_empty());
     // Taken from the queue is not yet marked: the thread is at it while it does not sleep in poll.
     until("the thread is busy", || {
@@ -491,11 +494,13 @@ fn root_i12_another_mount_namespace() {
         })
     });
     std::fs::write(&bell, "").unwrap();
-    child.wait().unwrap();
+    until("it did not run", || beside(".gone").exists());
     let pid = std::fs::read_to_string(beside(".pid")).unwrap().trim().parse().unwrap();
     let place = rig.fingerprint.place(file, pid).expect("fanotify told");
     assert_eq!(&*place.path, inside.join("hidden").as_os_str().as_encoded_bytes());
     assert_eq!(rig.hash(file, pid), Hash::Known(Sha256::digest(std::fs::read("/bin/true").unwrap()).into()));
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 #[test]
