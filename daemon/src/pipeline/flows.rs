@@ -103,7 +103,7 @@ impl Flows {
 
     /// Flows that live.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 

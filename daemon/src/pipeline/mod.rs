@@ -192,7 +192,7 @@ fn body(
                 }
             };
             let descriptor = run::ring_descriptor(&ring);
-            let added = epoll.add(&descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0));
+            let added = epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0));
             let added = added.and_then(|()| epoll.add(wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 1)));
             if let Err(error) = added {
                 let _ = ready.send(Err(Error::Setup(error.into())));

@@ -466,7 +466,7 @@ impl Pipeline {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         *facts = Facts {
             since: self.live_since.wall,
-            live_flows: self.flows.len() as u64,
+            live_flows: self.flows.count() as u64,
             flows: self.opened,
             lost: self.lost,
             execs_lost: self.execs_lost,
