@@ -28,7 +28,7 @@ fish_completion = $(datadir)/fish/vendor_completions.d/picosnitch.fish
 
 all:
 	tests/setup.sh build
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release -p picosnitchd $(programs:%=-p %)
 
 run:
 	@./run.sh

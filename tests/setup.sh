@@ -41,6 +41,8 @@ needs() {
 		"command -v clang-format|clang-format|clang-tools-extra|clang" \
 		"command -v shellcheck|shellcheck|ShellCheck|shellcheck" \
 		"command -v ip|iproute2|iproute|iproute2" \
+		"command -v nft|nftables|nftables|nftables" \
+		"command -v openssl|openssl|openssl|openssl" \
 		"command -v setpriv|util-linux|util-linux|util-linux" \
 		"command -v useradd|passwd|shadow-utils|shadow" \
 		"command -v dbus-send|-|dbus-tools|-" \
