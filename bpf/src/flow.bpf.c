@@ -68,6 +68,19 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 		st->local_port = 0; /* skc_num is the protocol */
 	read_remote(sk, st->remote, &st->remote_port);
 	st->peer_known = !is_zero(st->remote);
+	if (st->protocol == IPPROTO_TCP) {
+		u8 state = sk->__sk_common.skc_state;
+		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+
+		/* Opened before the monitor: what was read until now is not ours to count. */
+		if (tcp)
+			st->copied = tcp->copied_seq;
+		/* Who called whom is then guessed from the ports. */
+		if ((state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT) &&
+		    __builtin_bswap16(st->local_port) < 32768 &&
+		    __builtin_bswap16(st->remote_port) >= 32768)
+			st->direction = PS_IN;
+	}
 	return 0;
 }
 
@@ -445,10 +458,6 @@ int BPF_PROG(tcp_received, struct sock *sk)
 		if (st) {
 			st->copied = tcp->copied_seq;
 			st->flags |= SOCK_UNSEEDED;
-			/* Opened before the monitor: who called whom is guessed from the ports. */
-			if (__builtin_bswap16(st->local_port) < 32768 &&
-			    __builtin_bswap16(st->remote_port) >= 32768)
-				st->direction = PS_IN;
 			__sync_fetch_and_add(&unseeded, 1);
 		}
 		return 0;
@@ -457,6 +466,11 @@ int BPF_PROG(tcp_received, struct sock *sk)
 	if (!bytes)
 		return 0;
 	st->copied = tcp->copied_seq;
+	/* splice also reads over the FIN, which takes a sequence number and is no byte. */
+	if (sk->__sk_common.skc_flags & (1UL << SOCK_DONE) && tcp->copied_seq == tcp->rcv_nxt)
+		bytes--;
+	if (!bytes)
+		return 0;
 	if (st->flags & SOCK_UNSEEDED)
 		st->charged += bytes;
 	charge_connected(sk, st, owner_key(task), task, bytes, 0);

@@ -64,6 +64,11 @@ enum {
 	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
 	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+};
+/* enum sock_flags of include/net/sock.h: the other end has sent its FIN. */
+enum {
+	SOCK_DONE = 1,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -93,6 +98,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
 };
 struct sock {
 	struct sock_common __sk_common;
@@ -106,6 +112,7 @@ struct inet_sock {
 };
 struct tcp_sock {
 	u32 copied_seq;
+	u32 rcv_nxt;
 };
 struct packet_sock {
 	int ifindex;

@@ -117,9 +117,13 @@ impl Flows {
         self.live.get(slot as usize)?.as_deref()
     }
 
-    /// Reads what a slot says; `None` if it holds another flow by now.
+    /// Reads what a slot says; `None` if it holds another flow by now, or was handed back: a flow whose
+    /// hint waited in the ring may have been found, collected and ended before.
     #[must_use]
     pub fn read(&self, at: SlotRef) -> Option<Flow> {
+        if self.slots.state(at.slot).is_none_or(|(state, now)| state == State::Free || now != at) {
+            return None;
+        }
         match self.slots.flow(at) {
             Ok(flow) => flow,
             Err(error) => {

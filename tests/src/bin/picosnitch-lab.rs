@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let wanted = |case: &Case| {
         let any = |word: &String| {
             case.id.starts_with(&word.to_uppercase())
-                || case.title.to_lowercase().contains(&word.to_lowercase())
+                || (word.len() > 3 && case.title.to_lowercase().contains(&word.to_lowercase()))
         };
         arguments.wanted.is_empty() || arguments.wanted.iter().any(any)
     };

@@ -394,8 +394,12 @@ fn i19(lab: &mut Lab) -> Outcome {
     let reports = reports(&program, &["orphan", &lab.net.to(), "run=tcp-drip", "count=5", "every=50"])?;
     let adopter = reports.first().ok_or("the orphan said nothing")?.parent;
     let mut expected = Expected::new(&program, &reports)?;
-    let path = std::fs::read_link(format!("/proc/{adopter}/exe"))?;
-    expected.parent = Some((path.to_string_lossy().into_owned(), sha256_file(&path)?));
+    // Some machines hide what their process 1 runs even from root.
+    let path = std::fs::read_link(format!("/proc/{adopter}/exe"));
+    expected.parent = match path.as_ref().map(|path| sha256_file(path)) {
+        Ok(Ok(content)) => path.ok().map(|path| (path.to_string_lossy().into_owned(), content)),
+        _ => None,
+    };
     expected.grandparent = None;
     lab.check(&expected)?;
     if adopter == 1 {

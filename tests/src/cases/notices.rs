@@ -120,7 +120,7 @@ fn harmful(text: &str) -> Option<char> {
 fn n05(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("n05", "[log]\nconnections = true\n")?;
     let to = lab.net.to();
-    let mut name = b"n05-\x1b[2J\x1b]0;owned\x07\n2026-01-01 forged,line\r<b>bold</b>&amp;\xff".to_vec();
+    let mut name = b"n05-\x1b[2J\x1b]0;owned\x07\n2026-01-01 forged,line\r<b>bold&amp;\xff".to_vec();
     name.extend("\u{202e}txt.\u{2066}exe\u{9b}31m".bytes());
     let program = lab.programs.make_at(&lab.programs.dir().join(std::ffi::OsString::from_vec(name)))?;
     let path = program.to_string_lossy().into_owned();

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 
@@ -18,6 +19,8 @@ use super::{Flow, Options, Report, pattern, port, sys};
 #[derive(Default)]
 struct Totals {
     connections: AtomicU64,
+    /// Connections whose bytes are not added yet.
+    busy: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -110,12 +113,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn accept_each(listener: &TcpListener, totals: &Arc<Totals>, service: Service, inline: bool) {
     while let Ok((stream, _)) = listener.accept() {
         totals.connections.fetch_add(1, Ordering::Relaxed);
+        totals.busy.fetch_add(1, Ordering::SeqCst);
         let totals = totals.clone();
         let work = move || {
             let mut flow = Flow::default();
             // A client that resets its connection has what it wanted; what counts is the bytes.
             let _ = service(&stream, &mut flow);
             totals.add(&flow);
+            totals.busy.fetch_sub(1, Ordering::SeqCst);
         };
         if inline {
             work();
@@ -194,6 +199,11 @@ pub fn serve(options: &Options) -> io::Result<()> {
     }
     println!("ready");
     io::stdin().lock().read_to_end(&mut Vec::new())?;
+    // The clients are done; the last ends may still be under way to the workers.
+    let end = Instant::now() + Duration::from_secs(3);
+    while totals.busy.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
     super::print(&Report {
         connections: totals.connections.load(Ordering::Relaxed),
         sent: totals.sent.load(Ordering::Relaxed),
