@@ -194,8 +194,8 @@ pub struct PageArgs {
     /// Show all rows, however many there are
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
-    /// Sort by FIELD: time, sent or received; for executables path, name, first-seen, last-seen, sent,
-    /// received or connections
+    /// Sort by FIELD: for executables last-seen, first-seen, name, path, sent, received or connections;
+    /// connections and events have their time alone
     #[arg(long, value_name = "FIELD")]
     pub sort: Option<String>,
     /// Oldest or smallest first
