@@ -245,6 +245,18 @@ fn root_kernel_i05_i13_i14_chains_names_and_scripts() {
     assert_eq!(subject.who.program.hash, sha256(Path::new("/bin/sh")), "the interpreter runs");
     let cmdline = format!("/bin/sh {}", script.display());
     assert_eq!(subject.who.program.cmdline.as_deref(), Some(cmdline.as_bytes()));
+    let beside = |path: &Path| Some((Bytes::from(path.as_os_str().as_encoded_bytes()), sha256(path)));
+    assert_eq!(subject.who.program.script, beside(&script));
+
+    // By a relative path, and gone before anybody looks.
+    let short = rig.dir.path().join("short");
+    sh("printf '#!/bin/sh -e\\n:\\n' > \"$0\"; chmod 755 \"$0\"", &short, "");
+    let mut command = Command::new("./short");
+    command.current_dir(rig.dir.path());
+    let (subject, _running) = rig.run(&mut command, 1, true);
+    assert_eq!(subject.who.program.script, beside(&short));
+    let (subject, _running) = rig.run(Command::new("/bin/sh").arg(&short), 1, true);
+    assert_eq!(subject.who.program.script, None, "not executed but read: not told yet");
 }
 
 #[test]

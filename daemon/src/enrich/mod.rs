@@ -10,6 +10,7 @@ mod dns;
 mod kernel_tests;
 mod names;
 mod proc;
+mod script;
 mod subject;
 mod table;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::model::{Bytes, Gap, Hash, Process, ProcessId, Program, ProgramKey, Wh
 use cgroup::Cgroups;
 pub use names::{Asker, Names};
 use proc::Machine;
+use subject::Files;
 pub use subject::Subject;
 use table::{Image, Table};
 
@@ -81,8 +83,14 @@ impl Enrich {
         if let Some(before) = id.exec_id.checked_sub(1) {
             self.table.leave(ProcessId { exec_id: before, ..id }, now);
         }
+        let key = self.key(exec.process);
+        let script = script::argument(&exec.process.comm, &key.path, exec.argv).and_then(|argument| {
+            let name = script::file_name(argument);
+            let (file, place) = self.fingerprint.script(id.tgid, name, exec.process.file)?;
+            Some((place.path, file))
+        });
         let cmdline = Some(proc::join_arguments(exec.argv).into());
-        let image = Image { key: self.key(exec.process), cmdline };
+        let image = Image { key, cmdline, script };
         self.table.insert(id, Arc::new(image));
         // While it lives: its cgroup may be gone with it.
         let _ = self.cgroups.get(exec.cgroup, id.tgid);
@@ -104,41 +112,54 @@ impl Enrich {
         cgroup: u64,
     ) -> Subject {
         let group = self.cgroups.get(cgroup, process.id.tgid);
+        let (program, files) = self.look(process);
+        let (parent, parent_files) = parent.map(|parent| self.look(parent)).unzip();
+        let (grandparent, grandparent_files) = grandparent.map(|process| self.look(process)).unzip();
         let who = Who {
-            program: self.program(process),
-            parent: parent.map(|parent| self.program(parent)),
-            grandparent: grandparent.map(|grandparent| self.program(grandparent)),
+            program,
+            parent,
+            grandparent,
             pid: process.id.tgid,
             uid: process.uid,
             euid: process.euid,
             unit: group.unit,
             container: group.container,
         };
-        let file = |process: Option<&Process>| process.map(|process| process.file);
-        Subject::new(who, [file(Some(process)), file(parent), file(grandparent)])
+        Subject::new(who, [Some(files), parent_files, grandparent_files])
     }
 
     /// The program that a process runs, with its hash as far as it is known now.
     pub fn program(&mut self, process: &Process) -> Arc<Program> {
+        self.look(process).0
+    }
+
+    /// The program, and the files behind it: the executable, and the script.
+    fn look(&mut self, process: &Process) -> (Arc<Program>, Files) {
         let name = Bytes::from(process.comm.as_slice());
         if process.kernel || process.file.inode == 0 {
             let path = [b"[", process.comm.as_slice(), b"]"].concat();
             let key = ProgramKey { path: path.into(), foreign: false };
             let hash = Hash::Unknown(Gap::Kernel);
-            return self.table.share(process.id, Program { key, name, hash, cmdline: None, script: None });
+            let program = Program { key, name, hash, cmdline: None, script: None };
+            return (self.table.share(process.id, program), [None; 2]);
         }
         let image = match self.table.image(process.id) {
             Some(image) => Arc::clone(image),
             None => {
                 let cmdline = proc::cmdline(process.id.tgid, process.id.start).map(Bytes::from);
-                let image = Arc::new(Image { key: self.key(process), cmdline });
+                let image = Arc::new(Image { key: self.key(process), cmdline, script: None });
                 self.table.insert(process.id, Arc::clone(&image));
                 image
             }
         };
         let hash = self.fingerprint.request(process.file, process.id);
+        let script = image.script.as_ref();
+        let script_hash =
+            script.map(|(path, file)| (path.clone(), self.fingerprint.request(*file, process.id)));
+        let files = [Some(process.file), script.map(|(_, file)| *file)];
         let (key, cmdline) = (image.key.clone(), image.cmdline.clone());
-        self.table.share(process.id, Program { key, name, hash, cmdline, script: None })
+        let program = Program { key, name, hash, cmdline, script: script_hash };
+        (self.table.share(process.id, program), files)
     }
 
     /// Entries forgotten for lack of room: processes, and names. Only grows.

@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 use crate::model::{FileId, Gap, Hash, Program, Who};
 
+const PENDING: Hash = Hash::Unknown(Gap::Pending);
+
+/// The executable of a program, and the script that it interprets.
+pub(super) type Files = [Option<FileId>; 2];
+
 /// [`Who`], and the files whose hashes are still pending in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
@@ -12,33 +17,46 @@ pub struct Subject {
     pub who: Who,
     /// What the program runs, for the judge.
     pub file: FileId,
-    /// Program, parent, grandparent: the file whose hash is awaited.
-    waiting: [Option<FileId>; 3],
+    /// Program, parent, grandparent: the files whose hashes are awaited.
+    waiting: [Files; 3],
 }
 
 impl Subject {
-    pub(super) fn new(who: Who, files: [Option<FileId>; 3]) -> Self {
-        let mut subject = Subject { file: files[0].unwrap_or_default(), who, waiting: files };
-        for generation in 0..3 {
-            let pending = subject
-                .generation(generation)
-                .is_some_and(|program| program.hash == Hash::Unknown(Gap::Pending));
-            if !pending {
-                subject.waiting[generation] = None;
+    pub(super) fn new(mut who: Who, files: [Option<Files>; 3]) -> Self {
+        let mut waiting = files.map(Option::unwrap_or_default);
+        let file = waiting[0][0].unwrap_or_default();
+        for (generation, files) in waiting.iter_mut().enumerate() {
+            let program = of(&mut who, generation);
+            let hash = program.as_ref().map(|program| program.hash);
+            let script = program.and_then(|program| program.script.as_ref()).map(|(_, hash)| *hash);
+            if hash != Some(PENDING) {
+                files[0] = None;
+            }
+            if script != Some(PENDING) {
+                files[1] = None;
             }
         }
-        subject
+        Subject { who, file, waiting }
     }
 
     /// Puts a hash where it belongs. True if no hash is pending any more.
     pub fn settle(&mut self, file: FileId, hash: Hash) -> bool {
-        for generation in 0..3 {
-            if self.waiting[generation] == Some(file)
-                && let Some(program) = self.generation(generation)
-            {
-                *program = Arc::new(Program { hash, ..(**program).clone() });
-                self.waiting[generation] = None;
+        for (generation, files) in self.waiting.iter_mut().enumerate() {
+            if !files.contains(&Some(file)) {
+                continue;
             }
+            if let Some(program) = of(&mut self.who, generation) {
+                let program = Arc::make_mut(program);
+                if files[0] == Some(file) {
+                    program.hash = hash;
+                }
+                if files[1] == Some(file)
+                    && let Some((_, script)) = &mut program.script
+                {
+                    *script = hash;
+                }
+            }
+            *files = files.map(|awaited| awaited.filter(|awaited| *awaited != file));
         }
         self.settled()
     }
@@ -46,19 +64,19 @@ impl Subject {
     /// Whether no hash is pending.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.waiting == [None; 3]
+        self.waiting == [[None; 2]; 3]
     }
 
     /// The files whose hashes are pending.
     pub fn waits_for(&self) -> impl Iterator<Item = FileId> {
-        self.waiting.iter().copied().flatten()
+        self.waiting.iter().flatten().copied().flatten()
     }
+}
 
-    fn generation(&mut self, generation: usize) -> Option<&mut Arc<Program>> {
-        match generation {
-            0 => Some(&mut self.who.program),
-            1 => self.who.parent.as_mut(),
-            _ => self.who.grandparent.as_mut(),
-        }
+fn of(who: &mut Who, generation: usize) -> Option<&mut Arc<Program>> {
+    match generation {
+        0 => Some(&mut who.program),
+        1 => who.parent.as_mut(),
+        _ => who.grandparent.as_mut(),
     }
 }

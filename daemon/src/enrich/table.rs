@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Bytes, ProcessId, Program, ProgramKey};
+use crate::model::{Bytes, FileId, ProcessId, Program, ProgramKey};
 
 /// Processes remembered at once.
 const PROCESSES: usize = 32 * 1024;
@@ -17,6 +17,8 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(super) struct Image {
     pub(super) key: ProgramKey,
     pub(super) cmdline: Option<Bytes>,
+    /// Script that it interprets.
+    pub(super) script: Option<(Bytes, FileId)>,
 }
 
 struct Process {
@@ -117,7 +119,7 @@ mod tests {
 
     fn image(path: &str) -> Arc<Image> {
         let key = ProgramKey { path: path.as_bytes().into(), foreign: false };
-        Arc::new(Image { key, cmdline: None })
+        Arc::new(Image { key, cmdline: None, script: None })
     }
 
     #[test]

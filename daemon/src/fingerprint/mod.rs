@@ -225,6 +225,17 @@ impl Fingerprint {
         Place::of(handle.as_fd(), pid)
     }
 
+    /// The script that process `pid` executed by an interpreter, as fanotify told it: a file of this
+    /// name that is not the interpreter.
+    #[must_use]
+    pub fn script(&self, pid: u32, name: &[u8], interpreter: FileId) -> Option<(FileId, Place)> {
+        if let Some(found) = self.shared.lock().named(pid, name, interpreter) {
+            return Some(found);
+        }
+        self.shared.drain_execs();
+        self.shared.lock().named(pid, name, interpreter)
+    }
+
     /// A process has exited: its descriptors are kept some seconds more.
     pub fn exited(&self, pid: u32) {
         if self.shared.lock().exited(pid, Instant::now()) {

@@ -397,6 +397,14 @@ impl State {
         list.iter().rev().find(|exec| exec.file == file).map(|exec| exec.place.clone())
     }
 
+    /// The file of this name that `pid` executed, other than `not`; the latest.
+    pub(super) fn named(&self, pid: u32, name: &[u8], not: FileId) -> Option<(FileId, Place)> {
+        let list = self.processes.get(&pid)?;
+        let named = |exec: &&Exec| exec.place.path.rsplit(|byte| *byte == b'/').next() == Some(name);
+        let exec = list.iter().rev().filter(|exec| exec.file != not).find(named)?;
+        Some((exec.file, exec.place.clone()))
+    }
+
     /// Where the file was when anybody executed it last.
     pub(super) fn any_place(&self, file: FileId) -> Option<Place> {
         self.files.get(&file)?.place.clone()
