@@ -241,7 +241,7 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 	return ref;
 }
 
-static __always_inline void add(u64 ref, int bytes, int sending)
+static __always_inline void add(u64 ref, u32 bytes, int sending)
 {
 	struct ps_counters *c = live(ref);
 

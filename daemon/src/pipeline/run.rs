@@ -365,6 +365,7 @@ impl Pipeline {
         }
         self.flows.collect(self.last.wall);
         self.hand_over(now.wall);
+        self.recorder.commit();
         self.report_lost(lost);
         self.report_clock(&now);
         self.last = now;

@@ -51,6 +51,8 @@ pub(super) struct Queue {
     pub(super) lost_bytes: u64,
     pub(super) stop: bool,
     pub(super) reconfigured: bool,
+    /// The interval is over: write what waits.
+    pub(super) due: bool,
     /// Highest notice handed in.
     pub(super) last_notice: i64,
 }
@@ -125,7 +127,8 @@ impl Queue {
 
     /// Something must be done before the interval is over.
     pub(super) fn hurry(&self) -> bool {
-        !self.urgent.is_empty()
+        self.due
+            || !self.urgent.is_empty()
             || !self.requests.is_empty()
             || self.stop
             || self.reconfigured

@@ -165,6 +165,16 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
+    /// The interval is over: what was handed in is written now. Called by the pipeline after each collection,
+    /// so that a row waits for one interval and not for two. Never blocks.
+    pub fn commit(&self) {
+        let mut queue = self.shared.queue();
+        if queue.waits() {
+            queue.due = true;
+            self.shared.work.notify_one();
+        }
+    }
+
     /// Hands over a notice; it is committed at once, with the program it is about.
     pub fn notice(&self, notice: Notice) {
         self.urgent(Urgent::Notice(notice));

@@ -97,12 +97,13 @@ impl Writer {
                 if self.retention.busy() { Instant::now() } else { last_retention + RETENTION_EVERY };
             let stop = self.wait(last_write, retention_at);
             self.settings = self.shared.settings();
-            let requests = {
+            let (requests, over) = {
                 let mut queue = self.shared.queue();
                 queue.reconfigured = false;
-                std::mem::take(&mut queue.requests)
+                (std::mem::take(&mut queue.requests), std::mem::take(&mut queue.due))
             };
             let due = stop
+                || over
                 || self.broken.is_some()
                 || last_write.elapsed() >= self.settings.write_interval
                 || !requests.is_empty()
