@@ -58,10 +58,6 @@ enum {
 	ETH_P_IPV6 = 0x86dd,
 	PF_KTHREAD = 0x00200000,
 };
-/* include/net/sock.h, enum sock_flags: 1 << SOCK_DONE, the other end has sent all it will */
-enum {
-	SK_DONE = 2,
-};
 /* net/tcp_states.h */
 enum {
 	TCP_ESTABLISHED = 1,
@@ -99,7 +95,6 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
-	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
