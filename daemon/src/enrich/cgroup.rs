@@ -6,14 +6,17 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::fingerprint::mounts;
 use crate::model::Bytes;
 
 /// Cgroups remembered.
 const CGROUPS: usize = 4096;
-/// Directories looked at in one search of the tree.
-const SEARCH: usize = 4096;
+/// Directories looked at in one search of the tree: some ms.
+const SEARCH: usize = 1024;
+/// Shortest time between two searches: somebody may make and leave cgroups as fast as they can.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a cgroup stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +30,7 @@ pub(super) struct Cgroups {
     /// Where the cgroup2 hierarchy is mounted, if it is.
     mount: Option<PathBuf>,
     known: HashMap<u64, Group>,
+    searched: Option<Instant>,
 }
 
 impl Cgroups {
@@ -37,15 +41,28 @@ impl Cgroups {
             .into_iter()
             .find(|mount| mount.kind == b"cgroup2" && mount.root == b"/")
             .map(|mount| PathBuf::from(OsString::from_vec(mount.point)));
-        Cgroups { mount, known: HashMap::new() }
+        Cgroups { mount, known: HashMap::new(), searched: None }
     }
 
     /// What the cgroup `id` stands for; `pid` is a process in it.
     pub(super) fn get(&mut self, id: u64, pid: u32) -> Group {
+        if id == 0 {
+            // The kernel side did not know.
+            return Group::default();
+        }
         if let Some(group) = self.known.get(&id) {
             return group.clone();
         }
-        let path = self.path(id, pid);
+        let mut path = self.of_process(id, pid);
+        if path.is_none() {
+            // The process has gone or moved on.
+            let now = Instant::now();
+            if self.searched.is_some_and(|last| now.duration_since(last) < PAUSE) {
+                return Group::default();
+            }
+            self.searched = Some(now);
+            path = self.mount.as_deref().and_then(|mount| search(mount, id));
+        }
         let group = path.as_deref().map(classify).unwrap_or_default();
         // Ids are never used again, so an id that was not found will not be either.
         if self.known.len() >= CGROUPS {
@@ -55,16 +72,12 @@ impl Cgroups {
         group
     }
 
-    /// The path within the hierarchy: as the process says, if the directory has that id, else searched.
-    fn path(&self, id: u64, pid: u32) -> Option<Vec<u8>> {
+    /// The path within the hierarchy as the process says, if the directory there has that id.
+    fn of_process(&self, id: u64, pid: u32) -> Option<Vec<u8>> {
         let mount = self.mount.as_deref()?;
-        if let Some(path) = of_process(pid)
-            && let Some(inside) = path.strip_prefix(b"/")
-            && number(&mount.join(PathBuf::from(OsString::from_vec(inside.to_vec())))) == Some(id)
-        {
-            return Some(path);
-        }
-        search(mount, id)
+        let path = of_process(pid)?;
+        let inside = PathBuf::from(OsString::from_vec(path.strip_prefix(b"/")?.to_vec()));
+        (number(&mount.join(inside)) == Some(id)).then_some(path)
     }
 }
 

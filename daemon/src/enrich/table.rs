@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crate::model::{Bytes, FileId, ProcessId, Program, ProgramKey};
 
 /// Processes remembered at once.
-const PROCESSES: usize = 32 * 1024;
-/// How long a process is remembered after its exit: events of its flows may still be on their way.
-const LINGER: Duration = Duration::from_secs(30);
+const PROCESSES: usize = 16 * 1024;
+/// How long a process is remembered after its exit: events of its flows may still be on their way. Short,
+/// as a build starts hundreds of processes a second, each with kilobytes of arguments.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What a process runs. Shared with the children it forks.
 #[derive(Debug)]
