@@ -8,14 +8,13 @@ use anyhow::Context as _;
 use ksni::TrayMethods as _;
 use picosnitch_api::listen::{Event, Listener};
 use picosnitch_api::state::{Effect, Input, State};
-use picosnitch_api::{Client, Quiet, inert};
+use picosnitch_api::{Client, People, Quiet, inert};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use zbus::export::ordered_stream::OrderedStreamExt as _;
 
 use crate::Message;
 use crate::fetch::{self, Details, Fetched};
-use crate::people::People;
 use crate::policy::{Action, Policy, Target, Toast};
 use crate::status::{Click, Status};
 use crate::toast::Toaster;

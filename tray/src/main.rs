@@ -5,7 +5,6 @@
 mod app;
 mod fetch;
 mod icon;
-mod people;
 mod policy;
 mod status;
 mod text;

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The window: one state, one message at a time.
+
+mod actions;
+mod show;
+mod window;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use libadwaita as adw;
+use libadwaita::prelude::*;
+use picosnitch_api::listen::Event;
+use picosnitch_api::name::action;
+use picosnitch_api::state::{Effect, Input, State};
+use picosnitch_api::{Client, People, Permission, Query, Scope, What};
+use relm4::{Component, ComponentParts, ComponentSender};
+
+use crate::ask::{self, Asker};
+use crate::format::Units;
+use crate::msg::{Got, Msg, Place, Sender};
+use crate::page::groups::Groups;
+use crate::page::health::Health;
+use crate::page::live::Live;
+use crate::page::overview::Overview;
+use crate::page::program::ProgramPage;
+use crate::page::programs::Programs;
+use crate::page::timeline::Timeline;
+use crate::page::{Context, now};
+use crate::prefs::Prefs;
+use crate::settings;
+use crate::view::View;
+use window::Frame;
+
+/// The latest notices that are counted.
+const NOTICES: u32 = 500;
+/// Live pages are asked anew when something is recorded, but no more often than this, in µs.
+const REFRESH: i64 = 8_000_000;
+
+struct Pages {
+    overview: Overview,
+    programs: Programs,
+    groups: Groups,
+    timeline: Timeline,
+    live: Live,
+    health: Health,
+    program: ProgramPage,
+}
+
+/// See the module.
+pub struct App {
+    context: Context,
+    client: Option<Client>,
+    state: State,
+    place: Place,
+    /// Where Back leads, with the view that was there.
+    been: Vec<(Place, View)>,
+    pages: Pages,
+    frame: Frame,
+    units: Rc<Cell<Units>>,
+    permissions: Vec<(&'static str, Permission)>,
+    hidden: u64,
+    loaded: i64,
+    root: adw::ApplicationWindow,
+    sender: Sender,
+}
+
+impl Component for App {
+    type CommandOutput = ();
+    type Input = Msg;
+    type Output = ();
+    type Init = Vec<String>;
+    type Root = adw::ApplicationWindow;
+    type Widgets = ();
+
+    fn init_root() -> Self::Root {
+        let prefs = Prefs::load();
+        adw::ApplicationWindow::builder()
+            .title("picosnitch")
+            .default_width(prefs.size.0)
+            .default_height(prefs.size.1)
+            .width_request(360)
+            .height_request(300)
+            .icon_name(crate::APP_ID)
+            .build()
+    }
+
+    fn init(arguments: Vec<String>, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+        let sender = sender.input_sender().clone();
+        relm4::set_global_css(include_str!("../style.css"));
+        let prefs = Prefs::load();
+        let units = Rc::new(Cell::new(prefs.units));
+        let context = Context {
+            view: View::default(),
+            number: 1,
+            people: Rc::new(People::load()),
+            asker: Asker::new(&sender),
+            units: prefs.units,
+        };
+        let frame = Frame::new(&sender);
+        let pages = Pages {
+            overview: Overview::new(&sender, &context, &units),
+            programs: Programs::new(&sender, &context, &units),
+            groups: Groups::new(&sender, &context, &units),
+            timeline: Timeline::new(&sender, &context),
+            live: Live::new(&sender, &context, &units),
+            health: Health::new(),
+            program: ProgramPage::new(&sender, &context, &units),
+        };
+        for (name, page) in [
+            ("overview", pages.overview.frame.root.upcast_ref::<gtk4::Widget>()),
+            ("programs", pages.programs.frame.root.upcast_ref()),
+            ("destinations", pages.groups.frame.root.upcast_ref()),
+            ("timeline", pages.timeline.frame.root.upcast_ref()),
+            ("live", pages.live.frame.root.upcast_ref()),
+            ("health", pages.health.root.upcast_ref()),
+            ("program", pages.program.frame.root.upcast_ref()),
+        ] {
+            frame.pages.add_named(page, Some(name));
+        }
+        AdwApplicationWindowExt::set_content(&root, Some(&frame.toasts));
+        root.set_help_overlay(Some(&actions::shortcuts()));
+        root.connect_close_request(|root| {
+            let units = Prefs::load().units;
+            Prefs { units, size: root.default_size() }.save();
+            gtk4::glib::Propagation::Proceed
+        });
+        if let Ok(app) = relm4::main_application().downcast::<adw::Application>() {
+            actions::set(&app, &sender, &frame.search_bar, &frame.range);
+        }
+        ask::listen(sender.clone());
+        let mut app = App {
+            context,
+            client: None,
+            state: State::default(),
+            place: Place::Overview,
+            been: Vec::new(),
+            pages,
+            frame,
+            units,
+            permissions: Vec::new(),
+            hidden: 0,
+            loaded: 0,
+            root,
+            sender: sender.clone(),
+        };
+        app.show();
+        app.open(&arguments);
+        crate::FIRST.with(|first| first.replace(Some(sender)));
+        ComponentParts { model: app, widgets: () }
+    }
+
+    fn update(&mut self, message: Msg, _: ComponentSender<Self>, _: &Self::Root) {
+        self.take(message);
+    }
+}
+
+impl App {
+    fn take(&mut self, message: Msg) {
+        match message {
+            Msg::Bus(client) => {
+                self.context.asker.set(Some(client.clone()));
+                self.client = Some(client);
+            }
+            Msg::NoBus(failure) => self.failed(&failure),
+            Msg::Said(event) => self.said(event),
+            Msg::Status(status) => self.apply(Input::Status(status)),
+            Msg::Permissions(permissions) => self.permissions = permissions,
+            Msg::Unread(rows) => self.apply(Input::Notices(rows)),
+            Msg::Got(number, got) => return self.got(number, got),
+            Msg::Go(place) => self.go(place),
+            Msg::Back => self.back(),
+            Msg::OpenPath(path) => self.open_path(path),
+            Msg::Range(range) => self.change(|view| {
+                view.range = range;
+                view.zoomed_from.clear();
+            }),
+            Msg::Zoom(range) => self.change(|view| view.zoom(range)),
+            Msg::By(by) => {
+                if self.context.view.by != by {
+                    self.change(|view| view.by = by);
+                }
+            }
+            Msg::Filter(chip) => self.change(|view| view.add(chip)),
+            Msg::Unfilter(at) => self.change(|view| {
+                if at < view.chips.len() {
+                    view.chips.remove(at);
+                }
+            }),
+            Msg::Clear => {
+                self.frame.search.set_text("");
+                self.frame.search_bar.set_search_mode(false);
+                self.change(|view| {
+                    view.chips.clear();
+                    view.search.clear();
+                });
+            }
+            Msg::Search(text) => {
+                if self.context.view.search != text {
+                    self.change(|view| view.search = text);
+                }
+            }
+            Msg::More(place) => return self.more(place),
+            Msg::Hold(held) => {
+                if !held && self.place == Place::Live {
+                    self.pages.live.recorded(&self.context);
+                }
+                return;
+            }
+            Msg::ShowAll => self.show_all(),
+            Msg::AllShown => self.change(|view| view.scope = Scope::Any),
+            Msg::Seen(ids) => self.seen(ids),
+            Msg::Acknowledged(ids) => {
+                self.apply(Input::Acknowledged(ids));
+                if self.place == Place::Timeline {
+                    self.pages.timeline.load(&self.context);
+                }
+            }
+            Msg::Export => self.export(),
+            Msg::Refresh => self.change(|_| ()),
+            Msg::Settings => settings::open(&self.root, self.client.clone(), &self.sender, &self.units),
+            Msg::About => actions::about(&self.root),
+            Msg::Preferences => {
+                self.context.units = self.units.get();
+                self.change(|_| ());
+            }
+            Msg::Note(text) => {
+                let text = gtk4::glib::markup_escape_text(&text);
+                self.frame.toasts.add_toast(adw::Toast::new(&text));
+            }
+            Msg::Open(arguments) => {
+                self.open(&arguments);
+                self.root.present();
+            }
+        }
+        self.show();
+    }
+
+    /// What the command line asks for; it was checked before.
+    fn open(&mut self, arguments: &[String]) {
+        let mut arguments = arguments.iter().map(String::as_str);
+        while let Some(argument) = arguments.next() {
+            match (argument, arguments.next()) {
+                ("--program", Some(id)) => {
+                    if let Ok(id) = id.parse() {
+                        self.go(Place::Program(id));
+                    }
+                }
+                ("--page", Some("settings")) => self.sender.emit(Msg::Settings),
+                ("--page", Some("about")) => self.sender.emit(Msg::About),
+                ("--page", Some(page)) => {
+                    if let Some(place) = crate::page_of(page) {
+                        self.go(place);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.show();
+    }
+
+    fn said(&mut self, event: Event) {
+        if matches!(event, Event::Recorded(_)) && self.context.view.range.is_live() {
+            if self.place == Place::Live {
+                self.pages.live.recorded(&self.context);
+            } else if self.place == Place::Overview && now() - self.loaded >= REFRESH {
+                self.load();
+            }
+        }
+        if matches!(event, Event::Notice(_)) && self.place == Place::Timeline {
+            self.pages.timeline.load(&self.context);
+        }
+        let gone = matches!(event, Event::Gone);
+        self.apply(Input::Event(event));
+        if gone {
+            self.failed(&ask::Failure::absent());
+        }
+    }
+
+    fn apply(&mut self, input: Input) {
+        for effect in self.state.apply(input) {
+            match effect {
+                Effect::Refresh => {
+                    self.ask_status();
+                    self.context.asker.tell(true, |client: Client| async move {
+                        Ok(Msg::Permissions(client.permissions().await?))
+                    });
+                    self.context.asker.tell(true, |client: Client| async move {
+                        let query = Query { limit: Some(NOTICES), ..Query::default() };
+                        Ok(Msg::Unread(client.events(&query).await?.rows))
+                    });
+                    self.load();
+                }
+                Effect::RefreshStatus => self.ask_status(),
+                // Telling is the tray's part; here the count grows.
+                Effect::Notify(_) | Effect::Waiting(_) => {}
+            }
+        }
+    }
+
+    fn ask_status(&self) {
+        self.context
+            .asker
+            .tell(true, |client: Client| async move { Ok(Msg::Status(Box::new(client.status().await?))) });
+    }
+
+    fn failed(&self, failure: &ask::Failure) {
+        let pages = &self.pages;
+        for frame in [
+            &pages.overview.frame,
+            &pages.programs.frame,
+            &pages.groups.frame,
+            &pages.timeline.frame,
+            &pages.live.frame,
+            &pages.program.frame,
+        ] {
+            frame.failed(failure);
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut View)) {
+        change(&mut self.context.view);
+        self.load();
+    }
+
+    /// Asks for what the page shows; answers for what was shown before are dropped from now on.
+    fn load(&mut self) {
+        self.context.number += 1;
+        self.loaded = now();
+        let context = &self.context;
+        match self.place {
+            Place::Overview => self.pages.overview.load(context),
+            Place::Programs => self.pages.programs.load(context),
+            Place::Destinations => self.pages.groups.load(context),
+            Place::Timeline => self.pages.timeline.load(context),
+            Place::Live => self.pages.live.load(context),
+            Place::Health => self.ask_status(),
+            Place::Program(id) => self.pages.program.load(id, context),
+        }
+    }
+
+    fn more(&self, place: Place) {
+        match place {
+            Place::Programs => self.pages.programs.more(&self.context),
+            Place::Timeline => self.pages.timeline.more(&self.context),
+            Place::Live => self.pages.live.more(&self.context),
+            _ => {}
+        }
+    }
+
+    fn got(&mut self, number: u64, got: Got) {
+        if number != self.context.number {
+            return self.pages.live.lost();
+        }
+        if let Got::Totals(totals) = &got {
+            self.hidden = totals.hidden;
+            self.show();
+        }
+        let (pages, context) = (&self.pages, &self.context);
+        match got {
+            Got::Totals(_) | Got::Chart(..) | Got::Programs(..) => pages.overview.got(got, context),
+            Got::Executables(page, first) => pages.programs.got(page, first, context),
+            Got::Groups(totals, hidden) => {
+                self.hidden = hidden;
+                pages.groups.got(totals, context);
+                self.show();
+            }
+            Got::Notices(page, first) => pages.timeline.got(page, first, context),
+            Got::Connections(page, part) => pages.live.got(page, part, context),
+            Got::Program(program) => pages.program.got(*program, context),
+            Got::ProgramConnections(page) => pages.program.connections(page),
+            Got::Failed(place, failure) => {
+                pages.live.lost();
+                match place {
+                    Place::Overview => pages.overview.frame.failed(&failure),
+                    Place::Programs => pages.programs.frame.failed(&failure),
+                    Place::Destinations => pages.groups.frame.failed(&failure),
+                    Place::Timeline => pages.timeline.frame.failed(&failure),
+                    Place::Live => pages.live.frame.failed(&failure),
+                    Place::Program(_) => pages.program.frame.failed(&failure),
+                    Place::Health => {}
+                }
+            }
+        }
+    }
+
+    fn go(&mut self, place: Place) {
+        if place != self.place {
+            self.been.push((self.place, self.context.view.clone()));
+            if self.been.len() > 50 {
+                self.been.remove(0);
+            }
+            self.place = place;
+            self.load();
+        }
+        self.frame.show_content();
+    }
+
+    fn back(&mut self) {
+        if self.context.view.back() {
+            return self.load();
+        }
+        if let Some((place, view)) = self.been.pop() {
+            self.place = place;
+            // The range is one for all pages and stays.
+            let range = self.context.view.range;
+            self.context.view = View { range, ..view };
+            self.load();
+        }
+    }
+
+    fn open_path(&mut self, path: String) {
+        self.context.asker.tell(false, |client: Client| async move {
+            let query =
+                Query { path: Some(path), limit: Some(1), scope: Some(Scope::Any), ..Query::default() };
+            let page = client.executables(&query).await?;
+            Ok(match page.rows.first().and_then(|row| row.id) {
+                Some(id) => Msg::Go(Place::Program(id)),
+                None => Msg::Note("There is nothing more known of it.".into()),
+            })
+        });
+    }
+
+    /// The one thing besides saving settings that may ask for a password.
+    fn show_all(&mut self) {
+        if self.context.view.scope == Scope::Any {
+            return self.change(|view| view.scope = Scope::System);
+        }
+        self.context.asker.tell(false, |client: Client| async move {
+            let query = Query { scope: Some(Scope::Any), limit: Some(1), ..Query::default() };
+            client.asking().connections(&query).await?;
+            Ok(Msg::AllShown)
+        });
+    }
+
+    /// These, or all that are unread.
+    fn seen(&mut self, ids: Vec<i64>) {
+        let ids = if ids.is_empty() { self.state.unread().filter_map(|row| row.id).collect() } else { ids };
+        self.context.asker.tell(false, |client: Client| async move {
+            for chunk in ids.chunks(picosnitch_api::query::MAX_PAGE as usize) {
+                client.acknowledge(chunk).await?;
+            }
+            Ok(Msg::Acknowledged(ids))
+        });
+    }
+
+    fn export(&self) {
+        let what = match self.place {
+            Place::Programs => What::Executables,
+            Place::Timeline => What::Events,
+            _ => What::Connections,
+        };
+        if let Some(client) = &self.client {
+            actions::export(&self.root, client.clone(), what, self.context.query(), &self.sender);
+        }
+    }
+
+    /// What the person may do.
+    fn may(&self, what: &str) -> Permission {
+        self.permissions
+            .iter()
+            .find(|(known, _)| *known == what)
+            .map_or(Permission::No, |(_, permission)| *permission)
+    }
+
+    fn may_see_all(&self) -> bool {
+        self.may(action::READ_ANY) != Permission::No
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Brings the window's frame in line with the state.
+
+use gtk4::prelude::*;
+use picosnitch_api::state::Daemon;
+use picosnitch_api::{Scope, inert};
+
+use super::App;
+use super::window::{PLACES, on_click};
+use crate::format;
+use crate::msg::{Msg, Place};
+
+impl App {
+    pub(super) fn show(&self) {
+        self.show_place();
+        self.show_state();
+        self.show_filters();
+        self.show_whose();
+    }
+
+    fn show_place(&self) {
+        let (name, title) = match self.place {
+            Place::Overview => ("overview", "Overview"),
+            Place::Programs => ("programs", "Programs"),
+            Place::Destinations => ("destinations", "Destinations"),
+            Place::Timeline => ("timeline", "Timeline"),
+            Place::Live => ("live", "Live"),
+            Place::Health => ("health", "Record"),
+            Place::Program(_) => ("program", "Program"),
+        };
+        let frame = &self.frame;
+        frame.pages.set_visible_child_name(name);
+        let range = self.context.view.range.label(format::minute);
+        frame.title.set_title(title);
+        frame.range.set_label(&range);
+        frame.back.set_visible(!self.been.is_empty() || !self.context.view.zoomed_from.is_empty());
+        let at = PLACES.iter().position(|(place, ..)| *place == self.place);
+        let row = at.and_then(|at| frame.list.row_at_index(at as i32));
+        if frame.list.selected_row() != row {
+            frame.list.select_row(row.as_ref());
+        }
+    }
+
+    fn show_state(&self) {
+        let frame = &self.frame;
+        let unread = self.state.unread().len() as u64 + self.state.more_unread();
+        frame.badge.set_visible(unread > 0);
+        frame.badge.set_text(&format::count(unread));
+        self.pages.timeline.set_unread(unread > 0);
+        let lost = self.state.status().map_or(0, picosnitch_api::Status::lost);
+        let (class, icon, text) = match self.state.daemon() {
+            Daemon::Absent => ("state-none", "media-playback-stop-symbolic", "Not running".to_owned()),
+            Daemon::Starting => ("state-none", "media-record-symbolic", "Starting …".into()),
+            Daemon::Paused => ("state-bad", "media-playback-pause-symbolic", "Paused".into()),
+            Daemon::Watching if lost == 0 => {
+                ("state-good", "media-record-symbolic", "Recording · 0 lost".into())
+            }
+            Daemon::Watching | Daemon::Degraded if lost > 0 => {
+                ("state-bad", "dialog-warning-symbolic", format!("Recording · {} lost", format::count(lost)))
+            }
+            _ => ("state-bad", "dialog-warning-symbolic", "Recording, not complete".into()),
+        };
+        for known in ["state-good", "state-bad", "state-none"] {
+            frame.state_icon.remove_css_class(known);
+        }
+        frame.state_icon.add_css_class(class);
+        frame.state_icon.set_icon_name(Some(icon));
+        frame.state_label.set_text(&text);
+        self.pages.health.set(self.state.status(), self.context.units);
+        self.show_banner();
+    }
+
+    /// Only when something needs doing.
+    fn show_banner(&self) {
+        let frame = &self.frame;
+        let changed = self.state.unread().filter(|row| row.kind.as_deref() == Some("hash-changed")).count();
+        let degraded = self.state.status().and_then(|status| status.degraded.as_deref()).unwrap_or_default();
+        let (text, button) = match (self.state.daemon(), changed, degraded) {
+            (Daemon::Absent, ..) => {
+                ("The monitor is not running: nothing is recorded.".to_owned(), "What to Do")
+            }
+            (Daemon::Paused, ..) => ("The record is paused.".to_owned(), "Show"),
+            (_, 1, _) => ("1 program changed.".to_owned(), "Review"),
+            (_, n, _) if n > 1 => (format!("{n} programs changed."), "Review"),
+            (_, _, [why]) => (inert(why).into_owned(), "Show"),
+            (_, _, [why, rest @ ..]) => (format!("{} And {} more.", inert(why), rest.len()), "Show"),
+            _ => {
+                frame.banner.set_visible(false);
+                return;
+            }
+        };
+        frame.banner_label.set_text(&text);
+        frame.banner_button.set_label(button);
+        let here = match self.place {
+            Place::Health => button != "Review",
+            Place::Timeline => button == "Review",
+            _ => false,
+        };
+        frame.banner.set_visible(!here);
+    }
+
+    fn show_filters(&self) {
+        let frame = &self.frame;
+        let view = &self.context.view;
+        while let Some(child) = frame.chips.first_child() {
+            frame.chips.remove(&child);
+        }
+        for (at, chip) in view.chips.iter().enumerate() {
+            let label = chip.label(&self.context.people);
+            let inside =
+                gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
+            inside.append(&gtk4::Label::new(Some(&label)));
+            let text = format!("Remove the filter {label}");
+            let remove = gtk4::Button::builder()
+                .icon_name("window-close-symbolic")
+                .css_classes(["flat", "circular"])
+                .valign(gtk4::Align::Center)
+                .tooltip_text(&text)
+                .build();
+            crate::speak::label(&remove, &text);
+            on_click(&remove, &self.sender, move || Msg::Unfilter(at));
+            inside.append(&remove);
+            frame.chips.insert(&inside, -1);
+        }
+        frame.chips.set_visible(!view.chips.is_empty());
+        let problem = view.filter(&self.context.people).1;
+        frame.problem.set_visible(problem.is_some());
+        frame.problem.set_text(&problem.unwrap_or_default());
+    }
+
+    fn show_whose(&self) {
+        let frame = &self.frame;
+        let all = self.context.view.scope == Scope::Any;
+        let mut text = if all {
+            "Showing everybody's programs.".to_owned()
+        } else {
+            "Showing your programs and the system's.".to_owned()
+        };
+        if self.hidden > 0 {
+            text += &format!(" {} rows of others are not shown.", format::count(self.hidden));
+        }
+        frame.whose.set_text(&text);
+        frame.show_all.set_visible(self.may_see_all() || all);
+        frame.show_all.set_label(if all { "Show Only Yours" } else { "Show All Users…" });
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Asking the monitor, on other threads than the one that draws. Each question becomes a message.
+
+use std::future::Future;
+use std::time::Duration;
+
+use picosnitch_api::listen::{Event, Listener};
+use picosnitch_api::{Client, Error, Trouble, inert};
+
+use crate::msg::{Got, Msg, Place, Sender};
+
+/// A reason why something did not work, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is.
+    pub why: String,
+    /// What to do.
+    pub hint: Option<&'static str>,
+}
+
+impl Failure {
+    /// The monitor does not run.
+    pub fn absent() -> Self {
+        let trouble = Trouble::NotRunning;
+        Self { why: trouble.sentence().unwrap_or_default().to_owned(), hint: trouble.hint() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let trouble = Trouble::of(&error);
+        let why = match error {
+            Error::ZBus(error) => trouble.sentence().map_or_else(|| error.to_string(), str::to_owned),
+            Error::NotAuthorized(why)
+            | Error::InvalidQuery(why)
+            | Error::NotFound(why)
+            | Error::InvalidSetting(why)
+            | Error::Unavailable(why)
+            | Error::LimitExceeded(why) => why,
+        };
+        Self { why: inert(&why).into_owned(), hint: trouble.hint() }
+    }
+}
+
+/// Asks, once there is somebody to ask.
+#[derive(Clone)]
+pub struct Asker {
+    client: Option<Client>,
+    sender: Sender,
+}
+
+impl Asker {
+    /// Before there is a bus. Answers are sent.
+    pub fn new(sender: &Sender) -> Self {
+        Self { client: None, sender: sender.clone() }
+    }
+
+    /// Uses this bus from now on.
+    pub fn set(&mut self, client: Option<Client>) {
+        self.client = client;
+    }
+
+    /// Asks; a failure is given for the place.
+    pub fn ask<F>(&self, view: u64, place: Place, question: impl FnOnce(Client) -> F)
+    where
+        F: Future<Output = Result<Got, Error>> + Send + 'static,
+    {
+        let Some(client) = self.client.clone() else { return };
+        let (sender, answer) = (self.sender.clone(), question(client));
+        relm4::spawn(async move {
+            let got = answer.await.unwrap_or_else(|error| Got::Failed(place, error.into()));
+            sender.emit(Msg::Got(view, got));
+        });
+    }
+
+    /// Asks for something that is no part of a page; a failure is shown for a moment unless `quiet`.
+    pub fn tell<F>(&self, quiet: bool, question: impl FnOnce(Client) -> F)
+    where
+        F: Future<Output = Result<Msg, Error>> + Send + 'static,
+    {
+        let Some(client) = self.client.clone() else { return };
+        let (sender, answer) = (self.sender.clone(), question(client));
+        relm4::spawn(async move {
+            match answer.await {
+                Ok(message) => sender.emit(message),
+                Err(_) if quiet => {}
+                Err(error) => sender.emit(Msg::Note(Failure::from(error).why)),
+            }
+        });
+    }
+}
+
+/// Hears what the monitor says, for as long as the window lives; a bus that goes is tried again.
+pub fn listen(sender: Sender) {
+    relm4::spawn(async move {
+        loop {
+            let both = async { Ok((Listener::connect().await?, Client::connect().await?)) };
+            match both.await {
+                Ok((mut listener, client)) => {
+                    if sender.send(Msg::Bus(client)).is_err() {
+                        return;
+                    }
+                    while let Some(event) = listener.next().await {
+                        if sender.send(Msg::Said(event)).is_err() {
+                            return;
+                        }
+                    }
+                    sender.emit(Msg::Said(Event::Gone));
+                }
+                Err(error) => {
+                    let error: Error = error;
+                    if sender.send(Msg::NoBus(error.into())).is_err() {
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    });
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Drawing of the chart: received above the line, sent below it, stacked by colour.
+
+use gtk4::cairo::{self, Context};
+use gtk4::gdk;
+
+use super::scale::{Data, LINES, time_step, value_step};
+use crate::format::{self, Units};
+
+/// Colours that are told apart with any kind of colour vision, and in grey by their order; the last one is
+/// for all others. The style sheet has the same ones.
+pub const COLOURS: [[u8; 3]; LINES + 1] = [
+    [0x33, 0x72, 0xc8],
+    [0xe0, 0x8a, 0x1e],
+    [0x2a, 0x9d, 0x6f],
+    [0xb5, 0x4a, 0xb0],
+    [0x5d, 0xb9, 0xdd],
+    [0xc8, 0x4b, 0x31],
+    [0x8d, 0x9f, 0x2b],
+    [0x7a, 0x5c, 0x3e],
+    [0x9a, 0x99, 0x96],
+];
+
+/// Room left for the value axis, above, and for the time axis, in pixels.
+pub const LEFT: f64 = 64.0;
+const TOP: f64 = 14.0;
+/// Room on the right.
+pub const RIGHT: f64 = 8.0;
+const BOTTOM: f64 = 20.0;
+
+/// How it looks, besides the data.
+pub struct Look {
+    /// Of text and lines.
+    pub ink: gdk::RGBA,
+    /// Units of the value axis.
+    pub units: Units,
+    /// The step that the cursor is on.
+    pub cursor: Option<usize>,
+    /// What is being selected, as shares of the width.
+    pub drag: Option<(f64, f64)>,
+}
+
+/// The share of the plot's width that is at a pixel.
+pub fn share(x: f64, width: f64) -> f64 {
+    ((x - LEFT) / (width - LEFT - RIGHT).max(1.0)).clamp(0.0, 1.0)
+}
+
+/// Draws it; a failure of cairo leaves it unfinished.
+pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> Result<(), cairo::Error> {
+    let (plot_w, plot_h) = ((width - LEFT - RIGHT).max(1.0), (height - TOP - BOTTOM).max(1.0));
+    let (peak_sent, peak_received) = data.peak();
+    let step = value_step(peak_sent.saturating_add(peak_received), 5, look.units.step());
+    let whole = |peak: u64| (peak.div_ceil(step).max(1) as f64) * step as f64;
+    let (up, down) = (whole(peak_received), if peak_sent == 0 { 0.0 } else { whole(peak_sent) });
+    let scale = plot_h / (up + down);
+    let zero = TOP + up * scale;
+    let ink = |alpha: f64| {
+        cr.set_source_rgba(
+            f64::from(look.ink.red()),
+            f64::from(look.ink.green()),
+            f64::from(look.ink.blue()),
+            alpha,
+        );
+    };
+    cr.select_font_face("sans-serif", cairo::FontSlant::Normal, cairo::FontWeight::Normal);
+    cr.set_font_size(11.0);
+    cr.set_line_width(1.0);
+
+    // Lines at the ticks, with their values at the left.
+    let mut value = -down;
+    while value <= up + 0.5 {
+        let y = (zero - value * scale).round() + 0.5;
+        ink(if value == 0.0 { 0.45 } else { 0.1 });
+        cr.move_to(LEFT, y);
+        cr.line_to(width - RIGHT, y);
+        cr.stroke()?;
+        ink(0.65);
+        let text = if value == 0.0 { "0".to_owned() } else { look.units.bytes(value.abs() as u64) };
+        let extents = cr.text_extents(&text)?;
+        cr.move_to(LEFT - 8.0 - extents.width(), y + 4.0);
+        cr.show_text(&text)?;
+        value += step as f64;
+    }
+
+    if data.times.is_empty() {
+        return Ok(());
+    }
+    let column = plot_w / data.times.len() as f64;
+    for at in 0..data.times.len() {
+        let x = LEFT + at as f64 * column;
+        let (mut above, mut below) = (zero, zero);
+        for (line, colour) in data.lines.iter().enumerate() {
+            let Some((sent, received)) = colour.steps.get(at) else { continue };
+            let [r, g, b] = COLOURS[if colour.key.is_none() { LINES } else { line.min(LINES) }];
+            cr.set_source_rgb(f64::from(r) / 255.0, f64::from(g) / 255.0, f64::from(b) / 255.0);
+            // A gap between columns that are wide enough for one.
+            let gap = if column > 5.0 { 1.0 } else { 0.0 };
+            let tall = *received as f64 * scale;
+            if tall > 0.0 {
+                cr.rectangle(x, above - tall, column - gap, tall);
+                above -= tall;
+            }
+            let deep = *sent as f64 * scale;
+            if deep > 0.0 {
+                cr.rectangle(x, below, column - gap, deep);
+                below += deep;
+            }
+            cr.fill()?;
+        }
+    }
+    times(cr, width, height, data, &ink)?;
+    markers(cr, plot_w, data, &ink)?;
+
+    if let Some((from, to)) = look.drag {
+        ink(0.18);
+        cr.rectangle(LEFT + from.min(to) * plot_w, TOP, (to - from).abs() * plot_w, plot_h);
+        cr.fill()?;
+    } else if let Some(at) = look.cursor {
+        ink(0.12);
+        cr.rectangle(LEFT + at as f64 * column, TOP, column.max(1.0), plot_h);
+        cr.fill()?;
+        ink(0.6);
+        let x = (LEFT + (at as f64 + 0.5) * column).round() + 0.5;
+        cr.move_to(x, TOP);
+        cr.line_to(x, TOP + plot_h);
+        cr.stroke()?;
+    }
+    Ok(())
+}
+
+fn times(cr: &Context, width: f64, height: f64, data: &Data, ink: &impl Fn(f64)) -> Result<(), cairo::Error> {
+    let plot_w = (width - LEFT - RIGHT).max(1.0);
+    let (first, last) = data.span();
+    let apart = time_step(last - first, (plot_w / 90.0) as i64);
+    // Ticks stand on local hours and days.
+    let mut tick = format::midnight(first);
+    while tick < first {
+        tick += apart;
+    }
+    let mut free = LEFT;
+    while tick <= last {
+        let x = LEFT + data.share_of(tick) * plot_w;
+        ink(0.1);
+        cr.move_to(x.round() + 0.5, TOP);
+        cr.line_to(x.round() + 0.5, height - BOTTOM);
+        cr.stroke()?;
+        ink(0.65);
+        let text = format::tick(tick, apart);
+        let extents = cr.text_extents(&text)?;
+        let left = x - extents.width() / 2.0;
+        if left >= free && left + extents.width() <= width {
+            cr.move_to(left, height - 5.0);
+            cr.show_text(&text)?;
+            free = left + extents.width() + 12.0;
+        }
+        tick += apart;
+    }
+    Ok(())
+}
+
+/// A diamond for each program that was new, a triangle for each that changed.
+fn markers(cr: &Context, plot_w: f64, data: &Data, ink: &impl Fn(f64)) -> Result<(), cairo::Error> {
+    for (time, changed, _) in &data.markers {
+        let share = data.share_of(*time);
+        if !(0.0..=1.0).contains(&share) {
+            continue;
+        }
+        let (x, y) = (LEFT + share * plot_w, 7.0);
+        cr.move_to(x, y - 5.0);
+        cr.line_to(x + 5.0, if *changed { y + 4.0 } else { y });
+        if !changed {
+            cr.line_to(x, y + 5.0);
+        }
+        cr.line_to(x - 5.0, if *changed { y + 4.0 } else { y });
+        cr.close_path();
+        if *changed {
+            cr.set_source_rgb(0.78, 0.27, 0.0);
+        } else {
+            ink(0.75);
+        }
+        cr.fill()?;
+    }
+    Ok(())
+}

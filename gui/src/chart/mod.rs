@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The chart: a drawing with a cursor that pointer and arrow keys move, a readout of exact numbers, and a
+//! legend whose entries filter.
+
+mod draw;
+pub mod scale;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use gtk4::{gdk, glib};
+use picosnitch_api::{Dimension, People};
+
+use crate::format::{self, Units};
+use crate::msg::{Msg, Sender};
+use crate::range::Range;
+use crate::words::{self, Chip};
+use scale::{Data, LINES};
+
+#[derive(Default)]
+struct Inner {
+    data: Data,
+    by: Option<Dimension>,
+    units: Units,
+    cursor: Option<usize>,
+    drag: Option<(f64, f64)>,
+    /// Where Shift and the arrows began to select.
+    anchor: Option<usize>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Chart {
+    /// What is put on a page.
+    pub root: gtk4::Box,
+    area: gtk4::DrawingArea,
+    readout: gtk4::Label,
+    legend: gtk4::FlowBox,
+    inner: Rc<RefCell<Inner>>,
+    people: Rc<People>,
+    sender: Sender,
+}
+
+impl Chart {
+    /// An empty one. Zooming and filtering are sent.
+    pub fn new(sender: &Sender, people: &Rc<People>) -> Self {
+        let area = gtk4::DrawingArea::builder()
+            .content_height(220)
+            .hexpand(true)
+            .focusable(true)
+            .accessible_role(gtk4::AccessibleRole::Img)
+            .css_classes(["chart"])
+            .build();
+        crate::speak::label(&area, "Traffic over time");
+        let readout = gtk4::Label::builder()
+            .halign(gtk4::Align::Start)
+            .valign(gtk4::Align::Start)
+            .css_classes(["readout", "numeric"])
+            .xalign(0.0)
+            .visible(false)
+            .can_target(false)
+            .build();
+        let overlay = gtk4::Overlay::builder().child(&area).build();
+        overlay.add_overlay(&readout);
+        let legend = gtk4::FlowBox::builder()
+            .selection_mode(gtk4::SelectionMode::None)
+            .max_children_per_line(9)
+            .column_spacing(4)
+            .build();
+        let root = gtk4::Box::new(gtk4::Orientation::Vertical, 4);
+        root.append(&overlay);
+        root.append(&legend);
+        let chart = Self {
+            root,
+            area,
+            readout,
+            legend,
+            inner: Rc::default(),
+            people: people.clone(),
+            sender: sender.clone(),
+        };
+        chart.connect();
+        chart
+    }
+
+    fn connect(&self) {
+        let this = self.clone();
+        self.area.set_draw_func(move |area, cr, width, height| {
+            let inner = this.inner.borrow();
+            let look = draw::Look {
+                ink: area.style_context().color(),
+                units: inner.units,
+                cursor: inner.cursor,
+                drag: inner.drag,
+            };
+            // The next frame is drawn anew.
+            let _ = draw::draw(cr, width.into(), height.into(), &inner.data, &look);
+        });
+        let motion = gtk4::EventControllerMotion::new();
+        let this = self.clone();
+        motion.connect_motion(move |_, x, _| {
+            let share = draw::share(x, this.area.width().into());
+            let at = this.inner.borrow().data.step_at(share);
+            this.point(at);
+        });
+        let this = self.clone();
+        motion.connect_leave(move |_| this.point(None));
+        self.area.add_controller(motion);
+        let drag = gtk4::GestureDrag::new();
+        let this = self.clone();
+        drag.connect_drag_update(move |drag, dx, _| {
+            let Some((x, _)) = drag.start_point() else { return };
+            let width = this.area.width().into();
+            this.inner.borrow_mut().drag = Some((draw::share(x, width), draw::share(x + dx, width)));
+            this.area.queue_draw();
+        });
+        let this = self.clone();
+        drag.connect_drag_end(move |_, dx, _| {
+            this.area.grab_focus();
+            let Some((from, to)) = this.inner.borrow_mut().drag.take() else { return };
+            this.area.queue_draw();
+            // A click that trembles is no selection.
+            if dx.abs() > 6.0 {
+                let inner = this.inner.borrow();
+                this.sender.emit(Msg::Zoom(Range::zoom(inner.data.time_at(from), inner.data.time_at(to))));
+            }
+        });
+        self.area.add_controller(drag);
+        let keys = gtk4::EventControllerKey::new();
+        let this = self.clone();
+        keys.connect_key_pressed(move |_, key, _, state| this.key(key, state));
+        self.area.add_controller(keys);
+    }
+
+    /// Arrows move the cursor, with Shift they select; Enter looks closer, Escape goes back.
+    fn key(&self, key: gdk::Key, state: gdk::ModifierType) -> glib::Propagation {
+        let mut inner = self.inner.borrow_mut();
+        let Some(last) = inner.data.times.len().checked_sub(1) else { return glib::Propagation::Proceed };
+        let at = inner.cursor.unwrap_or(last);
+        let to = match key {
+            gdk::Key::Left => at.saturating_sub(1),
+            gdk::Key::Right => (at + 1).min(last),
+            gdk::Key::Page_Up => at.saturating_sub(10),
+            gdk::Key::Page_Down => (at + 10).min(last),
+            gdk::Key::Home => 0,
+            gdk::Key::End => last,
+            gdk::Key::Return | gdk::Key::KP_Enter => {
+                let from = inner.anchor.take().unwrap_or(at);
+                let (first, end) = (from.min(at), from.max(at));
+                let (since, until) = (inner.data.times[first], inner.data.times[end] + inner.data.width);
+                inner.drag = None;
+                self.sender.emit(Msg::Zoom(Range::zoom(since, until)));
+                return glib::Propagation::Stop;
+            }
+            gdk::Key::Escape => {
+                self.sender.emit(Msg::Back);
+                return glib::Propagation::Stop;
+            }
+            _ => return glib::Propagation::Proceed,
+        };
+        if state.contains(gdk::ModifierType::SHIFT_MASK) {
+            let from = *inner.anchor.get_or_insert(at);
+            let steps = (last + 1) as f64;
+            inner.drag = Some((from.min(to) as f64 / steps, (from.max(to) + 1) as f64 / steps));
+        } else {
+            inner.anchor = None;
+            inner.drag = None;
+        }
+        drop(inner);
+        self.point(Some(to));
+        glib::Propagation::Stop
+    }
+
+    /// Moves the cursor and says what is there.
+    fn point(&self, at: Option<usize>) {
+        let text = {
+            let mut inner = self.inner.borrow_mut();
+            inner.cursor = at;
+            at.and_then(|at| self.says(&inner, at))
+        };
+        self.readout.set_visible(text.is_some());
+        if let Some(text) = text {
+            self.readout.set_text(&text);
+            crate::speak::label(&self.area, &text);
+            // On the side where the cursor is not.
+            let right = at.is_some_and(|at| at * 2 < self.inner.borrow().data.times.len());
+            self.readout.set_halign(if right { gtk4::Align::End } else { gtk4::Align::Start });
+        }
+        self.area.queue_draw();
+    }
+
+    fn says(&self, inner: &Inner, at: usize) -> Option<String> {
+        let data = &inner.data;
+        let time = *data.times.get(at)?;
+        let (sent, received) = data.total(at);
+        let bytes = |count| inner.units.bytes(count);
+        let mut lines = vec![
+            format!("{} – {}", format::moment(time), format::clock(time + data.width)),
+            format!("↓ {}   ↑ {}", bytes(received), bytes(sent)),
+        ];
+        let mut steps: Vec<_> =
+            data.lines.iter().filter_map(|line| Some((line, *line.steps.get(at)?))).collect();
+        steps.sort_by_key(|(_, (sent, received))| std::cmp::Reverse(sent.saturating_add(*received)));
+        for (line, (sent, received)) in steps.into_iter().filter(|(_, (s, r))| s + r > 0).take(5) {
+            lines.push(format!("{}: ↓ {} ↑ {}", self.name(inner, line), bytes(received), bytes(sent)));
+        }
+        for (when, changed, name) in &data.markers {
+            if (time..time + data.width).contains(when) && lines.len() < 9 {
+                lines.push(format!("{} {name}", if *changed { "▲ changed:" } else { "◆ new:" }));
+            }
+        }
+        Some(lines.join("\n"))
+    }
+
+    fn name(&self, inner: &Inner, line: &scale::Line) -> String {
+        match (&line.key, inner.by) {
+            (None, _) => "all others".into(),
+            (Some(key), Some(Dimension::Path | Dimension::Parent | Dimension::Grandparent)) => {
+                let file = key.rsplit('/').next().unwrap_or(key);
+                words::shown(Dimension::Name, file, &self.people, 28)
+            }
+            (Some(key), by) => words::shown(by.unwrap_or(Dimension::Name), key, &self.people, 28),
+        }
+    }
+
+    /// Shows other data.
+    pub fn set(&self, data: Data, by: Dimension, units: Units) {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let steps = data.times.len();
+            inner.data = data;
+            inner.by = Some(by);
+            inner.units = units;
+            inner.cursor = inner.cursor.filter(|at| *at < steps);
+            inner.anchor = None;
+        }
+        let inner = self.inner.borrow();
+        while let Some(child) = self.legend.first_child() {
+            self.legend.remove(&child);
+        }
+        for (at, line) in inner.data.lines.iter().enumerate() {
+            let colour = if line.key.is_none() { LINES } else { at.min(LINES) };
+            let content = gtk4::Box::new(gtk4::Orientation::Horizontal, 6);
+            content.append(
+                &gtk4::Box::builder()
+                    .valign(gtk4::Align::Center)
+                    .css_classes(["dot", &format!("c{colour}")])
+                    .build(),
+            );
+            let name = self.name(&inner, line);
+            content.append(&gtk4::Label::builder().label(&name).css_classes(["caption"]).build());
+            let button = gtk4::Button::builder().child(&content).css_classes(["flat", "legend"]).build();
+            let chip = line.key.as_ref().and_then(|key| Chip::of(by, key));
+            button.set_sensitive(chip.is_some());
+            if let Some(chip) = chip {
+                button.set_tooltip_text(Some(&format!("Only {}", chip.label(&self.people))));
+                let sender = self.sender.clone();
+                button.connect_clicked(move |_| sender.emit(Msg::Filter(chip.clone())));
+            }
+            self.legend.insert(&button, -1);
+        }
+        drop(inner);
+        self.area.queue_draw();
+    }
+}

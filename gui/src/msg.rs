@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What happens in the window: clicks, answers and what the monitor says by itself.
+
+use picosnitch_api::listen::Event;
+use picosnitch_api::row::{self, Page as Rows, Status, Total};
+use picosnitch_api::{Client, Dimension, Permission};
+
+use crate::ask::Failure;
+use crate::chart::scale::Data;
+use crate::range::Range;
+use crate::words::Chip;
+
+/// Where messages go.
+pub type Sender = relm4::Sender<Msg>;
+
+/// A place in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Totals, chart, the programs that use most.
+    Overview,
+    /// All programs.
+    Programs,
+    /// Totals by any dimension, by default by domain.
+    Destinations,
+    /// The inbox.
+    Timeline,
+    /// What happens now.
+    Live,
+    /// What is recorded and what is lost.
+    Health,
+    /// One program.
+    Program(i64),
+}
+
+/// An answer of the monitor.
+#[derive(Debug)]
+pub enum Got {
+    /// Totals of the range by program, and sums of it and of the period before.
+    Totals(Box<Totals>),
+    /// The chart.
+    Chart(Box<Data>, Dimension),
+    /// Programs of the range with their small charts, in the order of the totals.
+    Programs(Vec<row::Executable>, Vec<row::Series>),
+    /// A page of all programs, and whether it is the first.
+    Executables(Rows<row::Executable>, bool),
+    /// Totals by the dimension.
+    Groups(Vec<Total>, u64),
+    /// A page of notices, and whether it is the first.
+    Notices(Rows<row::Event>, bool),
+    /// A page of connections: the first, further ones, or only what is newer.
+    Connections(Rows<row::Connection>, Part),
+    /// One program with its totals by domain and parent.
+    Program(Box<Program>),
+    /// Connections of the program that is shown.
+    ProgramConnections(Rows<row::Connection>),
+    /// It could not answer for this place.
+    Failed(Place, Failure),
+}
+
+/// Which part of a list it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The beginning.
+    First,
+    /// What follows.
+    More,
+    /// What came since.
+    Newer,
+}
+
+/// Answer for the overview.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// By program, largest first.
+    pub programs: Vec<Total>,
+    /// Sent and received in the range.
+    pub now: (u64, u64),
+    /// And in the period before.
+    pub before: Option<(u64, u64)>,
+    /// Domains, and whether there are more.
+    pub domains: (usize, bool),
+    /// Rows that the person may not see.
+    pub hidden: u64,
+}
+
+/// Answer for the page of a program.
+#[derive(Debug)]
+pub struct Program {
+    /// Facts.
+    pub about: row::Executable,
+    /// Whom it talked to.
+    pub domains: Vec<Total>,
+    /// And where there is no name.
+    pub addresses: Vec<Total>,
+    /// What started it.
+    pub parents: Vec<Total>,
+    /// Traffic by content.
+    pub contents: Vec<Total>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub enum Msg {
+    /// There is a bus to ask on.
+    Bus(Client),
+    /// There is none; what to do about it.
+    NoBus(Failure),
+    /// The monitor said something by itself.
+    Said(Event),
+    /// State of the monitor.
+    Status(Box<Status>),
+    /// What the person may do.
+    Permissions(Vec<(&'static str, Permission)>),
+    /// The latest notices, for the count of unread ones.
+    Unread(Vec<row::Event>),
+    /// An answer, and the number of the view that it was asked for.
+    Got(u64, Got),
+    /// Go there.
+    Go(Place),
+    /// Go where it was before.
+    Back,
+    /// Go to the program of this path.
+    OpenPath(String),
+    /// Another range.
+    Range(Range),
+    /// Look closer.
+    Zoom(Range),
+    /// Group by this.
+    By(Dimension),
+    /// Add a filter.
+    Filter(Chip),
+    /// Remove the filter at this place.
+    Unfilter(usize),
+    /// Remove all filters and the search.
+    Clear,
+    /// Another search.
+    Search(String),
+    /// The end of the list at this place is in sight.
+    More(Place),
+    /// Hold the live list, or let it go on.
+    Hold(bool),
+    /// Ask for everybody's rows.
+    ShowAll,
+    /// Everybody's rows are allowed.
+    AllShown,
+    /// These were seen.
+    Seen(Vec<i64>),
+    /// The monitor knows that they were seen.
+    Acknowledged(Vec<i64>),
+    /// Save what is shown as a file.
+    Export,
+    /// Ask everything again.
+    Refresh,
+    /// Open the settings.
+    Settings,
+    /// Open what the program says about itself.
+    About,
+    /// Units or muted programs changed.
+    Preferences,
+    /// Say something for a moment.
+    Note(String),
+    /// What the command line asks for.
+    Open(Vec<String>),
+}

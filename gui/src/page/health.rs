@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is recorded, how, and what of it is lost.
+
+use gtk4::prelude::*;
+use libadwaita as adw;
+use libadwaita::prelude::*;
+use picosnitch_api::inert;
+use picosnitch_api::row::Status;
+
+use crate::format::{self, Units};
+
+/// See the module.
+pub struct Health {
+    /// What is put into the window.
+    pub root: gtk4::ScrolledWindow,
+    lists: gtk4::Box,
+}
+
+impl Health {
+    /// An empty one.
+    pub fn new() -> Self {
+        let lists = gtk4::Box::builder()
+            .orientation(gtk4::Orientation::Vertical)
+            .spacing(18)
+            .margin_start(12)
+            .margin_end(12)
+            .margin_top(18)
+            .margin_bottom(18)
+            .build();
+        let clamp = adw::Clamp::builder().maximum_size(720).child(&lists).build();
+        let root = gtk4::ScrolledWindow::builder()
+            .child(&clamp)
+            .hscrollbar_policy(gtk4::PolicyType::Never)
+            .vexpand(true)
+            .build();
+        let health = Self { root, lists };
+        health.set(None, Units::default());
+        health
+    }
+
+    /// Shows the state; `None` is a monitor that does not run.
+    pub fn set(&self, status: Option<&Status>, units: Units) {
+        while let Some(child) = self.lists.first_child() {
+            self.lists.remove(&child);
+        }
+        let Some(status) = status else {
+            let group = group("The monitor is not running", "Nothing is recorded now.");
+            line(&group, "Start it", "systemctl start picosnitchd");
+            line(&group, "If it does not stay up", "journalctl -u picosnitchd");
+            return self.lists.append(&group);
+        };
+        let degraded = status.degraded.as_deref().unwrap_or_default();
+        if !degraded.is_empty() {
+            let group = group("Not as it should be", "");
+            for why in degraded {
+                let row = adw::ActionRow::builder().use_markup(false).build();
+                row.set_title(&inert(why));
+                row.add_prefix(&gtk4::Image::from_icon_name("dialog-warning-symbolic"));
+                group.add(&row);
+            }
+            self.lists.append(&group);
+        }
+        let record = group("Record", "");
+        line(&record, "State", &status.state.as_deref().map(inert).unwrap_or_default());
+        line(&record, "Watching since", &status.since.map(format::minute).unwrap_or_default());
+        line(&record, "Recorded through", &status.recorded_through.map(format::moment).unwrap_or_default());
+        line(&record, "Open connections", &number(status.live_flows));
+        line(&record, "Rows written since then", &number(status.rows_written));
+        line(&record, "Rows that wait", &number(status.database_queued));
+        line(
+            &record,
+            "Size of the history",
+            &status.database_bytes.map(|size| units.bytes(size)).unwrap_or_default(),
+        );
+        self.lists.append(&record);
+        let lost = group("Lost", "What is not known is counted: 0 says that the record is whole.");
+        line(&lost, "Connections", &number(status.lost_flows));
+        line(&lost, "Bytes", &number(status.lost_bytes));
+        line(&lost, "Events of the kernel", &number(status.lost_events));
+        line(&lost, "Rows", &number(status.lost_rows));
+        self.lists.append(&lost);
+        let how = group("How", "");
+        line(&how, "Engine", &status.engine.as_deref().map(inert).unwrap_or_default());
+        line(&how, "Self-test at the start", &status.self_test.as_deref().map(inert).unwrap_or_default());
+        line(&how, "Version", &status.version.as_deref().map(inert).unwrap_or_default());
+        self.lists.append(&how);
+    }
+}
+
+fn number(value: Option<u64>) -> String {
+    value.map(format::count).unwrap_or_default()
+}
+
+fn group(title: &str, text: &str) -> adw::PreferencesGroup {
+    adw::PreferencesGroup::builder().title(title).description(text).build()
+}
+
+fn line(group: &adw::PreferencesGroup, title: &str, text: &str) {
+    let row = adw::ActionRow::builder().title(title).build();
+    let label = gtk4::Label::builder()
+        .label(if text.is_empty() { "unknown" } else { text })
+        .css_classes(["numeric", "dim-label"])
+        .selectable(true)
+        .wrap(true)
+        .xalign(1.0)
+        .build();
+    row.add_suffix(&label);
+    group.add(&row);
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Connections, newest first. While the pointer is over the list or a row is selected it holds still, so
+//! that nothing moves away under a click.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use picosnitch_api::row::{Connection, Page};
+use picosnitch_api::{Client, Dimension, People, Query, inert};
+
+use super::{Context, Frame, bar, file_name, value};
+use crate::format::{self, Units};
+use crate::msg::{Got, Msg, Part, Place, Sender};
+use crate::table::{Column, Name, Show, Table};
+use crate::words::Chip;
+
+/// Rows that are held at the most.
+const MOST: u32 = 20_000;
+
+/// See the module.
+pub struct Live {
+    /// What is put into the window.
+    pub frame: Frame,
+    table: Table<Connection>,
+    cursor: RefCell<String>,
+    asking: Cell<bool>,
+    newest: Cell<i64>,
+    hover: gtk4::EventControllerMotion,
+    hold: gtk4::ToggleButton,
+    note: gtk4::Label,
+}
+
+/// Filters of a connection.
+pub fn chips(row: &Connection) -> Vec<Chip> {
+    let number = |value: Option<u32>| value.map(|value| value.to_string());
+    let port = |value: Option<u16>| value.map(|value| value.to_string());
+    [
+        (Dimension::Path, row.path.clone()),
+        (Dimension::Domain, row.domain.clone()),
+        (Dimension::Address, row.address.clone()),
+        (Dimension::RemotePort, port(row.remote_port)),
+        (Dimension::Protocol, row.protocol.clone()),
+        (Dimension::Uid, number(row.uid)),
+        (Dimension::Parent, row.parent.clone()),
+        (Dimension::Unit, row.unit.clone()),
+        (Dimension::Container, row.container.clone()),
+        (Dimension::Sha256, row.sha256.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(by, value)| Chip::of(by, value?))
+    .collect()
+}
+
+impl Live {
+    /// An empty one.
+    pub fn new(sender: &Sender, context: &Context, units: &Rc<Cell<Units>>) -> Self {
+        let emit = sender.clone();
+        let table = Table::new(
+            "Connections, newest first",
+            columns(units, &context.people, true),
+            &context.people,
+            sender,
+            move |row: &Connection| {
+                if let Some(id) = row.executable {
+                    emit.emit(Msg::Go(Place::Program(id)));
+                }
+            },
+            chips,
+        );
+        let emit = sender.clone();
+        table.on_end(move || emit.emit(Msg::More(Place::Live)));
+        let hover = gtk4::EventControllerMotion::new();
+        let emit = sender.clone();
+        hover.connect_leave(move |_| emit.emit(Msg::Hold(false)));
+        table.view().add_controller(hover.clone());
+        let hold = gtk4::ToggleButton::builder().label("Hold").tooltip_text("Keep the list as it is").build();
+        let emit = sender.clone();
+        hold.connect_toggled(move |hold| emit.emit(Msg::Hold(hold.is_active())));
+        let note = gtk4::Label::builder().css_classes(["dim-label"]).hexpand(true).xalign(0.0).build();
+        let head = bar();
+        head.append(&note);
+        head.append(&hold);
+        let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
+        all.append(&head);
+        all.append(&table.root);
+        let frame = Frame::new(&all, sender);
+        Self {
+            frame,
+            table,
+            cursor: RefCell::default(),
+            asking: Cell::new(false),
+            newest: Cell::new(0),
+            hover,
+            hold,
+            note,
+        }
+    }
+
+    /// Asks for the first page.
+    pub fn load(&self, context: &Context) {
+        self.frame.loading();
+        self.newest.set(0);
+        self.ask(context, Part::First);
+    }
+
+    /// Asks for the next page, if there is one.
+    pub fn more(&self, context: &Context) {
+        if !self.cursor.borrow().is_empty() && !self.asking.get() && self.table.len() < MOST {
+            self.ask(context, Part::More);
+        }
+    }
+
+    /// Something was recorded: asks for it, unless the list holds still.
+    pub fn recorded(&self, context: &Context) {
+        let held = self.hold.is_active() || self.hover.contains_pointer() || self.table.is_selected();
+        self.note.set_text(if held {
+            "Held while you point at it or a row is selected."
+        } else {
+            "New connections appear as they are recorded."
+        });
+        if !held && !self.asking.get() && context.view.range.is_live() {
+            self.ask(context, if self.newest.get() == 0 { Part::First } else { Part::Newer });
+        }
+    }
+
+    fn ask(&self, context: &Context, part: Part) {
+        self.asking.set(true);
+        let mut query = Query { limit: Some(200), ..context.query() };
+        match part {
+            Part::First => {}
+            Part::More => query.cursor = Some(self.cursor.borrow().clone()),
+            Part::Newer => query.since = Some(self.newest.get() + 1),
+        }
+        context.asker.ask(context.number, Place::Live, move |client: Client| async move {
+            Ok(Got::Connections(client.connections(&query).await?, part))
+        });
+    }
+
+    /// An answer that will not come any more.
+    pub fn lost(&self) {
+        self.asking.set(false);
+    }
+
+    /// Shows what came.
+    pub fn got(&self, page: Page<Connection>, part: Part, context: &Context) {
+        self.asking.set(false);
+        if let Some(newest) = page.rows.iter().filter_map(|row| row.time).max() {
+            self.newest.set(self.newest.get().max(newest));
+        }
+        match part {
+            Part::First => {
+                self.cursor.replace(page.cursor);
+                if page.rows.is_empty() {
+                    let text = "Listening. Traffic appears here within 10 seconds of its start.";
+                    let icon = "network-transmit-receive-symbolic";
+                    return self.frame.empty(icon, "No connections yet", text, context.view.is_filtered());
+                }
+                self.table.set(page.rows);
+                self.note.set_text("New connections appear as they are recorded.");
+            }
+            Part::More => {
+                self.cursor.replace(page.cursor);
+                self.table.extend(page.rows);
+            }
+            Part::Newer => self.table.prepend(page.rows, MOST),
+        }
+        self.frame.content();
+    }
+}
+
+/// Columns of connections; `program` is left out on the page of one.
+pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> Vec<Column<Connection>> {
+    let (received, sent, names) = (units.clone(), units.clone(), people.clone());
+    let mut columns = vec![
+        Column::text("Time", |row: &Connection| row.time.map_or(String::new(), format::moment)).wide(165),
+    ];
+    if program {
+        columns.push(Column::new(
+            "Program",
+            Show::Name(Rc::new(|row: &Connection| Name {
+                main: file_name(row.path.as_deref().unwrap_or_default()),
+                sub: row
+                    .cmdline
+                    .as_deref()
+                    .or(row.path.as_deref())
+                    .map(|text| inert(text).into_owned())
+                    .unwrap_or_default(),
+                pill: None,
+            })),
+        ));
+    }
+    columns.extend([
+        Column::new(
+            "Destination",
+            Show::Name(Rc::new(|row: &Connection| {
+                let port = row.remote_port.map(|port| format!(" : {port}")).unwrap_or_default();
+                let address = row.address.as_deref().map(inert);
+                match (&row.domain, address) {
+                    (Some(domain), address) => Name {
+                        main: format!("{}{port}", inert(domain)),
+                        sub: address.unwrap_or_default().into_owned(),
+                        pill: None,
+                    },
+                    (None, Some(address)) => {
+                        Name { main: format!("{address}{port}"), sub: String::new(), pill: None }
+                    }
+                    (None, None) => Name::default(),
+                }
+            })),
+        ),
+        Column::text("Protocol", |row: &Connection| {
+            let arrow = if row.direction.as_deref() == Some("in") { "← " } else { "" };
+            format!("{arrow}{}", row.protocol.as_deref().map(inert).unwrap_or_default())
+        })
+        .wide(80),
+        Column::text("User", move |row: &Connection| {
+            row.uid.map_or(String::new(), |uid| value(Dimension::Uid, &uid.to_string(), &names))
+        })
+        .wide(80),
+        Column::number("Received", move |row: &Connection| received.get().bytes(row.received.unwrap_or(0))),
+        Column::number("Sent", move |row: &Connection| sent.get().bytes(row.sent.unwrap_or(0))),
+    ]);
+    columns
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The pages. Each has a root widget, asks with the view that all share, and shows what comes.
+
+pub mod groups;
+pub mod health;
+pub mod live;
+pub mod overview;
+pub mod program;
+pub mod programs;
+pub mod timeline;
+
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use libadwaita as adw;
+use picosnitch_api::{Dimension, People, Query, inert, inert_short};
+
+use crate::ask::{Asker, Failure};
+use crate::format::Units;
+use crate::msg::{Msg, Sender};
+use crate::view::View;
+
+/// What all pages need to ask and to show.
+pub struct Context {
+    /// What the person looks at.
+    pub view: View,
+    /// Its number; answers for an older one are dropped.
+    pub number: u64,
+    /// Names of accounts.
+    pub people: Rc<People>,
+    /// Where questions go.
+    pub asker: Asker,
+    /// Units of sizes.
+    pub units: Units,
+}
+
+impl Context {
+    /// The query of the view, now.
+    pub fn query(&self) -> Query {
+        self.view.query(now(), &self.people)
+    }
+}
+
+/// µs since the epoch.
+pub fn now() -> i64 {
+    gtk4::glib::real_time()
+}
+
+/// Content, or what stands in for it while there is none.
+#[derive(Clone)]
+pub struct Frame {
+    /// What is put into the window.
+    pub root: gtk4::Stack,
+    status: adw::StatusPage,
+    action: gtk4::Button,
+}
+
+impl Frame {
+    /// Around a page's content. It begins as loading.
+    pub fn new(content: &impl IsA<gtk4::Widget>, sender: &Sender) -> Self {
+        let spinner = gtk4::Spinner::builder()
+            .spinning(true)
+            .width_request(32)
+            .height_request(32)
+            .halign(gtk4::Align::Center)
+            .valign(gtk4::Align::Center)
+            .build();
+        crate::speak::label(&spinner, "Loading");
+        let action = gtk4::Button::builder()
+            .halign(gtk4::Align::Center)
+            .css_classes(["pill", "suggested-action"])
+            .visible(false)
+            .build();
+        let status = adw::StatusPage::builder().child(&action).vexpand(true).build();
+        let root = gtk4::Stack::builder().vexpand(true).hexpand(true).build();
+        root.add_named(&spinner, Some("loading"));
+        root.add_named(content, Some("content"));
+        root.add_named(&status, Some("status"));
+        let sender = sender.clone();
+        action.connect_clicked(move |button| {
+            sender.emit(if button.label().is_some_and(|label| label == CLEAR) {
+                Msg::Clear
+            } else {
+                Msg::Refresh
+            });
+        });
+        Self { root, status, action }
+    }
+
+    /// It will come.
+    pub fn loading(&self) {
+        if self.root.visible_child_name().is_none_or(|name| name != "content") {
+            self.root.set_visible_child_name("loading");
+        }
+    }
+
+    /// It is there.
+    pub fn content(&self) {
+        self.root.set_visible_child_name("content");
+    }
+
+    /// There is nothing; says what will happen, or offers to clear the filters.
+    pub fn empty(&self, icon: &str, title: &str, text: &str, filtered: bool) {
+        self.status.set_icon_name(Some(icon));
+        self.status.set_title(title);
+        self.status.set_description(Some(if filtered {
+            "Nothing matches all filters in this time range."
+        } else {
+            text
+        }));
+        self.action.set_label(CLEAR);
+        self.action.set_visible(filtered);
+        self.root.set_visible_child_name("status");
+    }
+
+    /// It did not work.
+    pub fn failed(&self, failure: &Failure) {
+        self.status.set_icon_name(Some("dialog-warning-symbolic"));
+        self.status.set_title("No answer");
+        let text = match failure.hint {
+            Some(hint) => format!("{}\n{hint}", failure.why),
+            None => failure.why.clone(),
+        };
+        // A status page reads markup.
+        self.status.set_description(Some(&gtk4::glib::markup_escape_text(&text)));
+        self.action.set_label("Try Again");
+        self.action.set_visible(true);
+        self.root.set_visible_child_name("status");
+    }
+}
+
+const CLEAR: &str = "Clear Filters";
+
+/// What people call the program of a path.
+pub fn file_name(path: &str) -> String {
+    inert_short(path.rsplit('/').next().filter(|file| !file.is_empty()).unwrap_or(path), 48)
+}
+
+/// A path, inert, for below the name.
+pub fn place(path: &str) -> String {
+    inert(path).into_owned()
+}
+
+/// A horizontal bar above a table.
+pub fn bar() -> gtk4::Box {
+    gtk4::Box::builder().spacing(8).margin_start(12).margin_end(12).margin_top(6).margin_bottom(6).build()
+}
+
+/// The word on the screen for a dimension's values.
+pub fn value(by: Dimension, value: &str, people: &People) -> String {
+    crate::words::shown(by, value, people, 200)
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The first screen: how much, against the period before, when, by whom, and what of it is new.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use picosnitch_api::row::{Executable, Series, Total};
+use picosnitch_api::{Client, Dimension, Error, Query};
+
+use super::{Context, Frame, file_name, now, place};
+use crate::chart::Chart;
+use crate::chart::scale::{Data, LINES};
+use crate::format::{self, Units};
+use crate::msg::{Got, Msg, Place, Sender, Totals};
+use crate::table::{Column, Name, Show, Table};
+use crate::words::{self, Chip};
+
+/// Programs in the table; the page of programs has all.
+const PROGRAMS: u32 = 100;
+/// Programs with a small chart.
+const SPARKS: u32 = 50;
+
+/// A line of the table.
+#[derive(Clone)]
+struct Line {
+    total: Total,
+    about: Option<Executable>,
+    spark: Vec<f64>,
+    new: bool,
+}
+
+struct Tile {
+    root: gtk4::Box,
+    value: gtk4::Label,
+    note: gtk4::Label,
+}
+
+impl Tile {
+    fn new(title: &str) -> Self {
+        let root = gtk4::Box::builder()
+            .orientation(gtk4::Orientation::Vertical)
+            .css_classes(["card", "tile"])
+            .hexpand(true)
+            .build();
+        let label = |class: &str| gtk4::Label::builder().xalign(0.0).css_classes([class]).build();
+        let title_label = label("caption");
+        title_label.set_text(title);
+        title_label.add_css_class("dim-label");
+        let value = label("title-2");
+        value.add_css_class("numeric");
+        let note = label("caption");
+        note.add_css_class("dim-label");
+        for part in [&title_label, &value, &note] {
+            root.append(part);
+        }
+        Self { root, value, note }
+    }
+
+    fn set(&self, value: &str, note: Option<&str>) {
+        self.value.set_text(value);
+        self.note.set_text(note.unwrap_or(" "));
+    }
+}
+
+/// See the module.
+pub struct Overview {
+    /// What is put into the window.
+    pub frame: Frame,
+    received: Tile,
+    sent: Tile,
+    programs: Tile,
+    domains: Tile,
+    chart: Chart,
+    by: gtk4::DropDown,
+    table: Table<Line>,
+    lines: RefCell<Vec<Line>>,
+}
+
+impl Overview {
+    /// An empty one.
+    pub fn new(sender: &Sender, context: &Context, units: &Rc<std::cell::Cell<Units>>) -> Self {
+        let tiles = gtk4::FlowBox::builder()
+            .selection_mode(gtk4::SelectionMode::None)
+            .homogeneous(true)
+            .max_children_per_line(4)
+            .min_children_per_line(1)
+            .column_spacing(8)
+            .row_spacing(8)
+            .build();
+        let [received, sent, programs, domains] =
+            ["Received", "Sent", "Programs", "Destinations"].map(Tile::new);
+        for tile in [&received, &sent, &programs, &domains] {
+            tiles.append(&tile.root);
+        }
+        let chart = Chart::new(sender, &context.people);
+        let names: Vec<&str> = Dimension::ALL.iter().map(|(by, _)| words::title(*by)).collect();
+        let by = gtk4::DropDown::from_strings(&names);
+        by.set_tooltip_text(Some("Colours of the chart"));
+        let emit = sender.clone();
+        by.connect_selected_notify(move |by| {
+            if let Some((by, _)) = Dimension::ALL.get(by.selected() as usize) {
+                emit.emit(Msg::By(*by));
+            }
+        });
+        let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 8);
+        head.append(
+            &gtk4::Label::builder()
+                .label("Traffic")
+                .css_classes(["heading"])
+                .hexpand(true)
+                .xalign(0.0)
+                .build(),
+        );
+        head.append(
+            &gtk4::Label::builder().label("◆ new  ▲ changed").css_classes(["caption", "dim-label"]).build(),
+        );
+        head.append(&by);
+        let card = gtk4::Box::builder()
+            .orientation(gtk4::Orientation::Vertical)
+            .spacing(6)
+            .css_classes(["card", "chart-card"])
+            .build();
+        card.append(&head);
+        card.append(&chart.root);
+        let top = gtk4::Box::builder()
+            .orientation(gtk4::Orientation::Vertical)
+            .spacing(12)
+            .margin_start(12)
+            .margin_end(12)
+            .margin_top(12)
+            .margin_bottom(12)
+            .build();
+        top.append(&tiles);
+        top.append(&card);
+        let emit = sender.clone();
+        let table = Table::new(
+            "Programs that use the network most",
+            columns(units),
+            &context.people,
+            sender,
+            move |line: &Line| match line.about.as_ref().and_then(|about| about.id) {
+                Some(id) => emit.emit(Msg::Go(Place::Program(id))),
+                None => emit.emit(Msg::OpenPath(line.total.key.clone())),
+            },
+            |line| Chip::of(Dimension::Path, &line.total.key).into_iter().collect(),
+        );
+        table.root.set_min_content_height(180);
+        let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
+        all.append(&top);
+        all.append(&table.root);
+        // A low window scrolls as a whole, a high one only the table.
+        let scrolled =
+            gtk4::ScrolledWindow::builder().child(&all).hscrollbar_policy(gtk4::PolicyType::Never).build();
+        let frame = Frame::new(&scrolled, sender);
+        Self { frame, received, sent, programs, domains, chart, by, table, lines: RefCell::default() }
+    }
+
+    /// Asks for everything, the totals first.
+    pub fn load(&self, context: &Context) {
+        self.frame.loading();
+        let at = Dimension::ALL.iter().position(|(by, _)| *by == context.view.by).unwrap_or(0);
+        self.by.set_selected(at as u32);
+        let (query, before, by) =
+            (context.query(), context.view.before(now(), &context.people), context.view.by);
+        let ask = |question| context.asker.ask(context.number, Place::Overview, question);
+        let q = query.clone();
+        ask(Box::new(move |client: Client| -> Answer { Box::pin(totals(client, q, before)) }) as Question);
+        let q = query.clone();
+        ask(Box::new(move |client| Box::pin(chart(client, q, by))));
+        ask(Box::new(move |client| Box::pin(programs(client, query))));
+    }
+
+    /// Shows what came.
+    pub fn got(&self, got: Got, context: &Context) {
+        match got {
+            Got::Totals(totals) => self.totals(*totals, context),
+            Got::Chart(data, by) => self.chart.set(*data, by, context.units),
+            Got::Programs(about, sparks) => self.about(about, sparks, context),
+            _ => {}
+        }
+    }
+
+    fn totals(&self, totals: Totals, context: &Context) {
+        if totals.programs.is_empty() {
+            let text = "Listening. Traffic appears here within 10 seconds of its start.";
+            return self.frame.empty(
+                "network-receive-symbolic",
+                "No traffic yet",
+                text,
+                context.view.is_filtered(),
+            );
+        }
+        let (sent, received) = totals.now;
+        let note = |now, before: Option<u64>| before.and_then(|before| format::change(now, before));
+        self.received.set(
+            &context.units.bytes(received),
+            note(received, totals.before.map(|before| before.1)).as_deref(),
+        );
+        self.sent
+            .set(&context.units.bytes(sent), note(sent, totals.before.map(|before| before.0)).as_deref());
+        let more = if totals.programs.len() >= 1000 { "+" } else { "" };
+        self.programs.set(&format!("{}{more}", format::count(totals.programs.len() as u64)), None);
+        let (count, more) = totals.domains;
+        self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), None);
+        let lines: Vec<Line> = totals
+            .programs
+            .into_iter()
+            .take(PROGRAMS as usize)
+            .map(|total| Line { total, about: None, spark: Vec::new(), new: false })
+            .collect();
+        // What is known of a program stays until it comes anew, so that nothing flickers.
+        let old: HashMap<String, Line> =
+            self.lines.take().into_iter().map(|line| (line.total.key.clone(), line)).collect();
+        let lines: Vec<Line> = lines
+            .into_iter()
+            .map(|line| match old.get(&line.total.key) {
+                Some(old) => Line { total: line.total, ..old.clone() },
+                None => line,
+            })
+            .collect();
+        if !self.table.is_selected() || self.table.len() == 0 {
+            self.table.set(lines.clone());
+        }
+        self.lines.replace(lines);
+        self.frame.content();
+    }
+
+    fn about(&self, about: Vec<Executable>, sparks: Vec<Series>, context: &Context) {
+        let since = context.query().since;
+        let mut by_path: HashMap<String, Executable> =
+            about.into_iter().filter_map(|row| Some((row.path.clone()?, row))).collect();
+        let mut sparks: HashMap<String, Vec<f64>> =
+            sparks.into_iter().map(|line| (line.key.clone(), coarse(&line))).collect();
+        let mut new = 0;
+        let lines: Vec<Line> = self
+            .lines
+            .take()
+            .into_iter()
+            .map(|line| {
+                let about = by_path.remove(&line.total.key);
+                let is_new =
+                    about.as_ref().and_then(|row| row.first_seen).zip(since).is_some_and(|(f, s)| f >= s);
+                new += usize::from(is_new);
+                Line { spark: sparks.remove(&line.total.key).unwrap_or_default(), about, new: is_new, ..line }
+            })
+            .collect();
+        self.programs.note.set_text(&if new > 0 { format!("{new} new") } else { " ".into() });
+        if !self.table.is_selected() {
+            self.table.set(lines.clone());
+        }
+        self.lines.replace(lines);
+    }
+}
+
+type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Got, Error>> + Send>>;
+type Question = Box<dyn FnOnce(Client) -> Answer>;
+
+fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
+    let (received, sent) = (units.clone(), units.clone());
+    vec![
+        Column::new(
+            "Program",
+            Show::Name(Rc::new(|line: &Line| Name {
+                main: file_name(&line.total.key),
+                sub: place(&line.total.key),
+                pill: line.new.then_some("NEW"),
+            })),
+        )
+        .sorted(|a, b| a.total.key.cmp(&b.total.key)),
+        Column::number("Received", move |line: &Line| received.get().bytes(line.total.received))
+            .sorted(|a, b| a.total.received.cmp(&b.total.received)),
+        Column::number("Sent", move |line: &Line| sent.get().bytes(line.total.sent))
+            .sorted(|a, b| a.total.sent.cmp(&b.total.sent)),
+        Column::new("Activity", Show::Spark(Rc::new(|line: &Line| line.spark.clone()))).wide(120),
+        Column::number("Connections", |line: &Line| format::count(line.total.connections))
+            .sorted(|a, b| a.total.connections.cmp(&b.total.connections)),
+        Column::number("Last seen", |line: &Line| {
+            line.about
+                .as_ref()
+                .and_then(|row| row.last_seen)
+                .map_or(String::new(), |last| format::ago(last, now()))
+        })
+        .sorted(|a, b| {
+            let last = |line: &Line| line.about.as_ref().and_then(|row| row.last_seen);
+            last(a).cmp(&last(b))
+        }),
+    ]
+}
+
+/// A series in at most 48 columns.
+fn coarse(series: &Series) -> Vec<f64> {
+    let width = series.points.len().div_ceil(48).max(1);
+    let sum = |points: &[picosnitch_api::row::Point]| {
+        points.iter().map(|point| point.sent as f64 + point.received as f64).sum()
+    };
+    series.points.chunks(width).map(sum).collect()
+}
+
+fn sum(totals: &[Total]) -> (u64, u64) {
+    totals.iter().fold((0, 0), |sum, total| {
+        (u64::saturating_add(sum.0, total.sent), u64::saturating_add(sum.1, total.received))
+    })
+}
+
+async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<Got, Error> {
+    let many = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..query.clone() };
+    let (programs, hidden) = client.summary(Dimension::Path, &many).await?;
+    // Everything, also what is beyond the largest programs.
+    let (all, _) = client.summary(Dimension::Protocol, &query).await?;
+    let before = match before {
+        Some(before) => Some(sum(&client.summary(Dimension::Protocol, &before).await?.0)),
+        None => None,
+    };
+    let (domains, _) = client.summary(Dimension::Domain, &many).await?;
+    let named = domains.iter().filter(|total| !total.key.is_empty()).count();
+    let more = domains.len() >= picosnitch_api::query::MAX_PAGE as usize;
+    Ok(Got::Totals(Box::new(Totals { programs, now: sum(&all), before, domains: (named, more), hidden })))
+}
+
+async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error> {
+    let top = Query { limit: Some(LINES as u32), ..query.clone() };
+    let (top, _) = client.series(by, &top).await?;
+    let (all, _) = client.series(Dimension::Protocol, &query).await?;
+    let notices = Query { limit: Some(200), ..query };
+    let markers = match client.events(&notices).await {
+        Ok(page) => page
+            .rows
+            .into_iter()
+            .filter_map(|row| {
+                let changed = match row.kind.as_deref()? {
+                    "new-executable" => false,
+                    "hash-changed" => true,
+                    _ => return None,
+                };
+                Some((row.time?, changed, file_name(row.path.as_deref()?)))
+            })
+            .collect(),
+        // Filters that notices do not have leave the chart without markers.
+        Err(_) => Vec::new(),
+    };
+    Ok(Got::Chart(Box::new(Data::new(top, &all, markers)), by))
+}
+
+async fn programs(client: Client, query: Query) -> Result<Got, Error> {
+    let sparks = Query { limit: Some(SPARKS), ..query.clone() };
+    let (sparks, _) = client.series(Dimension::Path, &sparks).await?;
+    let latest =
+        Query { limit: Some(picosnitch_api::query::MAX_PAGE), sort: Some("last-seen".into()), ..query };
+    Ok(Got::Programs(client.executables(&latest).await?.rows, sparks))
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The inbox: everything that was news, whether or not it was shown as a notification.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use picosnitch_api::row::{Event, Page};
+use picosnitch_api::{Client, Dimension, People, Query, inert};
+
+use super::{Context, Frame, bar, file_name, value};
+use crate::format;
+use crate::msg::{Got, Msg, Place, Sender};
+use crate::table::{Column, Name, Show, Table};
+use crate::words::Chip;
+
+/// Rows that are held at the most.
+const MOST: u32 = 20_000;
+
+/// See the module.
+pub struct Timeline {
+    /// What is put into the window.
+    pub frame: Frame,
+    table: Table<Event>,
+    cursor: RefCell<String>,
+    asking: Cell<bool>,
+    seen: gtk4::Button,
+}
+
+/// What a notice says in its first line.
+fn title(row: &Event) -> String {
+    let program = || file_name(row.path.as_deref().or(row.name.as_deref()).unwrap_or("a program"));
+    match row.kind.as_deref() {
+        Some("new-executable") => format!("New on the network: {}", program()),
+        Some("hash-changed") => format!("{} changed", program()),
+        Some("error") => {
+            row.message.as_deref().map_or_else(|| "An error".into(), |text| inert(text).into_owned())
+        }
+        _ => program(),
+    }
+}
+
+/// Whom it talked to first.
+fn contact(row: &Event) -> String {
+    let whom = row.domain.as_deref().or(row.address.as_deref()).map(|whom| inert(whom).into_owned());
+    match (whom, row.remote_port) {
+        (Some(whom), Some(port)) => format!("{whom} : {port}"),
+        (Some(whom), None) => whom,
+        (None, _) => String::new(),
+    }
+}
+
+impl Timeline {
+    /// An empty one.
+    pub fn new(sender: &Sender, context: &Context) -> Self {
+        let emit = sender.clone();
+        let table = Table::new(
+            "Timeline",
+            columns(&context.people),
+            &context.people,
+            sender,
+            move |row: &Event| {
+                emit.emit(Msg::Seen(row.id.into_iter().collect()));
+                match (row.executable, &row.path) {
+                    (Some(id), _) => emit.emit(Msg::Go(Place::Program(id))),
+                    (None, Some(path)) => emit.emit(Msg::OpenPath(path.clone())),
+                    (None, None) => emit.emit(Msg::Go(Place::Health)),
+                }
+            },
+            |row| {
+                let uid = row.uid.map(|uid| uid.to_string());
+                [
+                    (Dimension::Path, row.path.clone()),
+                    (Dimension::Domain, row.domain.clone()),
+                    (Dimension::Address, row.address.clone()),
+                    (Dimension::Parent, row.parent.clone()),
+                    (Dimension::Uid, uid),
+                ]
+                .into_iter()
+                .filter_map(|(by, value)| Chip::of(by, value?))
+                .collect()
+            },
+        );
+        let emit = sender.clone();
+        table.on_end(move || emit.emit(Msg::More(Place::Timeline)));
+        let seen = gtk4::Button::builder().label("Mark All as Seen").sensitive(false).build();
+        let emit = sender.clone();
+        seen.connect_clicked(move |_| emit.emit(Msg::Seen(Vec::new())));
+        let head = bar();
+        head.append(
+            &gtk4::Label::builder()
+                .label("New and changed programs, and gaps in the record.")
+                .css_classes(["dim-label"])
+                .hexpand(true)
+                .xalign(0.0)
+                .wrap(true)
+                .build(),
+        );
+        head.append(&seen);
+        let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
+        all.append(&head);
+        all.append(&table.root);
+        Self {
+            frame: Frame::new(&all, sender),
+            table,
+            cursor: RefCell::default(),
+            asking: Cell::new(false),
+            seen,
+        }
+    }
+
+    /// There is something to mark.
+    pub fn set_unread(&self, unread: bool) {
+        self.seen.set_sensitive(unread);
+    }
+
+    /// Asks for the first page.
+    pub fn load(&self, context: &Context) {
+        self.frame.loading();
+        self.ask(context, String::new());
+    }
+
+    /// Asks for the next page, if there is one.
+    pub fn more(&self, context: &Context) {
+        let cursor = self.cursor.borrow().clone();
+        if !cursor.is_empty() && !self.asking.get() && self.table.len() < MOST {
+            self.ask(context, cursor);
+        }
+    }
+
+    fn ask(&self, context: &Context, cursor: String) {
+        self.asking.set(true);
+        let first = cursor.is_empty();
+        let query = Query { limit: Some(200), cursor: (!first).then_some(cursor), ..context.query() };
+        context.asker.ask(context.number, Place::Timeline, move |client: Client| async move {
+            Ok(Got::Notices(client.events(&query).await?, first))
+        });
+    }
+
+    /// Shows what came.
+    pub fn got(&self, page: Page<Event>, first: bool, context: &Context) {
+        self.asking.set(false);
+        self.cursor.replace(page.cursor);
+        if first && page.rows.is_empty() {
+            let text =
+                "When a program uses the network for the first time, or its file changes, it is told here.";
+            return self.frame.empty("emblem-ok-symbolic", "Nothing new", text, context.view.is_filtered());
+        }
+        if first {
+            self.table.set(page.rows);
+        } else {
+            self.table.extend(page.rows);
+        }
+        self.frame.content();
+    }
+}
+
+fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
+    let names = people.clone();
+    vec![
+        Column::new(
+            "What",
+            Show::Name(Rc::new(|row: &Event| Name {
+                main: title(row),
+                sub: row.path.as_deref().map(|path| inert(path).into_owned()).unwrap_or_default(),
+                pill: (row.acknowledged != Some(true)).then_some("unread"),
+            })),
+        ),
+        Column::text("First contact", contact).wide(220),
+        Column::text("Started by", |row: &Event| row.parent.as_deref().map(file_name).unwrap_or_default())
+            .wide(120),
+        Column::text("User", move |row: &Event| {
+            row.uid.map_or(String::new(), |uid| value(Dimension::Uid, &uid.to_string(), &names))
+        })
+        .wide(90),
+        Column::number("When", |row: &Event| row.time.map_or(String::new(), format::minute)).wide(140),
+    ]
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the person looks at: range, filters, search and whose rows. All pages ask with it. Pure.
+
+use picosnitch_api::{Dimension, People, Query, Scope};
+
+use crate::range::Range;
+use crate::words::{self, Chip};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Time range of all pages.
+    pub range: Range,
+    /// Ranges that Back returns to, after a zoom.
+    pub zoomed_from: Vec<Range>,
+    /// Filters that must all hold.
+    pub chips: Vec<Chip>,
+    /// The search, as it is written.
+    pub search: String,
+    /// Whose rows.
+    pub scope: Scope,
+    /// What the chart and the page of groups are grouped by.
+    pub by: Dimension,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            range: Range::Day,
+            zoomed_from: Vec::new(),
+            chips: Vec::new(),
+            search: String::new(),
+            scope: Scope::System,
+            by: Dimension::Path,
+        }
+    }
+}
+
+impl View {
+    /// The query without a time, and what of the search was not understood.
+    pub fn filter(&self, people: &People) -> (Query, Option<String>) {
+        let search = words::parse(&self.search, people);
+        let mut query = Query { scope: Some(self.scope), ..Query::default() };
+        let mut problem = search.problem;
+        for chip in self.chips.iter().chain(&search.chips) {
+            if let Err(why) = chip.apply(&mut query) {
+                problem = Some(why);
+            }
+        }
+        query.search = (!search.text.is_empty()).then_some(search.text);
+        (query, problem)
+    }
+
+    /// The query of a page.
+    pub fn query(&self, now: i64, people: &People) -> Query {
+        let (since, until) = self.range.bounds(now);
+        Query { since, until, ..self.filter(people).0 }
+    }
+
+    /// The same for the period before, to compare with.
+    pub fn before(&self, now: i64, people: &People) -> Option<Query> {
+        let (since, until) = self.range.before(now)?;
+        Some(Query { since: Some(since), until: Some(until), ..self.filter(people).0 })
+    }
+
+    /// Adds a filter; another one of the same dimension makes way for it.
+    pub fn add(&mut self, chip: Chip) {
+        self.chips.retain(|known| known.by != chip.by);
+        self.chips.push(chip);
+    }
+
+    /// Looks closer; [`View::back`] undoes it.
+    pub fn zoom(&mut self, range: Range) {
+        if range != self.range {
+            self.zoomed_from.push(self.range);
+            self.range = range;
+        }
+    }
+
+    /// Undoes the last zoom; false if there is none.
+    pub fn back(&mut self) -> bool {
+        match self.zoomed_from.pop() {
+            Some(range) => {
+                self.range = range;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Something besides the range is filtered.
+    pub fn is_filtered(&self) -> bool {
+        !self.chips.is_empty() || !self.search.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000_000;
+
+    #[test]
+    fn chips_and_words_and_range_make_one_query() {
+        let mut view = View::default();
+        view.add(Chip::of(Dimension::Path, "/usr/bin/curl").unwrap());
+        view.add(Chip::of(Dimension::Uid, "1000").unwrap());
+        view.add(Chip::of(Dimension::Uid, "0").unwrap());
+        view.search = "port:443 backup".into();
+        let query = view.query(NOW, &People::default());
+        assert_eq!(query.path.as_deref(), Some("/usr/bin/curl"));
+        assert_eq!(query.uid, Some(0));
+        assert_eq!(query.remote_port, Some(443));
+        assert_eq!(query.search.as_deref(), Some("backup"));
+        assert_eq!(query.since, Some(NOW - crate::range::DAY));
+        assert_eq!(query.scope, Some(Scope::System));
+        let before = view.before(NOW, &People::default()).unwrap();
+        assert_eq!((before.until, before.remote_port), (query.since, Some(443)));
+    }
+
+    #[test]
+    fn back_undoes_each_zoom() {
+        let mut view = View::default();
+        view.zoom(Range::Custom(0, 100));
+        view.zoom(Range::Custom(40, 60));
+        assert!(view.back());
+        assert_eq!(view.range, Range::Custom(0, 100));
+        assert!(view.back());
+        assert_eq!(view.range, Range::Day);
+        assert!(!view.back());
+    }
+}
