@@ -241,7 +241,7 @@ fn row(
         Kind::Number(least, most) => {
             let spin = gtk4::SpinButton::with_range(least, most, 1.0);
             spin.set_valign(gtk4::Align::Center);
-            let number = value.and_then(|value| number(value));
+            let number = value.and_then(number);
             spin.set_value(number.unwrap_or(least));
             // As it came, so that the monitor need not convert.
             let signature = value.map(|value| value.value_signature().to_string()).unwrap_or_default();

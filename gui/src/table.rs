@@ -17,6 +17,8 @@ use crate::words::Chip;
 pub type Says<T> = Rc<dyn Fn(&T) -> String>;
 /// How rows are ordered by a column.
 pub type Order<T> = fn(&T, &T) -> Ordering;
+/// The values of a small chart.
+pub type Values<T> = Rc<dyn Fn(&T) -> Vec<f64>>;
 type Chips<T> = Rc<dyn Fn(&T) -> Vec<Chip>>;
 
 /// How a cell shows it.
@@ -28,7 +30,7 @@ pub enum Show<T> {
     /// A name with something smaller below it, and a pill.
     Name(Rc<dyn Fn(&T) -> Name>),
     /// A small chart of up to 60 values.
-    Spark(Rc<dyn Fn(&T) -> Vec<f64>>),
+    Spark(Values<T>),
 }
 
 /// What a cell of names shows.
