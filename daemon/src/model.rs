@@ -341,4 +341,7 @@ pub struct Known {
     pub programs: Vec<(ProgramKey, Vec<[u8; 32]>)>,
     /// Number of the next notice.
     pub next_notice: i64,
+    /// Wall clock of the last write of the daemon before this one, µs since the epoch; `None` if there was
+    /// none.
+    pub through: Option<i64>,
 }

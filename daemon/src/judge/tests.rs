@@ -52,7 +52,7 @@ fn known(byte: u8) -> Hash {
 }
 
 fn fresh() -> Judge {
-    Judge::new(Known { programs: Vec::new(), next_notice: 7 })
+    Judge::new(Known { programs: Vec::new(), next_notice: 7, through: None })
 }
 
 /// The notices of a kind as (id, path, hash).
@@ -79,7 +79,8 @@ fn n01_a_new_path_is_announced_once() {
 
 #[test]
 fn n01_none_after_a_restart() {
-    let mut judge = Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 40 });
+    let mut judge =
+        Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 40, through: None });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(0)).is_empty());
     assert!(judge.hash(file(1), known(1), at(3)).is_empty());
@@ -116,8 +117,11 @@ fn n01_waits_for_the_hash_but_not_long() {
 
 #[test]
 fn n02_changed_only_when_the_content_is_none_of_those_known() {
-    let mut judge =
-        Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32], [2; 32]])], next_notice: 1 });
+    let mut judge = Judge::new(Known {
+        programs: vec![(key("/bin/a"), vec![[1; 32], [2; 32]])],
+        next_notice: 1,
+        through: None,
+    });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", known(2)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
@@ -146,7 +150,8 @@ fn n02_a_host_and_a_container_file_of_one_path_do_not_flap() {
 
 #[test]
 fn n02_a_change_is_told_when_its_hash_comes_late() {
-    let mut judge = Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 1 });
+    let mut judge =
+        Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 1, through: None });
     assert!(judge.observe(contact("/bin/a", PENDING), file(9), at(0)).is_empty());
     assert_eq!(judge.deadline(), None, "a known program has nothing to be sent in a hurry");
     let out = judge.hash(file(9), known(2), at(9000));

@@ -96,8 +96,9 @@ impl Pipeline {
     ) -> Pipeline {
         let Config { settings, known, recorder, tell } = config;
         let now = Now::read();
+        let through = known.through;
         let fingerprint = Arc::new(fingerprint);
-        let this = Pipeline {
+        let mut this = Pipeline {
             flows: Flows::new(slots),
             enrich: Enrich::new(Arc::clone(&fingerprint)),
             fingerprint,
@@ -124,6 +125,9 @@ impl Pipeline {
         (this.tell)(Tell::Degraded(this.degradations.clone()));
         for degradation in &this.degradations {
             tracing::warn!("{degradation}");
+        }
+        if let Some(through) = through {
+            this.report_gap(through);
         }
         this
     }
@@ -445,6 +449,22 @@ impl Pipeline {
                 format!("{missed} started programs could not be opened in time, their hashes may be unknown"),
             );
         }
+    }
+
+    /// There was a daemon before this one since the machine started: between its last write and now nobody
+    /// watched. A clock that was set back meanwhile leaves no time to speak of.
+    fn report_gap(&mut self, through: i64) {
+        if through < self.live_since.wall_of(0) {
+            return;
+        }
+        let seconds = self.live_since.wall.saturating_sub(through).max(0) / 1_000_000;
+        self.error(
+            "gap",
+            format!(
+                "nobody watched for the last {seconds} s, up to now: connections of that time are not in the \
+                 history"
+            ),
+        );
     }
 
     fn report_clock(&mut self, now: &Now) {

@@ -116,6 +116,8 @@ impl Writer {
                 self.answer(request);
             }
             if stop {
+                // Nothing may have been to write for a long time. The next daemon can do without.
+                let _ = watched(&self.database);
                 let _ = self.database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
                 self.logs.sync();
                 return;
@@ -330,8 +332,18 @@ impl Writer {
             }
         }
         rollup.write(&transaction)?;
+        watched(&transaction)?;
         transaction.commit()
     }
+}
+
+/// Until when the record is whole: what the next daemon knows of the time without one.
+fn watched(db: &Database) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO meta (key, value) VALUES ('through', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [now()],
+    )
+    .map(drop)
 }
 
 pub(super) fn unavailable(error: rusqlite::Error) -> api::Error {

@@ -245,7 +245,7 @@ impl Monitor {
     ) -> zbus::Result<()>;
 
     /// The record has a hole, or something needs a person. kind: lost-flows, lost-bytes, lost-events, lost-rows,
-    /// storage, clock, capture, and others later; message: one sentence with what to do.
+    /// storage, clock, gap (nobody watched for a while), capture, and others later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(
         emitter: &SignalEmitter<'_>,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use picosnitch_api::{self as api, Dimension, Format, Page, Query, What};
-use rusqlite::Connection as Database;
+use rusqlite::{Connection as Database, OptionalExtension as _};
 
 use super::database;
 use super::queue::Request;
@@ -247,7 +247,7 @@ impl Drop for Lease<'_> {
 
 /// What the record knows at the start. A program that was only ever a parent is not among it: it is still news.
 pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
-    let mut known = Known { programs: Vec::new(), next_notice: 1 };
+    let mut known = Known { programs: Vec::new(), next_notice: 1, through: None };
     let mut statement = db.prepare(
         "SELECT e.id, e.path, e.foreign_root, c.sha256 FROM executable e
            LEFT JOIN fact f ON f.executable = e.id AND f.kind = 2 AND f.value > 0
@@ -274,5 +274,7 @@ pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
     let next: Option<i64> =
         db.query_row("SELECT max((SELECT max(value) FROM meta WHERE key = 'next-notice'), (SELECT coalesce(max(id), 0) + 1 FROM event))", (), |row| row.get(0))?;
     known.next_notice = next.unwrap_or(1).max(1);
+    known.through =
+        db.query_row("SELECT value FROM meta WHERE key = 'through'", (), |row| row.get(0)).optional()?;
     Ok(known)
 }
