@@ -144,6 +144,7 @@ fn configure(database: &Connection) -> rusqlite::Result<()> {
          PRAGMA journal_size_limit = 8388608;
          PRAGMA cache_size = -4096;
          PRAGMA temp_store = MEMORY;
+         PRAGMA secure_delete = FAST;
          PRAGMA trusted_schema = OFF;",
     )?;
     database.set_prepared_statement_cache_capacity(64);

@@ -98,6 +98,8 @@ pub(super) struct Interner {
     words: Cache<(i64, Bytes), i64>,
     domains: Cache<Bytes, i64>,
     addresses: Cache<IpAddr, i64>,
+    /// Folded command lines of each executable that are not in the table of facts yet.
+    patterns: HashMap<i64, Vec<i64>>,
 }
 
 impl Interner {
@@ -109,6 +111,7 @@ impl Interner {
     /// Drops what is only quick within one transaction, so that an idle daemon holds no command lines.
     pub(super) fn rest(&mut self) {
         self.recent = HashMap::new();
+        self.patterns = HashMap::new();
     }
 
     pub(super) fn executable(&mut self, db: &Database, key: &ProgramKey) -> Result<i64> {
@@ -202,7 +205,7 @@ impl Interner {
             }
         };
         if self.recent.len() >= MAX / 8 {
-            self.rest();
+            self.recent = HashMap::new();
         }
         self.recent.insert(address, (program.clone(), ids));
         Ok(ids)
@@ -253,8 +256,17 @@ impl Interner {
         let had: i64 = db
             .prepare_cached("SELECT count(DISTINCT value) FROM fact WHERE executable = ?1 AND kind = ?2")?
             .query_row(params![executable, dimension::fact::PATTERN], |row| row.get(0))?;
-        let value = if had >= MAX_PATTERNS - 1 { fold::rest(cmdline) } else { folded };
-        word_id(db, word::PATTERN, &value)
+        let fresh = self.patterns.entry(executable).or_default();
+        let many = had.saturating_add(i64::try_from(fresh.len()).unwrap_or(i64::MAX)) >= MAX_PATTERNS - 1;
+        let id = match folded_id(db, &folded)? {
+            Some(id) if fresh.contains(&id) => id,
+            _ if many => word_id(db, word::PATTERN, &fold::rest(cmdline))?,
+            _ => word_id(db, word::PATTERN, &folded)?,
+        };
+        if !fresh.contains(&id) {
+            fresh.push(id);
+        }
+        Ok(id)
     }
 
     pub(super) fn who(&mut self, db: &Database, who: &Who, settings: &Settings) -> Result<WhoIds> {
@@ -357,6 +369,12 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
+}
+
+fn folded_id(db: &Database, value: &[u8]) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM word WHERE kind = ?1 AND value = ?2")?
+        .query_row(params![word::PATTERN, value], |row| row.get(0))
+        .optional()
 }
 
 fn word_id(db: &Database, kind: i64, value: &[u8]) -> Result<i64> {

@@ -7,6 +7,7 @@
 //! Drops when: more rows wait than `queue::MAX_ROWS` (storage broken or far too slow); counted as `Trouble::Lost`.
 
 mod database;
+mod delete;
 mod dimension;
 mod fold;
 mod intern;

@@ -2,7 +2,7 @@
 //! The handle that the other stages hold: hands over and never waits, except where it says so.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -37,6 +37,7 @@ pub(super) struct Numbers {
     pub(super) lost_bytes: AtomicU64,
     pub(super) last_commit: AtomicI64,
     pub(super) last_commit_us: AtomicU64,
+    pub(super) retaining: AtomicBool,
     /// Grows when the database file is another one; readers open theirs anew.
     pub(super) generation: AtomicU64,
 }
@@ -56,6 +57,8 @@ pub struct Counters {
     pub last_commit: i64,
     /// How long that took, µs.
     pub last_commit_us: u64,
+    /// Retention has work to do.
+    pub retaining: bool,
     /// Size of the database with its log, bytes.
     pub database_bytes: u64,
 }
@@ -248,6 +251,7 @@ impl Recorder {
             bytes_lost: numbers.lost_bytes.load(Ordering::Relaxed) + queue.lost_bytes,
             last_commit: numbers.last_commit.load(Ordering::Relaxed),
             last_commit_us: numbers.last_commit_us.load(Ordering::Relaxed),
+            retaining: numbers.retaining.load(Ordering::Relaxed),
             database_bytes: size("") + size("-wal"),
         }
     }

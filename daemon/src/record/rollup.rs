@@ -20,7 +20,7 @@ pub(super) const DAY: i64 = 24 * HOUR;
 /// Levels of `rollup` with the width of their buckets, µs.
 pub(super) const LEVELS: [i64; 3] = [HOUR, DAY, 28 * DAY];
 
-/// Domains and ports remembered for one program and user.
+/// Names, domains, ports and folded command lines remembered for one program.
 const MAX_FACTS: i64 = 1000;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -223,7 +223,7 @@ impl Rollup {
         )?;
         let mut insert = db.prepare_cached(
             "INSERT INTO fact (executable, kind, value, uid, first_seen, last_seen) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-               WHERE ?2 NOT IN (3, 4) OR ?7 > (SELECT count(*) FROM (SELECT 1 FROM fact WHERE executable = ?1 AND kind = ?2 LIMIT ?7))",
+               WHERE ?2 = 2 OR ?7 > (SELECT count(*) FROM (SELECT 1 FROM fact WHERE executable = ?1 AND kind = ?2 LIMIT ?7))",
         )?;
         for ((executable, kind, value, uid), (first, last)) in &self.facts {
             if update.execute(params![executable, kind, value, uid, first, last])? == 0 {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
+mod forgetting;
 mod logs;
 mod queries;
 mod visibility;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use picosnitch_api as api;
 use rusqlite::{Connection as Database, ErrorCode, TransactionBehavior, params};
 
+use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
 use super::intern::{self, Interner, WhoIds};
 use super::queue::{Request, SeenKey, Urgent};
@@ -18,7 +19,7 @@ use super::recorder::Shared;
 use super::rollup::{Rollup, stored};
 use super::textlog::TextLogs;
 use super::{Settings, Trouble, database, retain};
-use crate::model::{Connection, Contact, Hash, Notice, NoticeKind, Who};
+use crate::model::{Connection, Contact, Hash, Notice, NoticeKind, Viewer, Who};
 
 /// Bits of `connection.id` that tell apart rows of the same microsecond.
 pub(super) const TIE_BITS: u32 = 10;
@@ -26,6 +27,10 @@ pub(super) const TIE_BITS: u32 = 10;
 const LATEST: i64 = 8_000_000_000_000_000;
 /// How often retention looks for something to do.
 const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// When it does so first after the start.
+const RETENTION_FIRST: Duration = Duration::from_secs(60);
+/// Pause between two of its steps.
+const RETENTION_PAUSE: Duration = Duration::from_millis(5);
 /// Wait before writing is tried again, at the least and at the most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -49,6 +54,7 @@ pub(super) struct Writer {
     /// Loss was reported in this incident.
     loss_told: bool,
     retention: retain::Retention,
+    deletion: Option<(Deletion, Viewer)>,
     _hold: File,
 }
 
@@ -81,6 +87,7 @@ impl Writer {
             broken: None,
             loss_told: false,
             retention: retain::Retention::default(),
+            deletion: None,
             _hold: hold,
         }
     }
@@ -91,12 +98,19 @@ impl Writer {
             (self.on_trouble)(trouble);
         }
         let mut last_write = Instant::now();
-        let mut last_retention = Instant::now();
+        // The first round comes soon after the start: not every machine runs for an hour.
+        let mut next_retention = Instant::now() + RETENTION_FIRST;
         loop {
-            let retention_at =
-                if self.retention.busy() { Instant::now() } else { last_retention + RETENTION_EVERY };
-            let stop = self.wait(last_write, retention_at);
-            self.settings = self.shared.settings();
+            let next_step = if self.deletion.is_some() { Instant::now() } else { next_retention };
+            let stop = self.wait(last_write, next_step);
+            let settings = self.shared.settings();
+            if (settings.detail_days, settings.retention_days)
+                != (self.settings.detail_days, self.settings.retention_days)
+            {
+                self.retention.obey();
+                next_retention = Instant::now();
+            }
+            self.settings = settings;
             let (requests, over) = {
                 let mut queue = self.shared.queue();
                 queue.reconfigured = false;
@@ -122,17 +136,43 @@ impl Writer {
                 self.logs.sync();
                 return;
             }
-            if self.broken.is_none() && (self.retention.busy() || last_retention.elapsed() >= RETENTION_EVERY)
-            {
-                last_retention = Instant::now();
-                if let Err(error) = self.retention.step(&mut self.database, &self.settings, now()) {
-                    self.failed(&error);
-                }
-                if self.retention.freed() {
-                    self.interner.forget();
-                }
+            if self.forget() {
+                next_retention = Instant::now();
+            }
+            if self.broken.is_none() && self.deletion.is_none() && Instant::now() >= next_retention {
+                self.retain();
+                next_retention =
+                    Instant::now() + if self.retention.busy() { RETENTION_PAUSE } else { RETENTION_EVERY };
             }
         }
+    }
+
+    /// One step of what somebody wants deleted; true when it is done.
+    fn forget(&mut self) -> bool {
+        let Some((deletion, viewer)) = &mut self.deletion else { return false };
+        let answer = match deletion.step(&mut self.database, viewer) {
+            Ok(false) => return false,
+            Ok(true) => Ok(deletion.deleted()),
+            Err(error) => Err(unavailable(error)),
+        };
+        // What only the deleted rows referred to goes as well.
+        self.retention.sweep_soon();
+        self.shared.numbers.retaining.store(true, Ordering::Relaxed);
+        let _ = deletion.answer.try_send(answer);
+        self.deletion = None;
+        self.interner.forget();
+        true
+    }
+
+    /// One step of forgetting.
+    fn retain(&mut self) {
+        if let Err(error) = self.retention.step(&mut self.database, &self.settings, now()) {
+            self.failed(&error);
+        }
+        if self.retention.freed() {
+            self.interner.forget();
+        }
+        self.shared.numbers.retaining.store(self.retention.busy(), Ordering::Relaxed);
     }
 
     /// Sleeps until there is something to do; true if it is the end.
@@ -298,10 +338,17 @@ impl Writer {
                     super::read::acknowledge(&mut self.database, &ids, &viewer).map_err(unavailable),
                 );
             }
+            Request::Delete(_, _, answer) if self.deletion.is_some() => {
+                let busy = "another deletion is under way; try again when it is done".to_owned();
+                let _ = answer.try_send(Err(api::Error::Unavailable(busy)));
+            }
             Request::Delete(query, viewer, answer) => {
-                let deleted = retain::delete(&mut self.database, &query, &viewer);
-                self.interner.forget();
-                let _ = answer.try_send(deleted);
+                match Deletion::new(&self.database, &query, &viewer, answer.clone()) {
+                    Ok(deletion) => self.deletion = Some((deletion, viewer)),
+                    Err(error) => {
+                        let _ = answer.try_send(Err(error));
+                    }
+                }
             }
         }
     }

@@ -89,6 +89,7 @@ CREATE TABLE peer (
 ) STRICT;
 CREATE INDEX peer_domain ON peer (domain);
 CREATE INDEX peer_port ON peer (port);
+CREATE INDEX peer_local ON peer (local);
 
 CREATE TABLE connection (
   id INTEGER PRIMARY KEY,

@@ -13,10 +13,12 @@ use crate::model::Viewer;
 use crate::record::dimension::{self, event};
 use crate::record::writer::unavailable;
 
-/// `p` has the columns of a peer that an event knows, so that the filters are the same.
-const COLUMNS: &str = "SELECT v.id, v.time, v.kind, e.path, n.value, ct.sha256, v.content, oct.sha256, v.uid, e.id,
-      pe.path, cl.value, ra.value, d.value, v.remote_port, v.protocol, u.value, k.value, v.error, v.message, v.acknowledged
-    FROM (SELECT *, remote_port AS port FROM event) v LEFT JOIN who w ON w.id = v.who
+/// What is read of an event.
+const COLUMNS: &str = "v.id, v.time, v.kind, e.path, n.value, ct.sha256, v.content, oct.sha256, v.uid, e.id,
+      pe.path, cl.value, ra.value, d.value, v.remote_port, v.protocol, u.value, k.value, v.error, v.message, v.acknowledged";
+
+/// What the columns come from; the event has the columns of a peer that it knows, so that the filters are the same.
+const FROM: &str = " FROM (SELECT *, remote_port AS port FROM event) v LEFT JOIN who w ON w.id = v.who
       LEFT JOIN program g ON g.id = w.program LEFT JOIN executable e ON e.id = g.executable
       LEFT JOIN word n ON n.id = g.name LEFT JOIN content ct ON ct.id = v.content
       LEFT JOIN content oct ON oct.id = v.old_content LEFT JOIN cmdline cl ON cl.id = g.cmdline
@@ -28,8 +30,18 @@ fn visible(v: &Viewer) -> String {
     format!("(v.uid IS NULL OR {})", filter::uids("v.uid", &v.rows))
 }
 
-/// Conditions of the filters, on the event as `p` and its program as `w`.
-fn conditions(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, api::Error> {
+/// For the writer: a query that gives the ids of the events that match.
+pub(in crate::record) fn conditions(
+    db: &Database,
+    q: &Query,
+    v: &Viewer,
+) -> std::result::Result<Sql, api::Error> {
+    let matching = matching(db, q, v)?;
+    Ok(Sql { text: format!("SELECT v.id {FROM} WHERE 1{}", matching.text), values: matching.values })
+}
+
+/// Conditions of the filters, on the event and its program.
+fn matching(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, api::Error> {
     let mut all = Sql::default();
     all.and(&visible(v), []);
     let plain = Query {
@@ -98,14 +110,14 @@ pub(super) fn page(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<
         return Err(api::Error::InvalidQuery("events sort by time alone".to_owned()));
     }
     let descending = q.descending.unwrap_or(true);
-    let mut all = conditions(db, q, v)?;
+    let mut all = matching(db, q, v)?;
     if let Some(position) = read_cursor(q)? {
         all.and(if descending { "v.id < ?" } else { "v.id > ?" }, [Value::Integer(position)]);
     }
     let wanted = i64::from(q.page());
     all.values.push(Value::Integer(wanted + 1));
     let order = if descending { "DESC" } else { "ASC" };
-    let sql = format!("{COLUMNS} WHERE 1{} ORDER BY v.id {order} LIMIT ?", all.text);
+    let sql = format!("SELECT {COLUMNS} {FROM} WHERE 1{} ORDER BY v.id {order} LIMIT ?", all.text);
     let ask = || -> Result<Vec<Event>> {
         let mut statement = db.prepare(&sql)?;
         statement.query_map(rusqlite::params_from_iter(&all.values), |row| read(row, v))?.collect()
@@ -122,7 +134,7 @@ pub(super) fn page(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<
 }
 
 pub(super) fn one(db: &Database, id: i64, v: &Viewer) -> std::result::Result<Event, api::Error> {
-    let sql = format!("{COLUMNS} WHERE v.id = ?1 AND {}", visible(v));
+    let sql = format!("SELECT {COLUMNS} {FROM} WHERE v.id = ?1 AND {}", visible(v));
     let row = db
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_row([id], |row| read(row, v)).optional());

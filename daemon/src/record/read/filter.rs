@@ -16,9 +16,9 @@ use crate::record::writer::unavailable;
 
 /// Conditions that must all hold, with their values in order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sql {
-    pub(super) text: String,
-    pub(super) values: Vec<Value>,
+pub(in crate::record) struct Sql {
+    pub(in crate::record) text: String,
+    pub(in crate::record) values: Vec<Value>,
 }
 
 impl Sql {

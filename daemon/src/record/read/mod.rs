@@ -28,7 +28,9 @@ use super::recorder::Shared;
 use super::writer::unavailable;
 use crate::model::{Known, ProgramKey, Viewer};
 
-pub(super) use events::acknowledge;
+pub(super) use events::{acknowledge, conditions as event_conditions};
+pub(super) use filter::Sql;
+pub(super) use totals::key_sql;
 
 /// Connections for queries, at the most.
 const POOL: usize = 4;
@@ -243,6 +245,12 @@ impl Drop for Lease<'_> {
         drop(idle);
         self.pool.1.notify_one();
     }
+}
+
+/// The query as conditions on a row and on a row of totals, for the writer.
+pub(super) fn conditions(db: &Database, q: &Query, v: &Viewer) -> Result<(Sql, Sql), api::Error> {
+    let filter = filter::filter(db, q, v)?;
+    Ok((filter.all(), filter.totals()))
 }
 
 /// What the record knows at the start. A program that was only ever a parent is not among it: it is still news.

@@ -99,26 +99,8 @@ impl Plan {
 
     fn rows(&self, bucket: &str, table: &str, column: &str, from: i64, to: i64) -> Sql {
         let key = match self.by {
-            Dimension::Path => "g.executable".to_owned(),
-            Dimension::Name => "g.name".to_owned(),
-            Dimension::Sha256 => "max(g.content, 0)".to_owned(),
             Dimension::Cmdline => format!("CASE WHEN {} THEN g.pattern ELSE 0 END", self.cmdline_uids.0),
-            Dimension::Parent => {
-                "coalesce((SELECT executable FROM program WHERE id = w.parent), 0)".to_owned()
-            }
-            Dimension::Grandparent => {
-                "coalesce((SELECT executable FROM program WHERE id = w.grandparent), 0)".to_owned()
-            }
-            Dimension::Uid => "w.uid".to_owned(),
-            Dimension::Domain => "p.domain".to_owned(),
-            Dimension::Address => "p.remote".to_owned(),
-            Dimension::LocalPort => format!("CASE WHEN p.direction = {IN} THEN p.port ELSE {NO_PORT} END"),
-            Dimension::RemotePort => format!("CASE WHEN p.direction = {OUT} THEN p.port ELSE {NO_PORT} END"),
-            Dimension::Protocol => "p.protocol".to_owned(),
-            Dimension::Direction => "p.direction".to_owned(),
-            Dimension::Netns => "p.netns".to_owned(),
-            Dimension::Unit => "w.unit".to_owned(),
-            Dimension::Container => "w.container".to_owned(),
+            by => key_sql(by),
         };
         let mut sql = Sql {
             text: format!(
@@ -144,6 +126,30 @@ impl Plan {
             all.values.extend(sql.values);
         }
         all
+    }
+}
+
+/// The number of a dimension in a row of `program g`, `who w` and `peer p`.
+pub(in crate::record) fn key_sql(by: Dimension) -> String {
+    match by {
+        Dimension::Path => "g.executable".to_owned(),
+        Dimension::Name => "g.name".to_owned(),
+        Dimension::Sha256 => "max(g.content, 0)".to_owned(),
+        Dimension::Cmdline => "g.pattern".to_owned(),
+        Dimension::Parent => "coalesce((SELECT executable FROM program WHERE id = w.parent), 0)".to_owned(),
+        Dimension::Grandparent => {
+            "coalesce((SELECT executable FROM program WHERE id = w.grandparent), 0)".to_owned()
+        }
+        Dimension::Uid => "w.uid".to_owned(),
+        Dimension::Domain => "p.domain".to_owned(),
+        Dimension::Address => "p.remote".to_owned(),
+        Dimension::LocalPort => format!("CASE WHEN p.direction = {IN} THEN p.port ELSE {NO_PORT} END"),
+        Dimension::RemotePort => format!("CASE WHEN p.direction = {OUT} THEN p.port ELSE {NO_PORT} END"),
+        Dimension::Protocol => "p.protocol".to_owned(),
+        Dimension::Direction => "p.direction".to_owned(),
+        Dimension::Netns => "p.netns".to_owned(),
+        Dimension::Unit => "w.unit".to_owned(),
+        Dimension::Container => "w.container".to_owned(),
     }
 }
 
@@ -245,8 +251,14 @@ fn up(time: i64, width: i64) -> i64 {
 /// The range in pieces, coarse ones where they fit.
 fn pieces(db: &Database, q: &Query, rollup: bool) -> Result<Vec<Piece>> {
     let (hours, detail) = oldest(db)?;
-    let (mut from, mut to) =
-        (q.since.unwrap_or(-EDGE).clamp(-EDGE, EDGE), q.until.unwrap_or(EDGE).clamp(-EDGE, EDGE));
+    // A period may have lost its first days to retention, and with them itself.
+    let kept: Option<i64> = db
+        .prepare_cached("SELECT value FROM meta WHERE key = 'kept-from'")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    let kept = kept.map_or(-EDGE, |day| day.saturating_mul(DAY)).clamp(-EDGE, EDGE);
+    let mut from = q.since.unwrap_or(-EDGE).clamp(kept, EDGE);
+    let mut to = q.until.unwrap_or(EDGE).clamp(-EDGE, EDGE);
     // What is not there any more in detail is rounded outwards.
     let finest = |time: i64| {
         if rollup && time < hours || !rollup && time < detail {

@@ -1,19 +1,87 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The disk and the clock misbehave.
+//! The disk and the clock misbehave, processes are killed.
 
-use picosnitch_api::Query;
+use std::process::{Command, Stdio};
+
+use picosnitch_api::{Dimension, Query};
 use rusqlite::Connection as Database;
 
 use super::*;
 use crate::model::Viewer;
+use crate::record::queue;
 
-fn count(lab: &Lab) -> usize {
-    lab.recorder
-        .reader()
-        .connections(&Query { limit: Some(1000), ..Query::default() }, &Viewer::everything())
-        .unwrap()
-        .rows
-        .len()
+fn count(lab: &Lab) -> u64 {
+    let (totals, _) =
+        lab.recorder.reader().summary(Dimension::Protocol, &Query::default(), &Viewer::everything()).unwrap();
+    totals.iter().map(|total| total.connections).sum()
+}
+
+fn rows(lab: &Lab) -> u64 {
+    let mut out = Vec::new();
+    let reader = lab.recorder.reader();
+    let (what, format) = (picosnitch_api::What::Connections, picosnitch_api::Format::JsonLines);
+    reader.export(what, format, &Query::default(), &Viewer::everything(), &mut out).unwrap()
+}
+
+/// Set in the child that [`s01_kill_9_loses_nothing_that_was_committed`] kills.
+const CHILD: &str = "PICOSNITCH_TEST_STORE_DIR";
+
+/// Writes until it is killed; prints how many rows are committed.
+#[test]
+fn s01_child() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let dir = PathBuf::from(dir);
+    let (recorder, _) = Recorder::open(&dir.join("state"), &dir.join("log"), settings(), |_| {}).unwrap();
+    for round in 0.. {
+        recorder.submit((0..200).map(|n| row(DAY0 + round * 1000 + n, who("/usr/bin/curl", 1000))).collect());
+        recorder.flush();
+        println!("\ncommitted {}", recorder.counters().rows_written);
+    }
+}
+
+#[test]
+fn s01_kill_9_loses_nothing_that_was_committed() {
+    use std::io::BufRead as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut total: i64 = 0;
+    for round in 0..8 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "record::tests::faults::s01_child", "--nocapture", "--test-threads=1"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut committed: i64 = 0;
+        let wanted = 2 + round % 4;
+        for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines() {
+            if let Some(rows) = line.unwrap().strip_prefix("committed ") {
+                committed = rows.parse().unwrap();
+                if committed >= wanted * 200 {
+                    break;
+                }
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        total += committed;
+        let db = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+        let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+        let found: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
+        assert!(found >= total, "{found} rows, {total} were committed");
+        let daily: i64 = db.query_row("SELECT sum(connections) FROM daily", (), |row| row.get(0)).unwrap();
+        let hourly: i64 = db
+            .query_row("SELECT sum(connections) FROM rollup WHERE level = 0 AND dimension = 1", (), |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!((daily, hourly), (found, found), "totals are of the same transaction as the rows");
+        total = found;
+    }
+    let lab = Lab::with(dir, settings());
+    assert_eq!(rows(&lab), total.cast_unsigned());
+    assert!(lab.troubles.try_recv().is_err());
 }
 
 #[test]
@@ -22,14 +90,94 @@ fn s02_a_database_locked_by_another_process_is_written_later() {
     let other = Database::open(lab.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     lab.recorder.submit(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
+    lab.recorder.notice(new_executable(1, DAY0, who("/usr/bin/curl", 1000)));
     lab.recorder.flush();
     assert!(matches!(lab.trouble(), Trouble::Writing(_)));
     assert_eq!(lab.recorder.counters().rows_waiting, 1);
-    lab.recorder.flush();
+    assert_eq!(rows(&lab), 0, "reading goes on");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(lab.trouble(), Trouble::Recovered);
     assert_eq!(count(&lab), 1);
+    assert!(lab.recorder.reader().event(1, &Viewer::everything()).is_ok());
     assert!(!lab.dir.path().join("state/picosnitch.db.bad").exists());
+    assert!(lab.troubles.try_recv().is_err(), "each is said once");
+}
+
+#[test]
+fn s02_what_waits_is_bounded_and_what_is_dropped_is_counted() {
+    let lab = Lab::new();
+    let other = Database::open(lab.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let one = who("/usr/bin/curl", 1000);
+    let submitted = queue::MAX_ROWS as u64 + 777;
+    for n in 0..submitted {
+        lab.recorder.submit(vec![row(DAY0 + n as i64, one.clone())]);
+    }
+    assert!(matches!(lab.trouble(), Trouble::Writing(_)));
+    other.execute_batch("COMMIT").unwrap();
+    let (mut lost, mut lost_bytes) = (0, 0);
+    loop {
+        match lab.trouble() {
+            Trouble::Lost { rows, bytes } => (lost, lost_bytes) = (lost + rows, lost_bytes + bytes),
+            Trouble::Recovered => break,
+            other => panic!("{other}"),
+        }
+    }
+    lab.recorder.flush();
+    while let Ok(Trouble::Lost { rows, bytes }) = lab.troubles.try_recv() {
+        (lost, lost_bytes) = (lost + rows, lost_bytes + bytes);
+    }
+    assert!(lost > 0);
+    assert_eq!(count(&lab) + lost, submitted);
+    assert_eq!(lost_bytes, lost * 2100);
+    let counters = lab.recorder.counters();
+    assert_eq!((counters.rows_lost, counters.bytes_lost, counters.rows_waiting), (lost, lost_bytes, 0));
+}
+
+/// A limit on the size of files is what a test without root can have of a full disk: SQLite's writes fail with
+/// the same kind of error. The limit is the process's, so it is set in a child.
+#[test]
+fn s02_child() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Some(dir) = std::env::var_os("PICOSNITCH_TEST_FULL_DIR") else { return };
+    // Without this the kernel kills who writes too much.
+    let ignored = nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGXFSZ);
+    ignored.thread_block().unwrap();
+    let lab = Lab::with(tempfile::tempdir_in(dir).unwrap(), settings());
+    lab.write((0..50).map(|n| row(DAY0 + n, who("/usr/bin/curl", 1000))).collect());
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    let full = lab.database().metadata().unwrap().len().max(200_000);
+    setrlimit(Resource::RLIMIT_FSIZE, full, hard).unwrap();
+    for n in 0..100 {
+        lab.write(
+            (0..100).map(|k| row(DAY0 + 100 + n * 100 + k, who(&format!("/opt/{n}/{k}"), 1000))).collect(),
+        );
+        if lab.recorder.counters().rows_waiting > 0 {
+            break;
+        }
+    }
+    assert!(matches!(lab.trouble(), Trouble::Writing(_)));
+    let waiting = lab.recorder.counters().rows_waiting;
+    assert!(waiting > 0);
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
+    assert_eq!(lab.trouble(), Trouble::Recovered);
+    let counters = lab.recorder.counters();
+    assert_eq!((counters.rows_waiting, counters.rows_lost), (0, 0));
+    assert_eq!(rows(&lab), counters.rows_written);
+    println!("\nall is well");
+}
+
+#[test]
+fn s02_a_full_disk_is_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "record::tests::faults::s02_child", "--nocapture", "--test-threads=1"])
+        .env("PICOSNITCH_TEST_FULL_DIR", dir.path())
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("all is well"), "{text}");
 }
 
 #[test]
@@ -39,7 +187,110 @@ fn s03_a_damaged_database_is_set_aside() {
     std::fs::write(dir.path().join("state/picosnitch.db"), vec![b'x'; 10_000]).unwrap();
     let lab = Lab::with(dir, settings());
     assert!(matches!(lab.trouble(), Trouble::SetAside { .. }));
-    assert!(lab.dir.path().join("state/picosnitch.db.bad").exists());
+    let aside = lab.dir.path().join("state/picosnitch.db.bad");
+    assert_eq!(std::fs::read(&aside).unwrap(), vec![b'x'; 10_000]);
     lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
     assert_eq!(count(&lab), 1);
+}
+
+#[test]
+fn s03_damage_found_while_running_is_set_aside_too() {
+    let lab = Lab::new();
+    lab.write((0..2000).map(|n| row(DAY0 + n, who(&format!("/usr/bin/{n}"), 1000))).collect());
+    let lab = lab.reopen();
+    // Everything behind the schema and the first pages of it.
+    let file = std::fs::OpenOptions::new().write(true).open(lab.database()).unwrap();
+    let length = file.metadata().unwrap().len();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xa5; (length - 4096 * 40) as usize], 4096 * 40)
+        .unwrap();
+    let reader = lab.recorder.reader();
+    let mut set_aside = false;
+    for n in 0..20 {
+        lab.write(
+            (0..200)
+                .map(|k| row(DAY0 + n * 200 + k, who(&format!("/usr/bin/{}", n * 200 + k), 1000)))
+                .collect(),
+        );
+        if let Ok(trouble) = lab.troubles.try_recv() {
+            assert!(matches!(trouble, Trouble::SetAside { .. }), "{trouble}");
+            set_aside = true;
+            break;
+        }
+    }
+    assert!(set_aside);
+    lab.recorder.flush();
+    assert!(lab.dir.path().join("state/picosnitch.db.bad").exists());
+    let page = reader.connections(&Query::default(), &Viewer::everything()).unwrap();
+    assert!(!page.rows.is_empty(), "what was to be written is in the fresh one, and readers see it");
+}
+
+#[test]
+fn s03_an_unreadable_or_newer_database_is_refused_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, log) = (dir.path().join("state"), dir.path().join("log"));
+    std::fs::create_dir_all(state.join("picosnitch.db")).unwrap();
+    assert!(Recorder::open(&state, &log, settings(), |_| {}).is_err());
+    std::fs::remove_dir(state.join("picosnitch.db")).unwrap();
+    Database::open(state.join("picosnitch.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE t (a); PRAGMA user_version = 99")
+        .unwrap();
+    let error = Recorder::open(&state, &log, settings(), |_| {}).err().unwrap();
+    assert!(error.to_string().contains("newer version"), "{error}");
+    assert!(!state.join("picosnitch.db.bad").exists());
+}
+
+#[test]
+fn two_daemons_do_not_share_a_record() {
+    let lab = Lab::new();
+    let error =
+        Recorder::open(&lab.dir.path().join("state"), &lab.dir.path().join("log"), settings(), |_| {})
+            .err()
+            .unwrap();
+    assert!(error.to_string().contains("another picosnitchd"), "{error}");
+}
+
+#[test]
+fn s04_every_released_schema_is_brought_up_to_date() {
+    use crate::record::database::{MIGRATIONS, migrate};
+    for version in 0..MIGRATIONS.len() {
+        let mut old = Database::open_in_memory().unwrap();
+        for sql in &MIGRATIONS[..version] {
+            old.execute_batch(sql).unwrap();
+        }
+        migrate(&mut old, version).unwrap();
+        let now: usize =
+            old.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0)).unwrap() as usize;
+        assert_eq!(now, MIGRATIONS.len());
+    }
+    assert!(MIGRATIONS.iter().all(|sql| sql.contains("Why: ")));
+}
+
+#[test]
+fn s06_clock_steps_lose_nothing() {
+    let lab = Lab::new();
+    let times =
+        [DAY0, DAY0 - 400 * 86_400 * SECOND, DAY0 + 400 * 86_400 * SECOND, DAY0 + 1, 0, -5, i64::MAX, DAY0];
+    for time in times {
+        lab.write(vec![row(time, who("/usr/bin/curl", 1000))]);
+        lab.recorder.seen(&who("/usr/bin/seen", 1000), time);
+    }
+    assert_eq!((count(&lab), rows(&lab)), (8, 8));
+    let reader = lab.recorder.reader();
+    let page = reader.connections(&Query::default(), &Viewer::everything()).unwrap();
+    assert!(page.rows.is_sorted_by(|a, b| a.time >= b.time));
+    let q = Query { since: Some(DAY0), until: Some(DAY0 + 1), ..Query::default() };
+    assert_eq!(reader.connections(&q, &Viewer::everything()).unwrap().rows.len(), 2);
+    assert!(reader.series(Dimension::Path, &Query::default(), &Viewer::everything()).is_ok());
+}
+
+#[test]
+fn files_are_for_root_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let lab = Lab::new();
+    lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
+    for (name, mode) in [("state", 0o700), ("state/picosnitch.db", 0o600), ("state/picosnitch.db-wal", 0o600)]
+    {
+        assert_eq!(lab.dir.path().join(name).metadata().unwrap().mode() & 0o777, mode, "{name}");
+    }
 }

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Measures the record: `cargo run --release -p picosnitchd --example store -- DIR [ROWS]`.
+//!
+//! Makes a believable database of ROWS detail rows in the last 30 days (default 10 million) and five years of
+//! totals in DIR, by the same way that the daemon takes, and prints the writer's speed; then the time of every
+//! query that a page of a client makes, p50 and p95. If DIR has a database already only the queries run.
+
+// A bench that cannot go on stops.
+#![allow(clippy::expect_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use picosnitch_api::{Dimension, Query};
+use picosnitchd::model::{
+    Bytes, Connection, Direction, Hash, NameSource, Program, ProgramKey, Protocol, Viewer, Who,
+};
+use picosnitchd::record::{Reader, Recorder, Settings};
+
+const SECOND: i64 = 1_000_000;
+const HOUR: i64 = 3600 * SECOND;
+const DAY: i64 = 24 * HOUR;
+/// Rows handed over at once.
+const BATCH: usize = 16_384;
+
+/// xorshift64*: the same database every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Small numbers are frequent, like ranks of what people use.
+    fn ranked(&mut self, limit: u64) -> u64 {
+        let a = self.below(limit * limit);
+        let root = a.isqrt();
+        limit - 1 - root.min(limit - 1)
+    }
+}
+
+fn bytes(text: &str) -> Bytes {
+    text.as_bytes().into()
+}
+
+struct World {
+    random: Random,
+    /// Programs running now, each with its parents and user.
+    running: Vec<Who>,
+    flow: u64,
+    shell: Arc<Program>,
+    init: Arc<Program>,
+}
+
+impl World {
+    fn new() -> Self {
+        let program = |path: &str, cmdline: &str| {
+            Arc::new(Program {
+                key: ProgramKey { path: bytes(path), foreign: false },
+                name: bytes(path.rsplit('/').next().unwrap_or(path)),
+                hash: Hash::Known([1; 32]),
+                cmdline: Some(bytes(cmdline)),
+                script: None,
+            })
+        };
+        let mut world = World {
+            random: Random(0x1234_5678_9abc_def1),
+            running: Vec::new(),
+            flow: 0,
+            shell: program("/usr/bin/bash", "bash"),
+            init: program("/usr/lib/systemd/systemd", "/sbin/init"),
+        };
+        for _ in 0..200 {
+            let who = world.start(0);
+            world.running.push(who);
+        }
+        world
+    }
+
+    /// A process that begins: one of 150 programs, a version that changes every two months, a command line that
+    /// is one of a few, or for every tenth process its own.
+    fn start(&mut self, time: i64) -> Who {
+        let number = self.random.ranked(150);
+        let path = format!("/usr/bin/program-{number:03}");
+        let version = (time / (60 * DAY)) as u8;
+        let mut hash = [version; 32];
+        hash[0] = number as u8;
+        let cmdline = match self.random.below(10) {
+            0 => format!("{path} --run {} --verbose", self.random.below(1_000_000)),
+            other => format!("{path} --profile p{other}"),
+        };
+        let uid = [1000, 1000, 1000, 1001, 0, 0, 33, 101][(number % 8) as usize];
+        Who {
+            program: Arc::new(Program {
+                key: ProgramKey { path: bytes(&path), foreign: number % 20 == 19 },
+                name: bytes(&format!("program-{number:03}")),
+                hash: Hash::Known(hash),
+                cmdline: Some(bytes(&cmdline)),
+                script: None,
+            }),
+            parent: Some(if number.is_multiple_of(3) { self.shell.clone() } else { self.init.clone() }),
+            grandparent: Some(self.init.clone()),
+            pid: self.random.below(60_000) as u32,
+            uid,
+            euid: uid,
+            unit: Some(bytes(if uid >= 1000 { "app.scope" } else { "some.service" })),
+            container: (number % 20 == 19).then(|| bytes("box")),
+        }
+    }
+
+    fn row(&mut self, time: i64) -> Connection {
+        let index = self.random.ranked(self.running.len() as u64) as usize;
+        if self.random.below(300) == 0 {
+            self.running[index] = self.start(time);
+        }
+        let who = self.running[index].clone();
+        let place = self.random.ranked(40)
+            + u64::from(who.program.key.path[who.program.key.path.len() - 1]) * 17 % 900;
+        let incoming = self.random.below(20) == 0;
+        let known = self.random.below(8) != 0;
+        let address = if known {
+            [203, (place % 200) as u8, (place / 200) as u8, self.random.ranked(3) as u8]
+        } else {
+            [198, self.random.below(40) as u8, self.random.below(40) as u8, 9]
+        };
+        self.flow += 1;
+        Connection {
+            time,
+            flow: self.flow,
+            who,
+            domain: known.then(|| (bytes(&format!("host{place}.example.org")), NameSource::Dns)),
+            local: Some([192, 0, 2, 1].into()),
+            local_port: Some(if incoming { 22 } else { 32_768 + self.random.below(28_000) as u16 }),
+            remote: Some(address.into()),
+            remote_port: Some(if incoming {
+                50_000
+            } else {
+                [443, 443, 443, 443, 80, 53, 993][(place % 7) as usize]
+            }),
+            interface: None,
+            protocol: Protocol::Ip(if place % 7 == 5 { 17 } else { 6 }),
+            direction: if incoming { Direction::In } else { Direction::Out },
+            netns: 4_026_531_840,
+            sent: self.random.below(100_000),
+            received: self.random.below(2_000_000),
+            connections: 1,
+        }
+    }
+}
+
+fn generate(recorder: &Recorder, rows: u64, now: i64) {
+    let mut world = World::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    let (mut writing, mut written) = (Duration::ZERO, 0u64);
+    let mut hand_over = |batch: &mut Vec<Connection>| {
+        written += batch.len() as u64;
+        let began = Instant::now();
+        recorder.submit(std::mem::take(batch));
+        recorder.flush();
+        writing += began.elapsed();
+        written as f64 / writing.as_secs_f64()
+    };
+    let (detail, old_rows_a_day) = (30 * DAY, 250);
+    // Five years at some hundred rows a day, by day.
+    for day in (30..5 * 365).rev() {
+        for n in 0..old_rows_a_day {
+            batch.push(world.row(now - day * DAY - 16 * HOUR + n * 16 * HOUR / old_rows_a_day));
+        }
+        if batch.len() >= BATCH {
+            hand_over(&mut batch);
+        }
+    }
+    let rate = hand_over(&mut batch);
+    println!("five years of days: {rate:.0} rows/s");
+    let began = Instant::now();
+    for n in 0..rows {
+        batch.push(world.row(now - detail + (n as i128 * detail as i128 / rows as i128) as i64));
+        if batch.len() >= BATCH {
+            let rate = hand_over(&mut batch);
+            if n % (BATCH as u64 * 61) < BATCH as u64 {
+                println!("{n} rows, {rate:.0} rows/s so far, {:.0} s", began.elapsed().as_secs_f64());
+            }
+        }
+    }
+    println!("writer, all of it: {:.0} rows/s", hand_over(&mut batch));
+    burst(recorder, &mut world, now);
+}
+
+/// What the daemon hands over when much happens at once: many connections of what runs now, in one interval.
+fn burst(recorder: &Recorder, world: &mut World, now: i64) {
+    let mut rows: Vec<Connection> = (0..BATCH as i64 * 12).map(|n| world.row(now + n * 50)).collect();
+    let count = rows.len();
+    let began = Instant::now();
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(BATCH));
+        recorder.submit(std::mem::replace(&mut rows, rest));
+        recorder.flush();
+    }
+    println!(
+        "writer, {count} rows of ten seconds: {:.0} rows/s",
+        count as f64 / began.elapsed().as_secs_f64()
+    );
+}
+
+fn measure(what: &str, runs: usize, mut ask: impl FnMut(usize)) {
+    let mut times: Vec<Duration> = (0..runs)
+        .map(|run| {
+            let began = Instant::now();
+            ask(run);
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0;
+    println!("{what:60} p50 {:8.2} ms  p95 {:8.2} ms  max {:8.2} ms", at(50), at(95), at(100));
+}
+
+fn queries(reader: &Reader, now: i64) {
+    let all = Viewer::everything();
+    let bob = Viewer { rows: vec![1001..=1001, 0..=999], cmdlines: vec![1001..=1001] };
+    let text = |text: String| Some(text);
+    let page = |name: &str, v: &Viewer, make: &dyn Fn(usize) -> Query| {
+        measure(&format!("connections: {name}"), 20, |run| {
+            reader.connections(&make(run), v).expect("the query is right");
+        });
+    };
+    page("newest", &all, &|_| Query::default());
+    page("newest 1000", &all, &|_| Query { limit: Some(1000), ..Query::default() });
+    page("newest, bob", &bob, &|_| Query::default());
+    page("one path", &all, &|n| Query {
+        path: text(format!("/usr/bin/program-{:03}", n * 7)),
+        ..Query::default()
+    });
+    page("one path, bob", &bob, &|n| Query {
+        path: text(format!("/usr/bin/program-{:03}", n * 7)),
+        ..Query::default()
+    });
+    page("one path and domain", &all, &|n| Query {
+        path: text(format!("/usr/bin/program-{:03}", n * 7)),
+        domain: text(format!("host{}.example.org", n * 31)),
+        ..Query::default()
+    });
+    page("one domain", &all, &|n| Query {
+        domain: text(format!("host{}.example.org", n * 31)),
+        ..Query::default()
+    });
+    page("one domain, bob", &bob, &|n| Query {
+        domain: text(format!("host{}.example.org", n * 31)),
+        ..Query::default()
+    });
+    page("one address", &all, &|n| Query {
+        address: format!("198.{n}.7.9").parse().ok(),
+        ..Query::default()
+    });
+    page("port 53, oldest first", &all, &|_| Query {
+        remote_port: Some(53),
+        descending: Some(false),
+        ..Query::default()
+    });
+    page("uid", &all, &|_| Query { uid: Some(1001), ..Query::default() });
+    page("search, many", &all, &|n| Query { search: text(format!("host{n}")), ..Query::default() });
+    page("search, none", &all, &|_| Query { search: text("nowhere".to_owned()), ..Query::default() });
+    page("cmdline, rare", &all, &|n| Query { cmdline: text(format!("--run {n}")), ..Query::default() });
+    page("an hour, 20 days ago", &all, &|n| Query {
+        since: Some(now - 20 * DAY - n as i64 * HOUR),
+        until: Some(now - 20 * DAY - n as i64 * HOUR + HOUR),
+        ..Query::default()
+    });
+    measure("connections: next pages", 20, |_| {
+        let first = reader
+            .connections(&Query { uid: Some(33), ..Query::default() }, &all)
+            .expect("the query is right");
+        reader
+            .connections(&Query { uid: Some(33), cursor: Some(first.cursor), ..Query::default() }, &all)
+            .expect("the query is right");
+    });
+    for (who, v) in [("", &all), (", bob", &bob)] {
+        measure(&format!("executables{who}"), 20, |_| {
+            reader.executables(&Query::default(), v).expect("the query is right");
+        });
+    }
+    measure("executables: by search", 20, |n| {
+        let q = Query { search: text(format!("host{n}.")), ..Query::default() };
+        reader.executables(&q, &all).expect("the query is right");
+    });
+    let ids: Vec<i64> = reader
+        .executables(&Query::default(), &all)
+        .map(|page| page.rows.iter().filter_map(|row| row.id).collect())
+        .unwrap_or_default();
+    measure("executable", ids.len(), |n| {
+        reader.executable(ids[n], &all).expect("it is there");
+    });
+    measure("events", 20, |_| {
+        reader.events(&Query::default(), &all).expect("the query is right");
+    });
+    for (range, since) in [
+        ("24 h", 24 * HOUR),
+        ("7 d", 7 * DAY),
+        ("30 d", 30 * DAY),
+        ("1 y", 365 * DAY),
+        ("5 y", 5 * 365 * DAY),
+    ] {
+        let q = Query { since: Some(now - since + 12_345_678), ..Query::default() };
+        let path = Query { path: text("/usr/bin/program-003".to_owned()), ..q.clone() };
+        let domain = Query { domain: text("host31.example.org".to_owned()), ..q.clone() };
+        let both = Query { remote_port: Some(443), ..domain.clone() };
+        measure(&format!("summary {range}, each dimension"), 48, |n| {
+            reader.summary(Dimension::ALL[n % 16].0, &q, &all).expect("the query is right");
+        });
+        measure(&format!("summary {range}, each dimension, bob"), 32, |n| {
+            reader.summary(Dimension::ALL[n % 16].0, &q, &bob).expect("the query is right");
+        });
+        measure(&format!("summary {range}, each dimension of one program"), 48, |n| {
+            reader.summary(Dimension::ALL[n % 16].0, &path, &all).expect("the query is right");
+        });
+        measure(&format!("summary {range}, programs of one domain"), 10, |_| {
+            reader.summary(Dimension::Path, &domain, &all).expect("the query is right");
+        });
+        measure(&format!("summary {range}, programs of one domain and port"), 5, |_| {
+            reader.summary(Dimension::Path, &both, &all).expect("the query is right");
+        });
+        measure(&format!("series {range}, each dimension"), 32, |n| {
+            reader.series(Dimension::ALL[n % 16].0, &q, &all).expect("the query is right");
+        });
+        measure(&format!("series {range}, each dimension of one program"), 32, |n| {
+            reader.series(Dimension::ALL[n % 16].0, &path, &all).expect("the query is right");
+        });
+    }
+    let q = Query { since: Some(now - HOUR), ..Query::default() };
+    measure("series 1 h, each dimension", 32, |n| {
+        reader.series(Dimension::ALL[n % 16].0, &q, &all).expect("the query is right");
+    });
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let dir = arguments.next().ok_or("which directory?")?;
+    let rows: u64 = arguments.next().map_or(Ok(10_000_000), |rows| rows.parse())?;
+    let dir = Path::new(&dir);
+    let fresh = !dir.join("picosnitch.db").exists();
+    let settings = Settings { retention_days: 6 * 365, ..Settings::default() };
+    let (recorder, known) = Recorder::open(dir, dir, settings, |trouble| println!("trouble: {trouble}"))?;
+    let now = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros())?;
+    println!("{} programs known", known.programs.len());
+    if fresh {
+        generate(&recorder, rows, now);
+        let began = Instant::now();
+        while recorder.counters().retaining {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        println!("retention took {:.1} s more", began.elapsed().as_secs_f64());
+    }
+    println!("{:?}", recorder.counters());
+    queries(&recorder.reader(), now);
+    if let Ok(status) = std::fs::read_to_string("/proc/self/smaps_rollup") {
+        println!("{}", status.lines().filter(|line| line.starts_with("Pss:")).collect::<String>());
+    }
+    recorder.stop();
+    Ok(())
+}

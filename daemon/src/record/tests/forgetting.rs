@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Retention and deletion.
+
+use std::time::{Duration, Instant};
+
+use picosnitch_api::{Dimension, Query};
+use rusqlite::Connection as Database;
+
+use super::*;
+use crate::model::Viewer;
+use crate::record::writer::now;
+
+const DAY: i64 = 86_400 * SECOND;
+
+fn all() -> Viewer {
+    Viewer::everything()
+}
+
+fn sum(lab: &Lab, by: Dimension, q: &Query) -> u64 {
+    let q = Query { limit: Some(1000), ..q.clone() };
+    lab.recorder.reader().summary(by, &q, &all()).unwrap().0.iter().map(|total| total.sent).sum()
+}
+
+/// Ten rows a day for a year, each day to a place of its own.
+fn year() -> Lab {
+    let lab = Lab::new();
+    let today = now() / DAY * DAY;
+    let mut rows = Vec::new();
+    for day in 0..365_i64 {
+        for n in 0..10 {
+            let mut row = row(
+                today - day * DAY + n * 3600 * SECOND,
+                who(["/usr/bin/curl", "/usr/bin/ssh"][n as usize % 2], 1000),
+            );
+            row.domain = Some((bytes(&format!("d{day}.example.org")), NameSource::Dns));
+            row.who.program = Arc::new(Program {
+                cmdline: Some(bytes(&format!("prog {day} {n}"))),
+                ..Program::clone(&row.who.program)
+            });
+            row.sent = 1;
+            rows.push(row);
+        }
+    }
+    lab.write(rows);
+    lab
+}
+
+fn settle(lab: &Lab, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{:?}", lab.recorder.counters());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
+    let lab = year();
+    let reader = lab.recorder.reader();
+    let number = |sql: &str| -> i64 {
+        Database::open(lab.database()).unwrap().query_row(sql, (), |row| row.get(0)).unwrap()
+    };
+    assert_eq!(number("SELECT count(*) FROM connection"), 3650);
+    let before = number("SELECT count(*) FROM who");
+    lab.recorder.reconfigure(Settings { detail_days: 7, retention_days: 100, ..settings() });
+    settle(&lab, || number("SELECT count(*) FROM volume") <= 101 && !lab.recorder.counters().retaining);
+    assert_eq!(number("SELECT count(*) FROM connection"), 80);
+    assert_eq!(number("SELECT count(DISTINCT day) FROM daily"), 101);
+    assert!(number("SELECT count(*) FROM domain") <= 101, "{}", number("SELECT count(*) FROM domain"));
+    assert!(number("SELECT count(*) FROM cmdline") <= 85);
+    assert!(number("SELECT count(*) FROM who") < before / 2);
+    assert_eq!(number("SELECT count(*) FROM executable"), 4, "programs stay known");
+    for (by, word) in Dimension::ALL {
+        assert_eq!(sum(&lab, by, &Query::default()), 1010, "{word}");
+    }
+    let fifty = Query { since: Some(now() / DAY * DAY - 50 * DAY), ..Query::default() };
+    assert_eq!(sum(&lab, Dimension::Domain, &fifty), 510);
+    assert_eq!(sum(&lab, Dimension::Path, &Query { cmdline: Some("prog".to_owned()), ..fifty.clone() }), 510);
+    assert_eq!(
+        sum(&lab, Dimension::Path, &Query { domain: Some("d42.example.org".to_owned()), ..fifty }),
+        10
+    );
+    let row = reader.executable(1, &all()).unwrap();
+    assert_eq!(row.days_seen, Some(365));
+    assert!(row.domains.unwrap().len() <= 101);
+    // New rows find their numbers, although old ones were swept.
+    lab.write(vec![row_to("d300.example.org")]);
+    let q = Query { domain: Some("d300.example.org".to_owned()), ..Query::default() };
+    assert_eq!(reader.connections(&q, &all()).unwrap().rows.len(), 1);
+    let check: String = Database::open(lab.database())
+        .unwrap()
+        .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(check, "ok");
+}
+
+fn row_to(domain: &str) -> Connection {
+    let mut row = row(now(), who("/usr/bin/curl", 1000));
+    row.domain = Some((bytes(domain), NameSource::Dns));
+    row
+}
+
+#[test]
+fn s05_settings_out_of_range_are_refused() {
+    let bad = [
+        Settings { retention_days: 0, ..settings() },
+        Settings { retention_days: 40_000, ..settings() },
+        Settings { detail_days: 0, ..settings() },
+        Settings { detail_days: 400, retention_days: 365, ..settings() },
+        Settings { write_interval: Duration::from_secs(4000), ..settings() },
+    ];
+    for settings in bad {
+        assert!(settings.check().unwrap_err().contains("wants"), "{settings:?}");
+        assert!(settings.clamped().check().is_ok());
+    }
+    assert!(Settings::default().check().is_ok());
+}
+
+#[test]
+fn s06_a_wrong_clock_costs_two_days_at_most() {
+    use crate::record::retain::Retention;
+    let lab = year();
+    lab.recorder.flush();
+    let mut db = Database::open(lab.database()).unwrap();
+    let mut retention = Retention::default();
+    loop {
+        retention.step(&mut db, &Settings::default(), now() + 4000 * DAY).unwrap();
+        if !retention.busy() {
+            break;
+        }
+    }
+    let days: i64 = db.query_row("SELECT count(DISTINCT day) FROM daily", (), |row| row.get(0)).unwrap();
+    let rows: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
+    assert_eq!((days, rows), (363, 3630));
+}
+
+#[test]
+fn deletion_takes_what_matches_and_nothing_else() {
+    let lab = year();
+    let reader = lab.recorder.reader();
+    let today = now() / DAY * DAY;
+    lab.recorder.notice(new_executable(1, today, who("/usr/bin/curl", 1000)));
+    lab.recorder.notice(new_executable(2, today, who("/usr/bin/ssh", 1000)));
+    // A part of two days, of one program: 3 of 10 hours on the first day, 4 on the second.
+    let q = Query {
+        path: Some("/usr/bin/curl".to_owned()),
+        since: Some(today - 5 * DAY + 4 * 3600 * SECOND),
+        until: Some(today - 4 * DAY + 7 * 3600 * SECOND),
+        ..Query::default()
+    };
+    assert_eq!(reader.delete_history(&q, &all()).unwrap(), 3 + 4);
+    for (by, word) in Dimension::ALL {
+        assert_eq!(sum(&lab, by, &Query::default()), 3650 - 7, "{word}");
+        let day = Query { since: Some(today - 5 * DAY), until: Some(today - 4 * DAY), ..Query::default() };
+        assert_eq!(sum(&lab, by, &day), 7, "{word}");
+        let day = Query {
+            since: Some(today - 5 * DAY + 60 * SECOND),
+            until: Some(today - 4 * DAY),
+            ..Query::default()
+        };
+        assert_eq!(sum(&lab, by, &day), 6, "{word}");
+    }
+    assert!(reader.connections(&q, &all()).unwrap().rows.is_empty());
+    assert_eq!(sum(&lab, Dimension::Path, &Query { path: q.path.clone(), ..Query::default() }), 1825 - 7);
+    // Everything of one program.
+    let q = Query { path: q.path, ..Query::default() };
+    assert_eq!(reader.delete_history(&q, &all()).unwrap(), 1825 - 7);
+    assert_eq!(sum(&lab, Dimension::Path, &Query::default()), 1825);
+    assert_eq!(reader.summary(Dimension::Path, &Query::default(), &all()).unwrap().0.len(), 1);
+    let events = reader.events(&Query::default(), &all()).unwrap();
+    assert_eq!(events.rows.iter().map(|row| row.id.unwrap()).collect::<Vec<_>>(), [2]);
+    let curl = reader.executables(&q, &all()).unwrap().rows.remove(0);
+    let curl = reader.executable(curl.id.unwrap(), &all()).unwrap();
+    assert_eq!((curl.sent, curl.connections), (Some(0), Some(0)));
+    assert_eq!(
+        (curl.domains.unwrap().len(), curl.ports.unwrap().len(), curl.cmdlines.unwrap().len()),
+        (0, 0, 0)
+    );
+    assert_eq!(curl.hashes.unwrap().len(), 1);
+    // Everything.
+    assert_eq!(reader.delete_history(&Query::default(), &all()).unwrap(), 1825);
+    assert_eq!(sum(&lab, Dimension::Domain, &Query::default()), 0);
+    settle(&lab, || !lab.recorder.counters().retaining);
+    // Numbers in the file, not what a reader makes of them.
+    let number = |sql: &str| -> i64 {
+        Database::open(lab.database()).unwrap().query_row(sql, (), |row| row.get(0)).unwrap()
+    };
+    settle(&lab, || {
+        number(
+            "SELECT (SELECT count(*) FROM domain) + (SELECT count(*) FROM cmdline) + (SELECT count(*) FROM who)",
+        ) == 0
+    });
+    assert_eq!(number("SELECT count(*) FROM executable"), 4);
+    lab.write(vec![row(now(), who("/usr/bin/curl", 1000))]);
+    assert_eq!(reader.connections(&Query::default(), &all()).unwrap().rows.len(), 1);
+}
