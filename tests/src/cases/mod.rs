@@ -2,6 +2,7 @@
 //! The cases, by the ids of the project's list: T traffic, I identity, N notices, S storage, B bus.
 
 pub mod authority;
+pub mod bus;
 pub mod expect;
 pub mod identity;
 pub mod notices;
@@ -27,8 +28,16 @@ pub struct Case {
 /// All cases, in the order they run: those that share a daemon come first.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [traffic::CASES, identity::CASES, notices::CASES, trouble::CASES, storage::CASES, authority::CASES]
-        .concat()
+    [
+        traffic::CASES,
+        identity::CASES,
+        notices::CASES,
+        trouble::CASES,
+        storage::CASES,
+        authority::CASES,
+        bus::CASES,
+    ]
+    .concat()
 }
 
 static LONG: AtomicBool = AtomicBool::new(false);

@@ -41,6 +41,30 @@ const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 </busconfig>
 "#;
 
+/// Starts dbus-daemon with the policy that the project ships.
+fn launch(dir: &Path) -> Outcome<Child> {
+    let socket = dir.join("bus");
+    let policy = project().join("dbus-policy/org.picosnitch.Monitor.conf");
+    if !policy.is_file() {
+        return Err(Trouble::Failed(format!("{} is missing", policy.display())));
+    }
+    let config = dir.join("bus.conf");
+    let text =
+        CONFIG.replace("@SOCKET@", &socket.to_string_lossy()).replace("@POLICY@", &policy.to_string_lossy());
+    std::fs::write(&config, text)?;
+    let log = std::fs::File::create(dir.join("bus.log"))?;
+    let daemon = spawn(
+        Command::new("dbus-daemon")
+            .arg(format!("--config-file={}", config.display()))
+            .arg("--nofork")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log),
+    )
+    .map_err(|error| Trouble::Failed(format!("dbus-daemon: {error}")))?;
+    Ok(daemon)
+}
+
 /// A running bus.
 #[derive(Debug)]
 pub struct Bus {
@@ -57,37 +81,40 @@ impl Bus {
     /// # Errors
     /// One of them is missing or does not start.
     pub fn start(dir: &Path) -> Outcome<Bus> {
-        let socket = dir.join("bus");
-        let policy = project().join("dbus-policy/org.picosnitch.Monitor.conf");
-        if !policy.is_file() {
-            return Err(Trouble::Failed(format!("{} is missing", policy.display())));
-        }
-        let config = dir.join("bus.conf");
-        let text = CONFIG
-            .replace("@SOCKET@", &socket.to_string_lossy())
-            .replace("@POLICY@", &policy.to_string_lossy());
-        std::fs::write(&config, text)?;
-        let log = std::fs::File::create(dir.join("bus.log"))?;
-        let daemon = spawn(
-            Command::new("dbus-daemon")
-                .arg(format!("--config-file={}", config.display()))
-                .arg("--nofork")
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log),
-        )
-        .map_err(|error| Trouble::Failed(format!("dbus-daemon: {error}")))?;
-        let address = format!("unix:path={}", socket.display());
+        let daemon = launch(dir)?;
+        let address = format!("unix:path={}", dir.join("bus").display());
         let mut bus = Bus { address, dir: dir.to_path_buf(), daemon, polkit: None };
+        bus.up()?;
+        Ok(bus)
+    }
+
+    /// Ends bus and polkitd.
+    pub fn stop(&mut self) {
+        self.stop_polkit();
+        stop(&mut self.daemon, Duration::from_secs(3));
+        let _ = std::fs::remove_file(self.dir.join("bus"));
+    }
+
+    /// Starts both again at the same address.
+    ///
+    /// # Errors
+    /// As [`Bus::start`].
+    pub fn restart(&mut self) -> Outcome {
+        self.stop();
+        self.daemon = launch(&self.dir)?;
+        self.up()
+    }
+
+    fn up(&mut self) -> Outcome {
+        let socket = self.dir.join("bus");
         let up = until(Duration::from_secs(5), || {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
-                || !matches!(bus.daemon.try_wait(), Ok(None))
+                || !matches!(self.daemon.try_wait(), Ok(None))
         });
-        if !up || !matches!(bus.daemon.try_wait(), Ok(None)) {
-            return Err(format!("the bus does not start: {}", tail(&dir.join("bus.log"), 5)).into());
+        if !up || !matches!(self.daemon.try_wait(), Ok(None)) {
+            return Err(format!("the bus does not start: {}", tail(&self.dir.join("bus.log"), 5)).into());
         }
-        bus.start_polkit()?;
-        Ok(bus)
+        self.start_polkit()
     }
 
     /// Starts polkitd in a mount namespace of its own, where it finds nothing but the project's actions
@@ -176,7 +203,6 @@ exec "$3" --no-debug"#;
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        self.stop_polkit();
-        stop(&mut self.daemon, Duration::from_secs(3));
+        self.stop();
     }
 }

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! B: what changes something is refused and allowed action by action; clients, the bus and polkit that
+//! misbehave or go away.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use picosnitch_api::{Error, Query, name};
+use zbus::{MatchRule, MessageStream};
+
+use super::Case;
+use super::expect::{PATIENCE, rows_of};
+use crate::lab::client::settle;
+use crate::lab::program::{Running, report};
+use crate::lab::{Client, Lab, Outcome, Stage, Trouble, User, ensure};
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { id: "B02", title: "each change takes its own permission", run: b02 },
+    Case { id: "B03", title: "a caller that goes while polkit thinks changes nothing", run: b03 },
+    Case { id: "B06", title: "200 clients, most of them never reading", run: b06 },
+    Case { id: "B07", title: "the bus restarts; polkit is absent", run: b07 },
+];
+
+/// What each action allows.
+fn changes() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (name::action::CONFIGURE, "set notify.desktop=false"),
+        (name::action::CONFIGURE_REMOTE, "set virustotal.upload=true"),
+        (name::action::DELETE_HISTORY, "delete until=1"),
+        (name::action::PAUSE, "pause 60"),
+        (name::action::PAUSE, "resume"),
+        (name::action::SCAN, "scan 0000000000000000000000000000000000000000000000000000000000000000"),
+    ]
+}
+
+fn b02(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("b02", "")?;
+    let (alice, bob) = (User::get("alice")?, User::get("bob")?);
+    let config = std::fs::read_to_string(stage.daemon.config())?;
+    let refused = |who: &User, command: &str| -> Outcome {
+        let answer = stage.person(who, false)?.ask(command)?;
+        ensure(answer["error"] == "NotAuthorized", || {
+            format!("{}: {command} was answered {answer}", who.name)
+        })
+    };
+    for (_, command) in changes() {
+        refused(&alice, command)?;
+    }
+    ensure(std::fs::read_to_string(stage.daemon.config())? == config, || "the file changed".to_owned())?;
+    ensure(stage.client.status()?.state.as_deref() == Some("watching"), || "it does not watch".to_owned())?;
+    for action in name::action::ALL {
+        stage.bus.allow("alice", &[action])?;
+        // polkitd reads its rules when it notices that the folder changed.
+        let mut person = stage.person(&alice, false)?;
+        settle(PATIENCE, || {
+            let answer = person.ask("permissions")?;
+            let yes = |action: &str| answer["ok"][action] == "yes";
+            let right = name::action::ALL.iter().all(|other| yes(other) == (*other == action));
+            ensure(right, || format!("only {action} is allowed, and the answer is {answer}"))
+        })?;
+        for (takes, command) in changes() {
+            if takes == action {
+                let answer = person.ask(command)?;
+                // There is no scanner to ask.
+                let done = answer.get("ok").is_some()
+                    || (action == name::action::SCAN && answer["error"] == "Unavailable");
+                ensure(done, || format!("{action}: {command}: {answer}"))?;
+            } else {
+                refused(&alice, command)?;
+            }
+            refused(&bob, command)?;
+        }
+    }
+    let config = std::fs::read_to_string(stage.daemon.config())?;
+    ensure(config.contains("desktop = false") && config.contains("upload = true"), || {
+        format!("what was allowed is not in the file: {config}")
+    })?;
+    let log = std::fs::read_to_string(stage.daemon.log())?;
+    ensure(log.contains(&format!("uid {}", alice.uid)), || "the audit log does not name alice".to_owned())
+}
+
+fn b03(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("b03", "")?;
+    let alice = User::get("alice")?;
+    // Yes, but only after a while, in which the caller goes.
+    let rules = stage.dir.join("rules/10-alice.rules");
+    let text = format!(
+        "polkit.addRule(function(action, subject) {{\n  if (action.id == {:?}) {{ polkit.spawn([\"sleep\", \"1\"]); \
+         return polkit.Result.YES; }}\n}});\n",
+        name::action::PAUSE
+    );
+    std::fs::write(&rules, text)?;
+    std::fs::set_permissions(&rules, std::fs::Permissions::from_mode(0o644))?;
+    let mut person = stage.person(&alice, false)?;
+    settle(PATIENCE, || {
+        let answer = person.ask("permissions")?;
+        ensure(answer["ok"][name::action::PAUSE] == "yes", || format!("{answer}"))
+    })?;
+    let paused = || -> Outcome<bool> { Ok(stage.client.status()?.state.as_deref() == Some("paused")) };
+    // One that stays is served, so that the rule is known to work.
+    let answer = person.ask("pause 60")?;
+    ensure(answer.get("ok").is_some(), || format!("a pause that is allowed: {answer}"))?;
+    settle(PATIENCE, || ensure(paused()?, || "it is not paused".to_owned()))?;
+    let answer = person.ask("resume")?;
+    ensure(answer.get("ok").is_some(), || format!("{answer}"))?;
+    settle(PATIENCE, || ensure(!paused()?, || "it is still paused".to_owned()))?;
+    let refusals = || -> Outcome<usize> {
+        Ok(std::fs::read_to_string(stage.daemon.log())?.matches("was refused").count())
+    };
+    let before = refusals()?;
+    let mut leaves = alice.command("dbus-send");
+    leaves.arg(format!("--bus={}", stage.bus.address)).args([
+        &format!("--dest={}", name::BUS),
+        name::PATH,
+        &format!("{}.Pause", name::ADMIN),
+        "uint32:60",
+    ]);
+    let output = leaves.output()?;
+    ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
+    settle(PATIENCE, || {
+        ensure(refusals()? > before, || "the call of one that left has no answer yet".to_owned())
+    })?;
+    ensure(!paused()?, || "a caller that left paused the record".to_owned())
+}
+
+fn memory(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// How long the daemon takes to answer one well-behaved client.
+fn answer_time(stage: &Stage) -> Outcome<Duration> {
+    let start = Instant::now();
+    stage.client.status()?;
+    Ok(start.elapsed())
+}
+
+fn b06(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("b06", "")?;
+    let some = lab.programs.make("b06-some")?;
+    report(&some, &["tcp-sequence", &lab.net.to(), "count=1000"])?;
+    let path = some.to_string_lossy().into_owned();
+    settle(PATIENCE, || ensure(rows_of(&stage.client, &path)?.len() >= 1000, || "not on record".to_owned()))?;
+    let before = memory(stage.daemon.pid());
+    let address = stage.bus.address.clone();
+    // Kept until the end: the stream that nobody polls stops the connection from reading.
+    let crowd = stage.client.call(|_| async move {
+        let mut crowd = Vec::new();
+        for number in 0..200 {
+            let connection = zbus::connection::Builder::address(address.as_str())?.build().await?;
+            let client = picosnitch_api::Client::new(&connection).await?;
+            client.watch().await?;
+            if number >= 20 {
+                let rule = MatchRule::builder().sender(name::BUS)?.build();
+                let deaf = MessageStream::for_match_rule(rule, &connection, Some(1)).await?;
+                for _ in 0..12 {
+                    let flags = zbus::proxy::MethodFlags::NoAutoStart;
+                    let proxy = zbus::Proxy::new(&connection, name::BUS, name::PATH, name::MONITOR).await?;
+                    let query = Query { limit: Some(1000), ..Query::default() };
+                    // The call is on its way when this is dropped; its answer is read by nobody.
+                    let _ = tokio::time::timeout(
+                        Duration::from_millis(2),
+                        proxy.call_with_flags::<_, _, zbus::zvariant::OwnedValue>(
+                            "Connections",
+                            flags.into(),
+                            &query.to_dict(),
+                        ),
+                    )
+                    .await;
+                }
+                crowd.push((client, Some(deaf)));
+            } else {
+                crowd.push((client, None));
+            }
+        }
+        Ok::<_, Error>(crowd)
+    })?;
+    // What they asked for is being answered; others are served all the same.
+    let mut slowest = Duration::ZERO;
+    for number in 0..10 {
+        let program = lab.programs.make(&format!("b06-new{number}"))?;
+        let made = report(&program, &["tcp-echo", &lab.net.to()])?;
+        let path = program.to_string_lossy().into_owned();
+        ensure(made.uid == 0, || "not root".to_owned())?;
+        settle(PATIENCE, || {
+            ensure(stage.client.notices("new-executable", &path).len() == 1, || {
+                format!("no notice of {path}")
+            })
+        })?;
+        slowest = slowest.max(answer_time(&stage)?);
+    }
+    ensure(slowest < Duration::from_secs(2), || format!("Status took {slowest:?}"))?;
+    ensure(stage.daemon.is_running(), || "the daemon ended".to_owned())?;
+    drop(crowd);
+    settle(PATIENCE, || {
+        let after = memory(stage.daemon.pid());
+        ensure(after < before + 64 * 1024, || format!("its memory grew from {before} to {after} KiB"))
+    })
+}
+
+fn b07(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("b07", "")?;
+    let alice = User::get("alice")?;
+    let to = lab.net.to();
+    // Without polkit: own rows and Status for everybody, changes for root alone.
+    stage.bus.stop_polkit();
+    let mut person = stage.person(&alice, false)?;
+    for command in ["status", "connections", "permissions"] {
+        let answer = person.ask(command)?;
+        ensure(answer.get("ok").is_some(), || format!("without polkit {command} was answered {answer}"))?;
+    }
+    for (_, command) in changes() {
+        let answer = person.ask(command)?;
+        ensure(answer["error"] == "NotAuthorized", || {
+            format!("without polkit {command} was answered {answer}")
+        })?;
+    }
+    stage.client.call(|client| async move {
+        client.pause(60).await?;
+        client.resume().await
+    })?;
+    drop(person);
+    // A program first seen while there is no bus.
+    stage.bus.stop();
+    let program = lab.programs.make("b07-meanwhile")?;
+    let mut running = Running::start(&program, &["tcp-steps", &to])?;
+    running.report()?;
+    stage.bus.restart()?;
+    stage.client = Client::connect(&stage.bus.address)?;
+    let path = program.to_string_lossy().into_owned();
+    settle(Duration::from_secs(20), || stage.client.status().map(|_| ()))?;
+    ensure(stage.daemon.is_running(), || "the daemon ended with the bus".to_owned())?;
+    settle(PATIENCE, || {
+        let known = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
+        ensure(known.len() == 1, || format!("{} events about what was first seen meanwhile", known.len()))
+    })?;
+    running.say("1000")?;
+    running.report()?;
+    settle(PATIENCE, || {
+        let sent: u64 = rows_of(&stage.client, &path)?.iter().filter_map(|row| row.sent).sum();
+        ensure(sent == 1000, || format!("{sent} bytes on record, not 1000"))
+    })?;
+    running.finish()?;
+    // And signals go out again.
+    let program = lab.programs.make("b07-after")?;
+    report(&program, &["tcp-echo", &to])?;
+    let path = program.to_string_lossy().into_owned();
+    settle(PATIENCE, || heard(&stage.client, &path))?;
+    log_has(&stage.daemon.log(), "back on the bus")
+}
+
+fn heard(client: &Client, path: &str) -> Outcome {
+    ensure(client.notices("new-executable", path).len() == 1, || format!("no notice of {path}"))
+}
+
+fn log_has(log: &Path, words: &str) -> Outcome {
+    let text = std::fs::read_to_string(log).map_err(Trouble::from)?;
+    ensure(text.contains(words), || format!("the log does not say {words:?}"))
+}
