@@ -99,6 +99,8 @@ impl Client {
     /// # Errors
     /// [`Error::ZBus`] if the connection is closed.
     pub async fn new(connection: &zbus::Connection) -> Result<Self, Error> {
+        // Answers Peer.Ping, by which the daemon sees that its answers are read.
+        let _ = connection.object_server();
         let proxy = |interface: &'static str| {
             zbus::proxy::Builder::<zbus::Proxy<'static>>::new(connection)
                 .destination(name::BUS)?

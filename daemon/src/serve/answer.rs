@@ -12,7 +12,7 @@ pub type Row = HashMap<&'static str, Value<'static>>;
 
 /// Largest page, bytes. A bus disconnects whoever sends a message above its limit, 32 MiB where that is
 /// not configured; ours is far from it, and a page of usual rows is far from ours.
-const MAX_PAGE_BYTES: usize = 8 << 20;
+const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// Text without NUL, which the bus refuses.
 #[must_use]
@@ -47,7 +47,8 @@ fn clean(value: Value<'static>) -> Value<'static> {
 }
 
 /// About as many bytes as the row has in a message.
-fn size(row: &Row) -> usize {
+#[must_use]
+pub fn size(row: &Row) -> usize {
     let value = |value: &Value<'_>| match value {
         Value::Str(text) => text.len(),
         Value::Array(list) => list.iter().fold(0, |sum, item| {

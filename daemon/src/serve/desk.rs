@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use zbus::message::Header;
 
 use super::authority::{Authority, Caller};
+use super::unread::{Unread, Weigh};
 use super::watchers::Watchers;
 use super::{Control, Deps};
 use crate::model::Viewer;
@@ -24,6 +25,8 @@ const READS: usize = 4;
 pub struct Desk {
     pub(super) authority: Authority,
     pub(super) watchers: Watchers,
+    pub(super) unread: Unread,
+    connection: zbus::Connection,
     pub(super) reader: Reader,
     pub(super) settings: settings::Store,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
@@ -39,10 +42,12 @@ pub struct Asked {
 }
 
 impl Desk {
-    pub(super) fn new(authority: Authority, deps: &Deps) -> Self {
+    pub(super) fn new(connection: &zbus::Connection, authority: Authority, deps: &Deps) -> Self {
         Self {
             authority,
             watchers: Watchers::default(),
+            unread: Unread::default(),
+            connection: connection.clone(),
             reader: deps.reader.clone(),
             settings: deps.settings.clone(),
             status: deps.status.clone(),
@@ -68,11 +73,12 @@ impl Desk {
         Ok(Asked { caller, query, viewer })
     }
 
-    /// Asks the history, on a thread that may block. The caller's place is taken until it is done.
+    /// Asks the history, on a thread that may block, and lets the answer go out if its caller reads. The
+    /// caller's place is taken until then.
     ///
     /// # Errors
-    /// Those of `ask`; [`Error::Unavailable`] while the daemon stops.
-    pub async fn read<T: Send + 'static>(
+    /// Those of `ask` and of [`Unread::charge`]; [`Error::Unavailable`] while the daemon stops.
+    pub async fn read<T: Weigh + Send + 'static>(
         &self,
         asked: Asked,
         ask: impl FnOnce(&Reader, Query, &Viewer) -> Result<T, Error> + Send + 'static,
@@ -80,8 +86,12 @@ impl Desk {
         let _turn = self.reads.acquire().await.map_err(|_| stopping())?;
         let reader = self.reader.clone();
         let Asked { caller, query, viewer } = asked;
-        let answer = blocking(move || ask(&reader, query, &viewer)).await;
-        drop(caller);
+        let answer = blocking(move || ask(&reader, query, &viewer)).await?;
+        let answer = self.unread.send(&self.connection, &caller, answer);
+        // Gone meanwhile: nobody would forget it again.
+        if !self.authority.is_here(&caller.name) {
+            self.unread.gone(&caller.name);
+        }
         answer
     }
 

@@ -16,6 +16,7 @@ mod limits;
 mod monitor;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod watchers;
 
 use std::collections::VecDeque;
@@ -168,7 +169,7 @@ impl Link {
             .arg(2, "")?
             .build();
         let gone = MessageStream::for_match_rule(gone, &connection, Some(1024)).await?;
-        let desk = Arc::new(Desk::new(Authority::new(&connection).await?, deps));
+        let desk = Arc::new(Desk::new(&connection, Authority::new(&connection).await?, deps));
         let server = connection.object_server();
         server.at(name::PATH, Monitor { desk: Arc::downgrade(&desk) }).await?;
         server.at(name::PATH, change::Settings { desk: Arc::downgrade(&desk) }).await?;
@@ -269,6 +270,7 @@ async fn clean(mut gone: MessageStream, desk: Weak<Desk>) {
         if let Ok(name) = OwnedUniqueName::try_from(name) {
             desk.authority.gone(&name);
             desk.watchers.remove(&name);
+            desk.unread.gone(&name);
         }
     }
 }
