@@ -37,7 +37,7 @@ pub struct Caller {
     pub uid: u32,
     /// The caller allows polkit to ask a person.
     pub interactive: bool,
-    _slots: (Slot, Slot),
+    _slot: Slot,
 }
 
 impl Caller {
@@ -126,7 +126,7 @@ impl Authority {
         }
         let unknown = || Error::NotAuthorized("The bus does not know who calls.".to_owned());
         let name = OwnedUniqueName::from(header.sender().ok_or_else(unknown)?.to_owned());
-        let client = self.limits.client(&name)?;
+        let slot = self.limits.client(&name)?;
         // Entered before the bus is asked: if the client goes meanwhile, `gone` takes it out.
         let known = self.clients().entry(name.clone()).or_default().uid;
         let uid = match known {
@@ -147,8 +147,7 @@ impl Authority {
             }
         };
         let interactive = header.primary().flags().contains(Flags::AllowInteractiveAuth);
-        let slots = (client, self.limits.uid(uid)?);
-        Ok(Caller { name, uid, interactive, _slots: slots })
+        Ok(Caller { name, uid, interactive, _slot: slot })
     }
 
     /// A client disconnected.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use zbus::message::Header;
 
 use super::authority::{Authority, Caller};
+use super::limits::Slot;
 use super::unread::{Unread, Weigh};
 use super::watchers::Watchers;
 use super::{Control, Deps};
@@ -39,6 +40,7 @@ pub struct Asked {
     pub(super) caller: Caller,
     pub(super) query: Query,
     pub(super) viewer: Viewer,
+    _slot: Slot,
 }
 
 impl Desk {
@@ -69,8 +71,10 @@ impl Desk {
     pub async fn asked(&self, header: &Header<'_>, query: &Dict) -> Result<Asked, Error> {
         let caller = self.authority.caller(header).await?;
         let query = self::query(query)?;
+        let slot = self.authority.limits.uid(caller.uid)?;
+        self.unread.admit(&caller)?;
         let viewer = self.authority.viewer(&caller, query.scope).await;
-        Ok(Asked { caller, query, viewer })
+        Ok(Asked { caller, query, viewer, _slot: slot })
     }
 
     /// Asks the history, on a thread that may block, and lets the answer go out if its caller reads. The
@@ -85,7 +89,7 @@ impl Desk {
     ) -> Result<T, Error> {
         let _turn = self.reads.acquire().await.map_err(|_| stopping())?;
         let reader = self.reader.clone();
-        let Asked { caller, query, viewer } = asked;
+        let Asked { caller, query, viewer, _slot } = asked;
         let answer = blocking(move || ask(&reader, query, &viewer)).await?;
         let answer = self.unread.send(&self.connection, &caller, answer);
         // Gone meanwhile: nobody would forget it again.

