@@ -173,7 +173,7 @@ mkdir -p "$1/root/old"
 cd "$1/root"
 pivot_root . old
 umount -l /old
-exec "$2" tcp-echo "$3""#;
+exec "$2" tcp-drip "$3" count=5 every=100"#;
     let mut command = lab.net.inside("unshare");
     command
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "sh", "-c", script, "sh"])
