@@ -47,12 +47,21 @@ skip() {
 	reasons+=("$1")
 }
 
+# How to become root without a question: nothing, sudo, or not at all.
+as_root=()
+may_root=true
+if [ "$(id -u)" != 0 ]; then
+	as_root=(sudo)
+	command -v sudo >/dev/null && sudo -n true 2>/dev/null || may_root=false
+fi
+
 # Runs cargo's tests and adds their counts up. A build that fails, or a test program that dies before it
 # counted, is a failure too.
-cargo_tests() {
-	heading "cargo test"
-	local status ok=0 bad=0 word count
-	cargo test --workspace --no-fail-fast 2>&1 | tee "$log"
+count_tests() {
+	local name=$1 status ok=0 bad=0 word count
+	shift
+	heading "$name"
+	cargo test --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
 	status=${PIPESTATUS[0]}
 	while read -r count word; do
 		case $word in
@@ -60,30 +69,41 @@ cargo_tests() {
 		failed) bad=$((bad + count)) ;;
 		esac
 	done < <(grep -E '^test result: ' "$log" | grep -oE '[0-9]+ (passed|failed)')
-	while read -r word; do skip "$word"; done < <(sed -nE 's/^test (.*) \.\.\. ignored,? ?(.*)$/\1: \2/p' "$log")
-	if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+	while read -r word; do failures+=("$word"); done < <(sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p' "$log")
+	if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+		bad=1
+		failures+=("$name: it ended with status $status")
+	fi
 	passed=$((passed + ok)) failed=$((failed + bad))
-	[ "$bad" = 0 ] || failures+=("cargo test: $bad")
+}
+
+cargo_tests() {
+	count_tests "cargo test"
+	# Those that need root are marked as ignored, so that cargo test works for everybody.
+	local word
+	if $may_root; then
+		local runner=()
+		[ ${#as_root[@]} = 0 ] || runner=(--config 'target."cfg(unix)".runner = "sudo"')
+		count_tests "cargo test, what needs root" "${runner[@]}" -- --ignored --test-threads=1
+	else
+		while read -r word; do skip "$word"; done < <(sed -nE 's/^test (.*) \.\.\. ignored,? ?(.*)$/\1: \2/p' "$log")
+	fi
 }
 
 # The cases on real traffic, with a real bus and real users. They need root.
 lab_cases() {
 	heading "cases on real traffic"
-	local runner=() program=${CARGO_TARGET_DIR:-target}/debug/picosnitch-lab status line
-	if [ "$(id -u)" != 0 ]; then
-		if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-			runner=(sudo)
-		else
-			skip "cases on real traffic (all of them): they need root, and sudo would ask for a password"
-			return
-		fi
+	local program=${CARGO_TARGET_DIR:-target}/debug/picosnitch-lab status line
+	if ! $may_root; then
+		skip "cases on real traffic (all of them): they need root, and sudo would ask for a password"
+		return
 	fi
 	if ! cargo build --workspace; then
 		failed=$((failed + 1))
 		failures+=("building the programs for the cases")
 		return
 	fi
-	"${runner[@]}" "$program" "${lab[@]}" 2>&1 | tee "$log"
+	"${as_root[@]}" "$program" "${lab[@]}" 2>&1 | tee "$log"
 	status=${PIPESTATUS[0]}
 	line=$(tail -n 1 "$log")
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then

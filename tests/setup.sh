@@ -8,6 +8,8 @@
 #   tests/setup.sh test    the same and what the tests use
 set -euo pipefail
 
+# Where people who are not root may not look.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 purpose=${1:-run}
 case $purpose in
 run | build | test) ;;
@@ -42,6 +44,10 @@ needs() {
 		"command -v shellcheck|shellcheck|ShellCheck|shellcheck" \
 		"command -v ip|iproute2|iproute|iproute2" \
 		"command -v nft|nftables|nftables|nftables" \
+		"command -v python3|python3|python3|python" \
+		"command -v mkfs.btrfs|btrfs-progs|btrfs-progs|btrfs-progs" \
+		"command -v mkfs.xfs|xfsprogs|xfsprogs|xfsprogs" \
+		"command -v mksquashfs|squashfs-tools|squashfs-tools|squashfs-tools" \
 		"command -v openssl|openssl|openssl|openssl" \
 		"command -v setpriv|util-linux|util-linux|util-linux" \
 		"command -v useradd|passwd|shadow-utils|shadow" \

@@ -128,6 +128,12 @@ pub struct SummaryArgs {
     /// Show the largest NUMBER only
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
+    /// What counts as large: bytes both ways, bytes of one way, or connections
+    #[arg(long, value_name = "FIELD", default_value = "total", value_parser = PossibleValuesParser::new(["total", "sent", "received", "connections"]))]
+    pub sort: String,
+    /// Smallest first
+    #[arg(long)]
+    pub ascending: bool,
     #[command(flatten)]
     pub filters: Filters,
 }

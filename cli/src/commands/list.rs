@@ -131,7 +131,12 @@ fn hidden_note(hidden: u64, scope: Option<Scope>) -> Option<String> {
 pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
     let now = time::now();
     let by: Dimension = args.by.parse()?;
-    let query = Query { limit: Some(args.limit), ..args.filters.query(now)? };
+    let query = Query {
+        limit: Some(args.limit),
+        sort: Some(args.sort.clone()),
+        descending: Some(!args.ascending),
+        ..args.filters.query(now)?
+    };
     let asking = client::connect_asking(query.scope.is_some()).await?;
     let (totals, hidden) = asking.client.summary(by, &query).await?;
     let mut view = View::new(now);
@@ -176,7 +181,7 @@ pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
     }
     out.flush()?;
     if totals.len() as u64 >= u64::from(args.limit) {
-        out.note(&format!("the largest {} are shown; there may be more (--limit, up to 1000)", args.limit));
+        out.note(&format!("{} are shown; there may be more (--limit, up to 1000)", args.limit));
     }
     say_hidden(out, hidden, query.scope);
     Ok(())

@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod bus;
+pub mod command;
 pub mod expect;
 pub mod identity;
 pub mod notices;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         storage::CASES,
         authority::CASES,
         bus::CASES,
+        command::CASES,
     ]
     .concat()
 }
