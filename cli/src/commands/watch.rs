@@ -8,12 +8,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use picosnitch_api::listen::{self, Listener};
 use picosnitch_api::row::Event;
-use picosnitch_api::{Client, Query};
+use picosnitch_api::{Client, Error, Permission, Query, name};
 
 use crate::args::WatchArgs;
 use crate::commands::status::see;
@@ -29,8 +29,14 @@ const REMEMBERED: usize = 4096;
 /// How far back is asked after a restart, in µs: a notice is dated by its first packet, and our own
 /// noticing that the daemon left comes a little after.
 const OVERLAP: i64 = 5_000_000;
+/// How long a notice that was announced may take to be readable, and between attempts to read it.
+const SOON: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(20);
 /// Between attempts to reach a bus that went away.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Permissions with which notices about system accounts can be read.
+const READS: [&str; 2] = [name::action::READ_SYSTEM, name::action::READ_ANY];
 
 /// Runs `watch`; it ends with an error, or when nobody reads any more.
 ///
@@ -86,6 +92,8 @@ struct Session {
     asking: Client,
     /// Heard while something else was waited for.
     heard: VecDeque<listen::Event>,
+    /// Notices about system accounts can be read, too.
+    sees_system: bool,
 }
 
 impl Session {
@@ -93,7 +101,7 @@ impl Session {
         let asking = client::open_patiently().await?;
         let listening = client::open_patiently().await?;
         let listener = Listener::new(listening.connection().clone()).await?;
-        Ok(Self { listener, listening, asking, heard: VecDeque::new() })
+        Ok(Self { listener, listening, asking, heard: VecDeque::new(), sees_system: false })
     }
 
     /// Says on standard error what will be seen here.
@@ -166,6 +174,9 @@ impl Session {
                 },
             }
         }
+        let permissions = self.asking.permissions().await?;
+        self.sees_system =
+            permissions.iter().any(|(action, answer)| READS.contains(action) && *answer == Permission::Yes);
         let Some(since) = state.from else { return Ok(()) };
         let mut query =
             Query { since: Some(since), descending: Some(false), limit: Some(1000), ..Query::default() };
@@ -183,14 +194,24 @@ impl Session {
         }
     }
 
-    /// The whole notice where the daemon tells it, else as much as the signal said.
+    /// The whole notice where the daemon tells it, else as much as the signal said. A signal may be here
+    /// before the record of it can be read: that is waited for, but not for what would never be shown.
     async fn details(&self, notice: Event) -> Event {
         let notice = Event { time: notice.time.or_else(|| Some(time::now())), ..notice };
         let Some(id) = notice.id else { return notice };
-        match self.asking.event(id).await {
-            Ok(event) => merge(event, notice),
-            Err(_) => notice,
+        let patience = if self.may_see(notice.uid) { SOON } else { Duration::ZERO };
+        let asked = Instant::now();
+        loop {
+            match self.asking.event(id).await {
+                Ok(event) => return merge(event, notice),
+                Err(Error::NotFound(_)) if asked.elapsed() < patience => tokio::time::sleep(AGAIN).await,
+                Err(_) => return notice,
+            }
         }
+    }
+
+    fn may_see(&self, uid: Option<u32>) -> bool {
+        self.sees_system || uid.is_none() || uid == Some(nix::unistd::getuid().as_raw())
     }
 }
 
