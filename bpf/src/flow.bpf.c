@@ -77,8 +77,7 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 			st->copied = tcp->copied_seq;
 		/* Who called whom is then guessed from the ports. */
 		if ((state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT) &&
-		    __builtin_bswap16(st->local_port) < 32768 &&
-		    __builtin_bswap16(st->remote_port) >= 32768)
+		    __builtin_bswap16(st->local_port) < 32768 && __builtin_bswap16(st->remote_port) >= 32768)
 			st->direction = PS_IN;
 	}
 	return 0;

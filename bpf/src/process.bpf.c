@@ -9,7 +9,34 @@
  */
 #include "maps.h"
 #include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
 #include "task.h"
+
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+
+/*
+ * The name of the file itself, for programs that are gone before user space can look and that fanotify does
+ * not tell of (memfd). Reading past its end is harmless: what is not mapped reads as zero.
+ */
+static __always_inline void fill_name(char *out, struct mm_struct *mm)
+{
+	struct file *exe = mm->exe_file;
+	u64 at;
+
+	__builtin_memset(out, 0, PS_FILE);
+	if (!exe)
+		return;
+	at = (u64)exe->f_path.dentry->d_name.name;
+	for (int i = 0; i < PS_FILE / 16; i++) {
+		struct in6_addr *bytes =
+		    bpf_rdonly_cast((void *)(at + i * 16), bpf_core_type_id_kernel(struct in6_addr));
+
+		((u32 *)out)[i * 4] = bytes->in6_u.u6_addr32[0];
+		((u32 *)out)[i * 4 + 1] = bytes->in6_u.u6_addr32[1];
+		((u32 *)out)[i * 4 + 2] = bytes->in6_u.u6_addr32[2];
+		((u32 *)out)[i * 4 + 3] = bytes->in6_u.u6_addr32[3];
+	}
+}
 
 static __always_inline void count_lost(long failed)
 {
@@ -53,6 +80,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->time = bpf_ktime_get_boot_ns();
 	event->cgroup = bpf_get_current_cgroup_id();
 	fill_ancestry(&event->process, &event->parent, &event->grandparent);
+	fill_name(event->file, mm);
 	start = mm->arg_start;
 	end = mm->arg_end;
 	length = end > start ? end - start : 0;

@@ -18,6 +18,7 @@
 
 enum {
 	PS_COMM = 16,	 /* TASK_COMM_LEN */
+	PS_FILE = 64,	 /* bytes of a file's own name that are kept */
 	PS_ARGV = 4096,	 /* bytes of a command line that are kept */
 	PS_DNS = 1232,	 /* bytes of a DNS answer that are kept (the EDNS size everybody uses) */
 	PS_NODE = 256,	 /* bytes of a name given to getaddrinfo, NUL included */
@@ -140,6 +141,7 @@ struct ps_exec_event {
 	struct ps_process grandparent;
 	unsigned int argv_length; /* bytes of argv below that are valid */
 	unsigned int padding;
+	char file[PS_FILE]; /* last component of the executable's path; NUL-terminated or cut */
 	char argv[PS_ARGV]; /* NUL-separated; the event ends after argv_length bytes */
 };
 
@@ -175,6 +177,6 @@ struct ps_name_event {
 _Static_assert(sizeof(struct ps_process) == 72, "ps_process");
 _Static_assert(sizeof(struct ps_flow) == 304, "ps_flow");
 _Static_assert(sizeof(struct ps_counters) == 32, "ps_counters");
-_Static_assert(sizeof(struct ps_exec_event) == 4344, "ps_exec_event");
+_Static_assert(sizeof(struct ps_exec_event) == 4408, "ps_exec_event");
 
 #endif

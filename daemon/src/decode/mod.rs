@@ -91,6 +91,8 @@ pub struct Exec {
     pub parent: Option<Process>,
     /// Its parent's parent.
     pub grandparent: Option<Process>,
+    /// Last component of the executable's path, at most 64 bytes.
+    pub file: Vec<u8>,
     /// NUL-separated arguments, at most 4096 bytes.
     pub argv: Vec<u8>,
     /// Length of the whole command line in bytes.
@@ -200,6 +202,7 @@ fn exec(fields: Fields<'_>) -> Option<Exec> {
         process: process(fields, std::mem::offset_of!(E, process))?,
         parent: ancestor(fields, std::mem::offset_of!(E, parent))?,
         grandparent: ancestor(fields, std::mem::offset_of!(E, grandparent))?,
+        file: text(fields.bytes(std::mem::offset_of!(E, file), abi::PS_FILE as usize)?),
         argv: fields.bytes(std::mem::offset_of!(E, argv), length)?.to_vec(),
         argv_total: fields.u32(std::mem::offset_of!(E, argv_total))?,
     })
@@ -209,7 +212,7 @@ fn name(fields: Fields<'_>) -> Option<Event> {
     use abi::ps_name_event as E;
     let count = (fields.u32(std::mem::offset_of!(E, count))?).min(abi::PS_ANSWERS) as usize;
     let node = fields.bytes(std::mem::offset_of!(E, node), abi::PS_NODE as usize)?;
-    let node = node.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+    let node = text(node);
     let mut addresses = Vec::new();
     for index in 0..count {
         let at = std::mem::offset_of!(E, addresses) + index * 16;
@@ -249,8 +252,13 @@ fn process(fields: Fields<'_>, at: usize) -> Option<Process> {
             dev: fields.u32(file + std::mem::offset_of!(F, dev))?,
             generation: fields.u32(file + std::mem::offset_of!(F, generation))?,
         },
-        comm: comm.split(|byte| *byte == 0).next().unwrap_or_default().to_vec(),
+        comm: text(comm),
     })
+}
+
+/// Up to the first NUL.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
 /// The outer `Option` is for short bytes, the inner for "there is none".

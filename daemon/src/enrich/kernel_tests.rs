@@ -78,7 +78,7 @@ impl Rig {
                     Event::Exit { tgid, start } => self.enrich.exit(tgid, start, Instant::now()),
                     Event::Exec(exec) => {
                         let (process, cgroup, argv) = (&exec.process, exec.cgroup, exec.argv.as_slice());
-                        self.enrich.exec(Exec { process, cgroup, argv }, Instant::now());
+                        self.enrich.exec(Exec { process, cgroup, file: b"", argv }, Instant::now());
                         if process.id.tgid == running.0.id() {
                             seen += 1;
                             last = Some(exec);

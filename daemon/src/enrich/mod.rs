@@ -51,6 +51,8 @@ pub struct Exec<'a> {
     pub process: &'a Process,
     /// Cgroup v2 id.
     pub cgroup: u64,
+    /// Last component of the executable's path, perhaps cut.
+    pub file: &'a [u8],
     /// NUL-separated arguments, perhaps cut.
     pub argv: &'a [u8],
 }
@@ -83,7 +85,7 @@ impl Enrich {
         if let Some(before) = id.exec_id.checked_sub(1) {
             self.table.leave(ProcessId { exec_id: before, ..id }, now);
         }
-        let key = self.key(exec.process);
+        let key = self.key(exec.process, exec.file);
         let script = script::argument(&exec.process.comm, &key.path, exec.argv).and_then(|argument| {
             let name = script::file_name(argument);
             let (file, place) = self.fingerprint.script(id.tgid, name, exec.process.file)?;
@@ -147,7 +149,7 @@ impl Enrich {
             Some(image) => Arc::clone(image),
             None => {
                 let cmdline = proc::cmdline(process.id.tgid, process.id.start).map(Bytes::from);
-                let image = Arc::new(Image { key: self.key(process), cmdline, script: None });
+                let image = Arc::new(Image { key: self.key(process, b""), cmdline, script: None });
                 self.table.insert(process.id, Arc::clone(&image));
                 image
             }
@@ -175,8 +177,9 @@ impl Enrich {
     }
 
     /// Where the program lies. If nobody saw that before the process was gone, its name in
-    /// parentheses stands for it: no path looks like that.
-    fn key(&mut self, process: &Process) -> ProgramKey {
+    /// parentheses stands for it: no path looks like that. `file`: last component of the path, if known;
+    /// that of a memfd is all of it.
+    fn key(&mut self, process: &Process, file: &[u8]) -> ProgramKey {
         let pid = process.id.tgid;
         self.meet(process.mntns, pid);
         self.fingerprint.met(process.file.dev, pid);
@@ -186,7 +189,11 @@ impl Enrich {
                 ProgramKey { path: place.path, foreign }
             }
             None => {
-                let path = [b"(", process.comm.as_slice(), b")"].concat();
+                let path = if file.starts_with(b"memfd:") {
+                    [b"/", file].concat()
+                } else {
+                    [b"(", process.comm.as_slice(), b")"].concat()
+                };
                 ProgramKey { path: path.into(), foreign: self.of_machine(process.mntns) == Some(false) }
             }
         }

@@ -284,7 +284,8 @@ impl Pipeline {
     }
 
     fn exec(&mut self, exec: &Exec, now: &Now, instant: Instant) {
-        let told = enrich::Exec { process: &exec.process, cgroup: exec.cgroup, argv: &exec.argv };
+        let told =
+            enrich::Exec { process: &exec.process, cgroup: exec.cgroup, file: &exec.file, argv: &exec.argv };
         self.enrich.exec(told, instant);
         if !self.settings.monitor.every_executable {
             return;
