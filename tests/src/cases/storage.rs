@@ -12,9 +12,10 @@ use super::expect::{PATIENCE, rows_of};
 use super::identity::{MOMENT, Mounts};
 use super::traffic::totals;
 use crate::lab::client::settle;
-use crate::lab::program::report;
+use crate::lab::daemon::Clock;
+use crate::lab::program::{Running, report};
 use crate::lab::tools::run;
-use crate::lab::{Bus, Client, Daemon, Lab, Outcome, Stage, Trouble, ensure};
+use crate::lab::{Daemon, Lab, Outcome, Stage, Trouble, ensure};
 use crate::traffic::sys::now_us;
 
 /// The cases.
@@ -205,75 +206,52 @@ fn s03(lab: &mut Lab) -> Outcome {
     })
 }
 
-/// Steps the clock of the whole machine for a few seconds, so only where that is allowed.
+/// The daemon's own clock is set; the machine's stays.
 fn s06(lab: &mut Lab) -> Outcome {
-    if std::env::var_os("PICOSNITCH_STEP_CLOCK").is_none() {
-        return Err(Trouble::Skipped(
-            "it steps the machine's clock by 100 s; set PICOSNITCH_STEP_CLOCK=1 to allow that".to_owned(),
-        ));
-    }
+    const HOUR: i64 = 3_600;
     let dir = lab.new_dir("s06")?;
-    let bus = Bus::start(&dir)?;
-    std::fs::write(dir.join("config.toml"), crate::lab::stage::CONFIG)?;
-    let client = Client::connect(&bus.address)?;
-    let daemon = Daemon::start(&dir, &bus.address)?;
-    let stage = Stage { client, daemon, bus, dir };
+    let clock = Clock::new(&dir)?;
+    let stage = Stage::start(&dir, "")?;
     let to = lab.net.to();
-    let mut paths = Vec::new();
-    let mut trace = |lab: &Lab, name: &str| -> Outcome {
+    let mut all = Vec::new();
+    // One flow is open across all steps.
+    let through = lab.programs.make("s06-through")?;
+    let mut running = Running::start(&through, &["tcp-steps", &to])?;
+    running.report()?;
+    for (name, offset) in
+        [("s06-before", 0), ("s06-forward", HOUR), ("s06-backward", -2 * HOUR), ("s06-after", 0)]
+    {
+        clock.set(offset)?;
         let program = lab.programs.make(name)?;
-        report(&program, &["tcp-echo", &to])?;
+        let made = report(&program, &["tcp-echo", &to])?;
+        running.say("1000")?;
+        running.report()?;
         let path = program.to_string_lossy().into_owned();
         settle(PATIENCE, || {
-            ensure(totals(&stage, &path)? == (10_000, 10_000, 1), || format!("{name} is not on record"))
+            let got = totals(&stage, &path)?;
+            ensure(got == (10_000, 10_000, 1), || format!("{name}: {got:?} on record"))
         })?;
-        paths.push((path, now_us()));
-        Ok(())
-    };
-    trace(lab, "s06-before")?;
-    let stepped = Stepped::by(100)?;
-    let forward = trace(lab, "s06-forward");
-    drop(stepped);
-    forward?;
-    let stepped = Stepped::by(-100)?;
-    let backward = trace(lab, "s06-backward");
-    drop(stepped);
-    backward?;
-    trace(lab, "s06-after")?;
-    // Each row has the time that the clock showed then.
-    for (path, at) in &paths {
+        all.push((path, made.started + offset * 1_000_000));
+    }
+    running.finish()?;
+    // Each row has the time that the clock showed then, give or take the interval in which it was set.
+    for (path, at) in &all {
         for row in rows_of(&stage.client, path)? {
-            let time = row.time.unwrap_or(0);
-            ensure((time - at).abs() < 30_000_000, || {
-                format!("{path} is recorded {} s away from its time", (time - at) / 1_000_000)
+            let away = row.time.unwrap_or(0) - at;
+            ensure(away.abs() < 5_000_000, || {
+                format!("{path} is recorded {} s away from its time", away / 1_000_000)
             })?;
         }
     }
-    let events = stage.client.events(&Query { until: Some(now_us() + 1_000_000_000), ..Query::default() })?;
-    ensure(events.iter().any(|event| event.error.as_deref() == Some("clock")), || {
-        "no Error event tells of the steps".to_owned()
+    let path = through.to_string_lossy().into_owned();
+    settle(PATIENCE, || {
+        let got = totals(&stage, &path)?;
+        ensure(got == (4_000, 4_000, 1), || format!("the flow across the steps: {got:?} on record"))
+    })?;
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?;
+        ensure(events.iter().any(|event| event.error.as_deref() == Some("clock")), || {
+            "no Error event tells of the steps".to_owned()
+        })
     })
-}
-
-/// The machine's clock, stepped; put right when dropped.
-struct Stepped(i64);
-
-impl Stepped {
-    fn by(seconds: i64) -> Outcome<Stepped> {
-        step(seconds)?;
-        Ok(Stepped(seconds))
-    }
-}
-
-impl Drop for Stepped {
-    fn drop(&mut self) {
-        let _ = step(-self.0);
-    }
-}
-
-fn step(seconds: i64) -> Outcome {
-    use nix::time::{ClockId, clock_gettime, clock_settime};
-    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
-    let new = nix::sys::time::TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
-    clock_settime(ClockId::CLOCK_REALTIME, new).map_err(Trouble::from)
 }
