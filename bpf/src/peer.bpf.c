@@ -53,11 +53,25 @@ static __always_inline void leave_note(u64 cookie, u64 sock, const u8 *remote, u
 	note->sock = sock;
 }
 
+/* A connected socket that is sent to another address: from now on its sends are looked at one by one. */
+static __always_inline void note_addressed(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct sock_state *st;
+
+	if (!sk || sk->state != TCP_ESTABLISHED)
+		return;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (st && !(st->flags & SOCK_ADDRESSED))
+		st->flags |= SOCK_ADDRESSED;
+}
+
 SEC("cgroup/sendmsg4")
 int send_to4(struct bpf_sock_addr *ctx)
 {
 	u8 remote[16] __attribute__((aligned(8)));
 
+	note_addressed(ctx);
 	from_v4(remote, ctx->user_ip4);
 	leave_note(bpf_get_socket_cookie(ctx), 0, remote, ctx->user_port, 0);
 	return 1;
@@ -68,6 +82,7 @@ int send_to6(struct bpf_sock_addr *ctx)
 {
 	u32 remote[4] __attribute__((aligned(8)));
 
+	note_addressed(ctx);
 	remote[0] = ctx->user_ip6[0];
 	remote[1] = ctx->user_ip6[1];
 	remote[2] = ctx->user_ip6[2];

@@ -320,8 +320,9 @@ impl Pipeline {
         for output in outputs {
             match output {
                 Output::Notice(notice) => {
-                    (self.tell)(Tell::Notice(notice.clone()));
-                    self.recorder.notice(notice);
+                    // The record first: who hears the signal may ask for the event at once.
+                    self.recorder.notice(notice.clone());
+                    (self.tell)(Tell::Notice(notice));
                 }
                 Output::Completed { notice, hash } => self.recorder.hash_known(notice, hash),
             }
