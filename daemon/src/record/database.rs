@@ -141,8 +141,9 @@ fn configure(database: &Connection) -> rusqlite::Result<()> {
         "PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL;
-         PRAGMA journal_size_limit = 8388608;
-         PRAGMA cache_size = -4096;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 16777216;
+         PRAGMA cache_size = -8192;
          PRAGMA temp_store = MEMORY;
          PRAGMA secure_delete = FAST;
          PRAGMA trusted_schema = OFF;",

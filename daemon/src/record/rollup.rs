@@ -30,6 +30,18 @@ struct Sums {
     connections: u64,
 }
 
+/// Sorts, and makes one of those with the same key.
+fn add_up<K: Ord + Copy>(totals: &mut Vec<(K, Sums)>) {
+    totals.sort_unstable_by_key(|(key, _)| *key);
+    totals.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1.add(next.1);
+        }
+        same
+    });
+}
+
 /// No sum of these overflows the database's integers: 2^53 bytes per row, 9 PB.
 const MOST: u64 = 1 << 53;
 
@@ -45,16 +57,30 @@ impl Sums {
     }
 }
 
+/// The rows of one program with one peer in one hour.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    hour: i64,
+    who: WhoIds,
+    peer: PeerKey,
+    peer_id: i64,
+    first: i64,
+    last: i64,
+    rows: i64,
+    sums: Sums,
+}
+
 /// What one transaction adds.
 #[derive(Default)]
 pub(super) struct Rollup {
-    flows: HashMap<(i64, WhoIds, PeerIds), Sums>,
+    flows: HashMap<(i64, i64, i64), Flow>,
     /// First and last time, and sums, by executable and uid.
     sightings: HashMap<(i64, u32), (i64, i64, Sums)>,
     days: HashMap<(i64, i64, u32), ()>,
     facts: HashMap<(i64, i64, i64, u32), (i64, i64)>,
     /// Connections and events by day and uid.
     volume: HashMap<(i64, u32), (i64, i64)>,
+    concluded: Vec<Flow>,
 }
 
 impl Rollup {
@@ -68,21 +94,45 @@ impl Rollup {
         received: u64,
         connections: u32,
     ) {
-        let sums =
-            Sums { sent: sent.min(MOST), received: received.min(MOST), connections: u64::from(connections) };
-        self.flows.entry((time.div_euclid(HOUR), *who, *peer)).or_default().add(sums);
-        self.volume.entry((time.div_euclid(DAY), who.uid)).or_default().0 += 1;
-        self.program(time, who);
-        if let Some(sighting) = self.sightings.get_mut(&(who.program.executable, who.uid)) {
-            sighting.2.add(sums);
-        }
-        if let PeerKey { port, .. } = peer.key
-            && port != NO_PORT
-        {
-            self.fact(time, who, fact::PORT, port);
-        }
-        if peer.key.domain != 0 {
-            self.fact(time, who, fact::DOMAIN, peer.key.domain);
+        let hour = time.div_euclid(HOUR);
+        let flow = self.flows.entry((hour, who.id, peer.id)).or_insert_with(|| Flow {
+            hour,
+            who: *who,
+            peer: peer.key,
+            peer_id: peer.id,
+            first: time,
+            last: time,
+            rows: 0,
+            sums: Sums::default(),
+        });
+        flow.first = flow.first.min(time);
+        flow.last = flow.last.max(time);
+        flow.rows += 1;
+        flow.sums.add(Sums {
+            sent: sent.min(MOST),
+            received: received.min(MOST),
+            connections: u64::from(connections),
+        });
+    }
+
+    /// What the rows say of programs.
+    fn conclude(&mut self) {
+        for flow in std::mem::take(&mut self.flows).into_values() {
+            let Flow { who, peer, .. } = &flow;
+            self.volume.entry((flow.hour.div_euclid(DAY / HOUR), who.uid)).or_default().0 += flow.rows;
+            for time in [flow.first, flow.last] {
+                self.program(time, who);
+                if peer.port != NO_PORT {
+                    self.fact(time, who, fact::PORT, peer.port);
+                }
+                if peer.domain != 0 {
+                    self.fact(time, who, fact::DOMAIN, peer.domain);
+                }
+            }
+            if let Some(sighting) = self.sightings.get_mut(&(who.program.executable, who.uid)) {
+                sighting.2.add(flow.sums);
+            }
+            self.concluded.push(flow);
         }
     }
 
@@ -113,62 +163,60 @@ impl Rollup {
     }
 
     /// Writes everything, within the caller's transaction.
-    pub(super) fn write(self, db: &Database) -> Result<()> {
+    pub(super) fn write(mut self, db: &Database) -> Result<()> {
+        self.conclude();
         self.write_sightings(db)?;
         self.write_daily(db)?;
-        let mut totals: HashMap<(i64, i64, i64, i64, u32), Sums> = HashMap::new();
-        for ((hour, who, peer), sums) in &self.flows {
-            for (dimension, _) in Dimension::ALL {
-                let key = (
-                    numbers::dimension(dimension),
-                    *hour,
-                    key(dimension, who, &peer.key),
-                    who.program.executable,
-                    who.uid,
-                );
-                totals.entry(key).or_default().add(*sums);
-            }
-        }
-        for (level, width) in LEVELS.iter().enumerate() {
-            let mut coarser: HashMap<(i64, i64, i64, i64, u32), Sums> = HashMap::with_capacity(totals.len());
-            for ((dimension, hour, key, executable, uid), sums) in &totals {
-                let bucket = hour.div_euclid(width / HOUR);
-                coarser.entry((*dimension, bucket, *key, *executable, *uid)).or_default().add(*sums);
-            }
-            // In the order of the table: neighbours are on one page.
-            let mut sorted: Vec<_> = coarser.into_iter().collect();
-            sorted.sort_unstable_by_key(|(key, _)| *key);
-            let mut upsert = db.prepare_cached(UPSERT_ROLLUP)?;
-            for ((dimension, bucket, key, executable, uid), sums) in sorted {
-                upsert.execute(params![
-                    i64::try_from(level).unwrap_or(i64::MAX),
-                    dimension,
-                    bucket,
-                    key,
-                    executable,
-                    uid,
-                    stored(sums.sent),
-                    stored(sums.received),
-                    stored(sums.connections)
-                ])?;
+        let mut upsert = db.prepare_cached(UPSERT_ROLLUP)?;
+        for (dimension, _) in Dimension::ALL {
+            let number = numbers::dimension(dimension);
+            let mut totals: Vec<_> = self
+                .concluded
+                .iter()
+                .map(|flow| {
+                    let Flow { hour, who, peer, .. } = flow;
+                    ((*hour, key(dimension, who, peer), who.program.executable, who.uid), flow.sums)
+                })
+                .collect();
+            let mut width = HOUR;
+            for (level, next) in LEVELS.iter().enumerate() {
+                for (key, _) in &mut totals {
+                    key.0 = key.0.div_euclid(next / width);
+                }
+                width = *next;
+                // In the order of the table: neighbours are on one page.
+                add_up(&mut totals);
+                for ((bucket, key, executable, uid), sums) in &totals {
+                    upsert.execute(params![
+                        i64::try_from(level).unwrap_or(i64::MAX),
+                        number,
+                        bucket,
+                        key,
+                        executable,
+                        uid,
+                        stored(sums.sent),
+                        stored(sums.received),
+                        stored(sums.connections)
+                    ])?;
+                }
             }
         }
         Ok(())
     }
 
     fn write_daily(&self, db: &Database) -> Result<()> {
-        let mut daily: HashMap<(i64, i64, i64), Sums> = HashMap::with_capacity(self.flows.len());
-        for ((hour, who, peer), sums) in &self.flows {
-            daily.entry((hour.div_euclid(DAY / HOUR), who.folded, peer.id)).or_default().add(*sums);
-        }
-        let mut sorted: Vec<_> = daily.into_iter().collect();
-        sorted.sort_unstable_by_key(|(key, _)| *key);
+        let days = self
+            .concluded
+            .iter()
+            .map(|flow| ((flow.hour.div_euclid(DAY / HOUR), flow.who.folded, flow.peer_id), flow.sums));
+        let mut days: Vec<_> = days.collect();
+        add_up(&mut days);
         let mut upsert = db.prepare_cached(
             "INSERT INTO daily (day, who, peer, sent, received, connections) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT DO UPDATE SET sent = sent + excluded.sent, received = received + excluded.received,
                connections = connections + excluded.connections",
         )?;
-        for ((day, who, peer), sums) in sorted {
+        for ((day, who, peer), sums) in days {
             upsert.execute(params![
                 day,
                 who,

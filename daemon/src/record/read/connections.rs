@@ -6,7 +6,8 @@
 //! A viewer who may not see every row never walks along peers: how long that takes, and where it is
 //! interrupted, would tell about rows of others.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use picosnitch_api::{self as api, Query, row::Connection};
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
@@ -26,6 +27,9 @@ const LONGEST_WALK: usize = 400_000;
 /// Programs or peers whose indexes are walked at once, at the most.
 const STREAMS: usize = 20_000;
 
+/// Peers by which programs are narrowed down, at the most.
+const NARROWED: usize = 2_000;
+
 /// Numbers that match, sorted; `None`: all do.
 type Set = Option<Vec<i64>>;
 
@@ -36,6 +40,8 @@ struct Match {
     search: Option<(Vec<i64>, Vec<i64>)>,
     local_port: Option<i64>,
     remote_port: Option<i64>,
+    /// Days that may have matches; `None`: any.
+    days: Option<BTreeSet<i64>>,
 }
 
 fn holds(set: &Set, id: i64) -> bool {
@@ -65,6 +71,7 @@ impl Match {
             },
             local_port: q.local_port.map(i64::from),
             remote_port: q.remote_port.map(i64::from),
+            days: None,
         })
     }
 
@@ -76,6 +83,58 @@ impl Match {
             })
             && self.local_port.is_none_or(|port| port == row.local_port)
             && self.remote_port.is_none_or(|port| port == row.remote_port)
+    }
+
+    /// Where both programs and peers are asked for: `daily` says which of the programs ever had to do with one
+    /// of the peers, and on which days.
+    fn narrow(&mut self, db: &Database) -> Result<()> {
+        let (Some(who), Some(peer)) = (&mut self.who, &self.peer) else { return Ok(()) };
+        if peer.len() > NARROWED || who.len() > STREAMS {
+            return Ok(());
+        }
+        let mut statement = db.prepare_cached("SELECT folded FROM who WHERE id = ?1")?;
+        let mut folded = Vec::with_capacity(who.len());
+        for id in who.iter() {
+            let other: i64 = statement.query_row([id], |row| row.get(0))?;
+            folded.push(if other == 0 { *id } else { other });
+        }
+        let asked: HashSet<i64> = folded.iter().copied().collect();
+        let (mut met, mut days) = (HashSet::new(), BTreeSet::new());
+        let mut left = LONGEST_WALK;
+        let mut statement = db.prepare_cached("SELECT who, day FROM daily WHERE peer = ?1")?;
+        for id in peer {
+            let mut rows = statement.query([id])?;
+            while let Some(row) = rows.next()? {
+                left -= 1;
+                if left == 0 {
+                    return Ok(());
+                }
+                let who: i64 = row.get(0)?;
+                if asked.contains(&who) {
+                    met.insert(who);
+                    days.insert(row.get(1)?);
+                }
+            }
+        }
+        *who = who.iter().zip(folded).filter(|(_, folded)| met.contains(folded)).map(|(id, _)| *id).collect();
+        self.days = Some(days);
+        Ok(())
+    }
+
+    /// The range of ids to look in next, for a stream that stands before this id: `None` if this id's day may
+    /// have matches, otherwise the nearest day that may, or an empty range.
+    fn jump(&self, id: i64, descending: bool) -> Option<(i64, i64)> {
+        let days = self.days.as_ref()?;
+        let day = (id >> TIE_BITS).div_euclid(DAY);
+        if days.contains(&day) {
+            return None;
+        }
+        let start = |day: i64| (day * DAY) << TIE_BITS;
+        Some(if descending {
+            days.range(..day).next_back().map_or((0, 0), |day| (i64::MIN, start(*day + 1)))
+        } else {
+            days.range(day..).next().map_or((0, 0), |day| (start(*day), i64::MAX))
+        })
     }
 
     /// The shortest list of indexes that together hold every match.
@@ -181,13 +240,9 @@ pub(super) fn page(
     }
     let wanted = usize::try_from(q.page()).unwrap_or(usize::MAX);
     let (ids, more) = find(db, &filter, &mut range, wanted, q, v).map_err(unavailable)?;
-    let rows = ids.iter().map(|id| fetch(db, *id, v)).collect::<Result<Vec<_>>>().map_err(unavailable)?;
+    let rows = fetch(db, &ids, v).map_err(unavailable)?;
     let hidden = hidden(db, q, v, "connections").map_err(unavailable)?;
-    Ok(Page {
-        rows: rows.into_iter().flatten().collect(),
-        cursor: if more { range.cursor() } else { String::new() },
-        hidden,
-    })
+    Ok(Page { rows, cursor: if more { range.cursor() } else { String::new() }, hidden })
 }
 
 /// Rows of uids that the viewer may not see, on the days of the query.
@@ -214,7 +269,7 @@ fn find(
     q: &Query,
     v: &Viewer,
 ) -> Result<(Vec<i64>, bool)> {
-    let matches = Match::new(db, filter, q, v)?;
+    let mut matches = Match::new(db, filter, q, v)?;
     let restricted = filter::uids("uid", &v.rows) != "1";
     let mut found = Vec::with_capacity(wanted.min(1000));
     if walk(db, &matches, range, wanted, FIRST_WALK, &mut found)? {
@@ -223,6 +278,7 @@ fn find(
     if found.len() >= wanted {
         return Ok((found, true));
     }
+    matches.narrow(db)?;
     let ended = match matches.streams(restricted) {
         Some(streams) => merge(db, &matches, &streams, range, wanted, &mut found)?,
         None => walk(db, &matches, range, wanted, LONGEST_WALK, &mut found)?,
@@ -275,13 +331,13 @@ fn merge(
     let (mut who, mut peer) = (db.prepare_cached(&next("who"))?, db.prepare_cached(&next("peer"))?);
     let mut fetch =
         db.prepare_cached("SELECT id, who, peer, local_port, remote_port FROM connection WHERE id = ?1")?;
-    let mut seek = |(column, id): (Column, i64), range: &Range| -> Result<Option<i64>> {
+    let mut seek = |(column, id): (Column, i64), from: i64, to: i64| -> Result<Option<i64>> {
         let statement = if column == Column::Who { &mut who } else { &mut peer };
-        statement.query_row(params![id, range.from, range.to], |row| row.get(0))
+        statement.query_row(params![id, from, to], |row| row.get(0))
     };
     let mut heap = BinaryHeap::new();
     for stream in streams {
-        if let Some(id) = seek(*stream, range)? {
+        if let Some(id) = seek(*stream, range.from, range.to)? {
             heap.push((id.saturating_mul(sign), *stream));
         }
     }
@@ -294,6 +350,12 @@ fn merge(
         steps += 1;
         let id = signed.saturating_mul(sign);
         range.after(id);
+        if let Some((from, to)) = matches.jump(id, range.descending) {
+            if let Some(id) = seek(stream, from.max(range.from), to.min(range.to))? {
+                heap.push((id.saturating_mul(sign), stream));
+            }
+            continue;
+        }
         if seen.insert(id)
             && let Some(row) = fetch.query_row([id], brief).optional()?
             && matches.takes(&row)
@@ -301,20 +363,21 @@ fn merge(
             found.push(id);
         }
         // Another index may hold the same row: the next of this one comes after it all the same.
-        if let Some(id) = seek(stream, range)? {
+        if let Some(id) = seek(stream, range.from, range.to)? {
             heap.push((id.saturating_mul(sign), stream));
         }
     }
     Ok(true)
 }
 
-const FETCH: &str =
-    "SELECT c.id, e.id, e.path, n.value, ct.sha256, g.content, cl.value, sc.value, sct.sha256,
+const ROW: &str =
+    "SELECT c.id, c.who, c.peer, c.pid, c.remote_port, c.local_port, c.sent, c.received, c.connections
+    FROM connection c WHERE c.id = ?1";
+
+const WHO: &str = "SELECT e.id, e.path, n.value, ct.sha256, g.content, cl.value, sc.value, sct.sha256,
       pe.path, pn.value, pct.sha256, pcl.value, ge.path, gn.value, gct.sha256, gcl.value,
-      c.pid, w.uid, w.euid, d.value, p.source, ra.value, c.remote_port, la.value, c.local_port, i.value,
-      p.protocol, p.direction, p.netns, u.value, k.value, e.foreign_root, c.sent, c.received, c.connections
-    FROM connection c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer
-      JOIN program g ON g.id = w.program JOIN executable e ON e.id = g.executable
+      w.uid, w.euid, u.value, k.value, e.foreign_root
+    FROM who w JOIN program g ON g.id = w.program JOIN executable e ON e.id = g.executable
       LEFT JOIN word n ON n.id = g.name LEFT JOIN content ct ON ct.id = g.content
       LEFT JOIN cmdline cl ON cl.id = g.cmdline LEFT JOIN word sc ON sc.id = g.script
       LEFT JOIN content sct ON sct.id = g.script_content
@@ -324,31 +387,85 @@ const FETCH: &str =
       LEFT JOIN program gg ON gg.id = w.grandparent LEFT JOIN executable ge ON ge.id = gg.executable
       LEFT JOIN word gn ON gn.id = gg.name LEFT JOIN content gct ON gct.id = gg.content
       LEFT JOIN cmdline gcl ON gcl.id = gg.cmdline
-      LEFT JOIN domain d ON d.id = p.domain LEFT JOIN address ra ON ra.id = p.remote
-      LEFT JOIN address la ON la.id = p.local LEFT JOIN word i ON i.id = p.interface
       LEFT JOIN word u ON u.id = w.unit LEFT JOIN word k ON k.id = w.container
-    WHERE c.id = ?1";
+    WHERE w.id = ?1";
 
-/// One row in full; `None` if the viewer may not see it, or it is gone.
-fn fetch(db: &Database, id: i64, v: &Viewer) -> Result<Option<Connection>> {
-    let row = db.prepare_cached(FETCH)?.query_row([id], connection).optional()?;
-    Ok(row.filter(|row| row.uid.is_some_and(|uid| v.sees(uid))).map(|mut row| {
-        let shown = row.uid.is_some_and(|uid| v.cmdlines.iter().any(|range| range.contains(&uid)));
-        if !shown {
+const PEER: &str = "SELECT d.value, p.source, ra.value, la.value, i.value, p.protocol, p.direction, p.netns
+    FROM peer p LEFT JOIN domain d ON d.id = p.domain LEFT JOIN address ra ON ra.id = p.remote
+      LEFT JOIN address la ON la.id = p.local LEFT JOIN word i ON i.id = p.interface
+    WHERE p.id = ?1";
+
+/// Rows in full. What a page's rows share is read once; what the viewer may not see is left out.
+fn fetch(db: &Database, ids: &[i64], v: &Viewer) -> Result<Vec<Connection>> {
+    let (mut row, mut who, mut peer) =
+        (db.prepare_cached(ROW)?, db.prepare_cached(WHO)?, db.prepare_cached(PEER)?);
+    let mut whos: HashMap<i64, Option<Connection>> = HashMap::new();
+    let mut peers: HashMap<i64, Option<Connection>> = HashMap::new();
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some((who_id, peer_id, own)) = row.query_row([id], own_part).optional()? else { continue };
+        if let Entry::Vacant(vacant) = whos.entry(who_id) {
+            vacant.insert(
+                who.query_row([who_id], who_part)
+                    .optional()?
+                    .filter(|row| row.uid.is_some_and(|uid| v.sees(uid))),
+            );
+        }
+        if let Entry::Vacant(vacant) = peers.entry(peer_id) {
+            vacant.insert(peer.query_row([peer_id], peer_part).optional()?);
+        }
+        let (Some(Some(who)), Some(Some(peer))) = (whos.get(&who_id), peers.get(&peer_id)) else { continue };
+        let mut row = Connection {
+            time: own.time,
+            pid: own.pid,
+            remote_port: own.remote_port,
+            local_port: own.local_port,
+            sent: own.sent,
+            received: own.received,
+            connections: own.connections,
+            domain: peer.domain.clone(),
+            domain_source: peer.domain_source.clone(),
+            address: peer.address.clone(),
+            local_address: peer.local_address.clone(),
+            interface: peer.interface.clone(),
+            protocol: peer.protocol.clone(),
+            direction: peer.direction.clone(),
+            netns: peer.netns,
+            ..who.clone()
+        };
+        if !row.uid.is_some_and(|uid| v.cmdlines.iter().any(|range| range.contains(&uid))) {
             (row.cmdline, row.parent_cmdline, row.grandparent_cmdline) = (None, None, None);
         }
-        row
-    }))
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
-fn connection(row: &rusqlite::Row<'_>) -> Result<Connection> {
+/// What stands in the row itself, with the numbers of its program and its peer.
+fn own_part(row: &rusqlite::Row<'_>) -> Result<(i64, i64, Connection)> {
     let mut columns = Columns::new(row);
     let c = &mut columns;
     let time = Some(c.next::<i64>()? >> TIE_BITS);
+    let (who, peer) = (c.next()?, c.next()?);
+    let own = Connection {
+        time,
+        pid: c.small()?,
+        remote_port: c.small()?,
+        local_port: c.small()?,
+        sent: Some(c.count()?),
+        received: Some(c.count()?),
+        connections: Some(c.count()?),
+        ..Connection::default()
+    };
+    Ok((who, peer, own))
+}
+
+fn who_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
+    let mut columns = Columns::new(row);
+    let c = &mut columns;
     let executable = Some(c.next()?);
     let (path, path_raw) = c.path()?;
     let mut row = Connection {
-        time,
         executable,
         path,
         path_raw,
@@ -366,28 +483,31 @@ fn connection(row: &rusqlite::Row<'_>) -> Result<Connection> {
         grandparent_name: c.text()?,
         grandparent_sha256: c.sha256()?,
         grandparent_cmdline: c.text()?,
-        pid: c.small()?,
         uid: c.small()?,
         effective_uid: c.small()?,
-        domain: c.text()?,
-        domain_source: dimension::source_word(c.next()?).map(str::to_owned),
-        address: c.address()?,
-        remote_port: c.small()?,
-        local_address: c.address()?,
-        local_port: c.small()?,
-        interface: c.text()?,
-        protocol: Some(dimension::protocol_word(c.next()?)),
-        direction: dimension::direction_word(c.next()?).map(str::to_owned),
-        netns: c.small()?,
         unit: c.text()?,
         container: c.text()?,
         foreign_root: c.next::<bool>()?.then_some(true),
-        sent: Some(c.count()?),
-        received: Some(c.count()?),
-        connections: Some(c.count()?),
+        ..Connection::default()
     };
     if row.effective_uid == row.uid {
         row.effective_uid = None;
     }
     Ok(row)
+}
+
+fn peer_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
+    let mut columns = Columns::new(row);
+    let c = &mut columns;
+    Ok(Connection {
+        domain: c.text()?,
+        domain_source: dimension::source_word(c.next()?).map(str::to_owned),
+        address: c.address()?,
+        local_address: c.address()?,
+        interface: c.text()?,
+        protocol: Some(dimension::protocol_word(c.next()?)),
+        direction: dimension::direction_word(c.next()?).map(str::to_owned),
+        netns: c.small()?,
+        ..Connection::default()
+    })
 }

@@ -65,8 +65,6 @@ impl Reader {
             None => return Err(busy()),
         };
         if let Some(database) = lease.database.take() {
-            // An idle daemon keeps no pages in memory.
-            let _ = database.release_memory();
             lease.give_back(database);
         }
         answer
@@ -233,6 +231,10 @@ impl Lease<'_> {
         if idle.generation == self.generation {
             // `open` goes down when this lease is dropped.
             idle.open += 1;
+            // One stays warm; an idle daemon keeps no more pages in memory than that.
+            if !idle.idle.is_empty() {
+                let _ = database.release_memory();
+            }
             idle.idle.push(database);
         }
     }

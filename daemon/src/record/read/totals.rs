@@ -259,6 +259,12 @@ fn pieces(db: &Database, q: &Query, rollup: bool) -> Result<Vec<Piece>> {
     let kept = kept.map_or(-EDGE, |day| day.saturating_mul(DAY)).clamp(-EDGE, EDGE);
     let mut from = q.since.unwrap_or(-EDGE).clamp(kept, EDGE);
     let mut to = q.until.unwrap_or(EDGE).clamp(-EDGE, EDGE);
+    // A range that ends after the newest row has no end that must be cut out.
+    let newest: Option<i64> =
+        db.prepare_cached("SELECT max(id) FROM connection")?.query_row((), |row| row.get(0))?;
+    if newest.is_none_or(|id| (id >> TIE_BITS) < to) {
+        to = EDGE;
+    }
     // What is not there any more in detail is rounded outwards.
     let finest = |time: i64| {
         if rollup && time < hours || !rollup && time < detail {

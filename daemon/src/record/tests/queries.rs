@@ -418,3 +418,45 @@ fn hostile_names_pass_through_and_exports_cannot_be_forged() {
     let line: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(line["foreign-root"], true);
 }
+
+#[test]
+fn a_rare_pair_of_a_busy_program_and_a_busy_place_is_found() {
+    let lab = Lab::new();
+    let place = |row: Connection, n: i64| {
+        let address = std::net::Ipv4Addr::from(0xc633_6400 + (n % 5) as u32);
+        Connection {
+            domain: Some((bytes(&format!("host{}.example", n % 5)), NameSource::Dns)),
+            remote: Some(address.into()),
+            ..row
+        }
+    };
+    let day = 86_400 * SECOND;
+    let mut rows = Vec::new();
+    for n in 0..30_000_i64 {
+        // Even ones never go to odd places, but for three times.
+        let path = if n % 2 == 0 { "/usr/bin/even" } else { "/usr/bin/odd" };
+        rows.push(place(row(DAY0 + n * day / 3000, who(path, 1000)), n * 2 % 4 + n % 2));
+    }
+    for n in [2, 5, 9] {
+        rows.push(place(row(DAY0 + n * day + 7, who("/usr/bin/even", 1000)), 1));
+    }
+    lab.write(rows);
+    let reader = lab.recorder.reader();
+    let q = Query {
+        path: Some("/usr/bin/even".to_owned()),
+        domain: Some("host1.example".to_owned()),
+        ..Query::default()
+    };
+    for viewer in [all(), Viewer { rows: vec![1000..=1000], cmdlines: vec![1000..=1000] }] {
+        for descending in [true, false] {
+            let page =
+                reader.connections(&Query { descending: Some(descending), ..q.clone() }, &viewer).unwrap();
+            let mut times: Vec<_> = page.rows.iter().map(|row| row.time.unwrap()).collect();
+            if descending {
+                times.reverse();
+            }
+            assert_eq!(times, [2, 5, 9].map(|n| DAY0 + n * day + 7));
+            assert_eq!(page.cursor, "");
+        }
+    }
+}
