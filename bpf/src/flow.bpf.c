@@ -44,6 +44,33 @@ static __always_inline void read_local(struct sock *sk, u8 *local, u16 *port)
 	*port = __builtin_bswap16(sk->__sk_common.skc_num);
 }
 
+/* A raw socket of protocol TCP is none. */
+static __always_inline int is_tcp(struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_TCP && sk->sk_type == SOCK_STREAM;
+}
+
+/* Multipath TCP moves its bytes by connections of its own, which are not the program's. */
+static __always_inline int is_subflow(struct tcp_sock *tcp)
+{
+	return bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ_BITFIELD(tcp, is_mptcp);
+}
+
+static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
+{
+	struct mptcp_sock *whole;
+	struct sock *first;
+
+	if (!bpf_core_type_exists(struct mptcp_sock))
+		return;
+	whole = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock));
+	first = whole->first;
+	if (!first)
+		return;
+	read_remote(first, st->remote, &st->remote_port);
+	read_local(first, st->local, &st->local_port);
+}
+
 /* All that is known of a socket when it is first seen. Returns with owner and ref 0. */
 static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 {
@@ -67,8 +94,10 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	if (st->type == SOCK_RAW)
 		st->local_port = 0; /* skc_num is the protocol */
 	read_remote(sk, st->remote, &st->remote_port);
+	if (st->protocol == IPPROTO_MPTCP)
+		read_mptcp(st, sk);
 	st->peer_known = !is_zero(st->remote);
-	if (st->protocol == IPPROTO_TCP) {
+	if ((st->protocol == IPPROTO_TCP || st->protocol == IPPROTO_MPTCP) && st->type == SOCK_STREAM) {
 		u8 state = sk->__sk_common.skc_state;
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
@@ -345,11 +374,20 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		ends.cookie = 1;
 		if (connected && sending)
 			st->flags |= SOCK_ADDRESSED;
+		if (sending) {
+			__builtin_memcpy(st->sent_to, ends.remote, 16);
+			st->sent_to_port = ends.remote_port;
+		}
 	} else if (connected || sk->__sk_common.skc_dport) {
 		u16 port;
 
 		read_remote(sk, ends.remote, &port);
 		ends.remote_port = port;
+		ends.cookie = 1;
+	} else if (sending && sk->sk_protocol == IPPROTO_UDP && st->sent_to_port) {
+		/* One more piece of a corked datagram: it goes where the first one said. */
+		__builtin_memcpy(ends.remote, st->sent_to, 16);
+		ends.remote_port = st->sent_to_port;
 		ends.cookie = 1;
 	}
 	if (sending && (!ends.cookie || is_zero(st->local))) {
@@ -358,7 +396,7 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		if (note && note->tid == tid) {
 			note->tid = 0;
 			__builtin_memcpy(ends.local, note->local, 16);
-			if (!ends.cookie && sk->sk_protocol != IPPROTO_UDP) {
+			if (!ends.cookie && (sk->sk_protocol != IPPROTO_UDP || sk->sk_type == SOCK_RAW)) {
 				__builtin_memcpy(ends.remote, note->remote, 16);
 				ends.cookie = 1;
 			}
@@ -393,10 +431,10 @@ int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
 		return 0;
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	task = bpf_get_current_task_btf();
-	if (sk->sk_protocol == IPPROTO_TCP) {
+	if (is_tcp(sk)) {
 		if (ret > 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 1);
-	} else if (family == AF_PACKET) {
+	} else if (family == AF_PACKET || sk->sk_protocol == IPPROTO_MPTCP) {
 		if (ret >= 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 1);
 	} else {
@@ -414,7 +452,7 @@ int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
 
 	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
 		return 0;
-	if (sk->sk_protocol == IPPROTO_TCP && family != AF_PACKET) {
+	if (family != AF_PACKET && is_tcp(sk)) {
 		if (!unseeded || ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 			return 0;
 		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
@@ -432,7 +470,7 @@ int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
 		ret = -1; /* nothing was taken; what the hooks noted must go */
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	task = bpf_get_current_task_btf();
-	if (family == AF_PACKET) {
+	if (family == AF_PACKET || sk->sk_protocol == IPPROTO_MPTCP) {
 		if (ret >= 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 0);
 	} else {
@@ -519,7 +557,10 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 	struct tcp_sock *tcp;
 	struct sock_state *st;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (!is_tcp(sk))
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp || is_subflow(tcp))
 		return 0;
 	if (new == TCP_SYN_SENT) {
 		/* connect(), in its caller. A socket can connect again after a failure: that is another flow.
@@ -536,7 +577,6 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 		return 0;
 	}
 	if (new == TCP_ESTABLISHED) {
-		tcp = bpf_skc_to_tcp_sock(sk);
 		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 		if (!st && old == TCP_SYN_RECV) {
 			/* In a softirq: whose it is will be known when somebody uses it. */
@@ -544,7 +584,7 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 			if (st)
 				st->direction = PS_IN;
 		}
-		if (!st || !tcp)
+		if (!st)
 			return 0;
 		st->copied = tcp->copied_seq;
 		learn_port(st, sk);
@@ -568,7 +608,8 @@ int sock_released(struct bpf_sock *sk)
 
 	if (!st)
 		return 1;
-	if (!st->ref && !st->owner && st->protocol == IPPROTO_TCP && st->direction == PS_IN) {
+	if (!st->ref && !st->owner && st->protocol == IPPROTO_TCP && st->type == SOCK_STREAM &&
+	    st->direction == PS_IN) {
 		/* Accepted and closed without a byte. */
 		struct stash ends = {.cookie = 1, .remote_port = st->remote_port};
 

@@ -47,11 +47,13 @@ enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
 	AF_PACKET = 17,
+	SOCK_STREAM = 1,
 	SOCK_RAW = 3,
 	IPPROTO_ICMP = 1,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_ICMPV6 = 58,
+	IPPROTO_MPTCP = 262,
 	MSG_PEEK = 2,
 	MSG_ERRQUEUE = 0x2000,
 	ETH_P_IP = 0x0800,
@@ -113,6 +115,10 @@ struct inet_sock {
 struct tcp_sock {
 	u32 copied_seq;
 	u32 rcv_nxt;
+	bool is_mptcp;
+};
+struct mptcp_sock {
+	struct sock *first; /* the first subflow: it knows the ends before the whole does */
 };
 struct packet_sock {
 	int ifindex;

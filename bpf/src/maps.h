@@ -44,7 +44,10 @@ struct sock_state {
 	u16 protocol;
 	u8 direction;
 	u8 peer_known;
-	u8 hint[16]; /* local address of the latest datagram that arrived */
+	u8 hint[16];	  /* local address of the latest datagram that arrived */
+	u8 sent_to[16];	  /* where the latest datagram went: further pieces of a corked one go there, too */
+	u16 sent_to_port; /* network order */
+	u16 padding[3];
 };
 
 /* One more owner or one more peer of a socket whose `ref` is taken. User space deletes entries. */

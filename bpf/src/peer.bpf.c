@@ -97,8 +97,11 @@ int receive_from4(struct bpf_sock_addr *ctx)
 	u8 remote[16] __attribute__((aligned(8)));
 	struct bpf_sock *sk = ctx->sk;
 
-	if (sk && sk->state == TCP_ESTABLISHED)
+	/* Only what was queued before connect() comes from elsewhere. */
+	if (sk && sk->state == TCP_ESTABLISHED && sk->dst_ip4 == ctx->user_ip4 &&
+	    sk->dst_port == ctx->user_port)
 		return 1;
+	note_addressed(ctx);
 	from_v4(remote, ctx->user_ip4);
 	leave_note(bpf_get_socket_cookie(ctx), 0, remote, ctx->user_port, 0);
 	return 1;
@@ -110,8 +113,11 @@ int receive_from6(struct bpf_sock_addr *ctx)
 	u32 remote[4] __attribute__((aligned(8)));
 	struct bpf_sock *sk = ctx->sk;
 
-	if (sk && sk->state == TCP_ESTABLISHED)
+	if (sk && sk->state == TCP_ESTABLISHED && sk->dst_ip6[0] == ctx->user_ip6[0] &&
+	    sk->dst_ip6[1] == ctx->user_ip6[1] && sk->dst_ip6[2] == ctx->user_ip6[2] &&
+	    sk->dst_ip6[3] == ctx->user_ip6[3] && sk->dst_port == ctx->user_port)
 		return 1;
+	note_addressed(ctx);
 	remote[0] = ctx->user_ip6[0];
 	remote[1] = ctx->user_ip6[1];
 	remote[2] = ctx->user_ip6[2];
@@ -149,7 +155,7 @@ int packet_out(struct __sk_buff *skb)
 	if (!sk)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->protocol == IPPROTO_TCP)
+	if (!sk || (sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW))
 		return 1;
 	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW &&
 	    (sk->state == TCP_ESTABLISHED || sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1]))
@@ -229,7 +235,9 @@ int datagram_copied(u64 *ctx)
 	struct sock *sk = skb->sk;
 	u64 header;
 
-	if (!sk || sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_UDP)
+	if (!sk)
+		return 0;
+	if ((sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_UDP) && sk->sk_type != SOCK_RAW)
 		return 0;
 	header = (u64)skb->head + skb->network_header;
 	if (sk->__sk_common.skc_family == AF_INET) {
