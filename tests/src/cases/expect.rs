@@ -249,7 +249,19 @@ impl Lab {
     /// The difference that stays.
     pub fn check(&mut self, expected: &Expected) -> Outcome {
         self.check_rows(expected)?;
-        self.check_notice(&expected.path, &expected.sha256)
+        self.check_notice(&expected.path, &expected.sha256)?;
+        self.checked.push(expected.clone());
+        Ok(())
+    }
+
+    /// Compares what is on record at this moment.
+    ///
+    /// # Errors
+    /// The difference.
+    pub fn compare_now(&mut self, expected: &Expected) -> Outcome {
+        let host = [IpAddr::V4(self.net.host), IpAddr::V6(self.net.host6)];
+        let client = &self.shared()?.client;
+        compare(&rows_of(client, &expected.path)?, expected, |address| host.contains(&address))
     }
 
     /// The rows alone.

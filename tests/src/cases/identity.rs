@@ -34,6 +34,7 @@ pub const CASES: &[Case] = &[
     Case { id: "I15", title: "threads that rename themselves", run: i15 },
     Case { id: "I16", title: "a process that rewrites its name and arguments", run: i16 },
     Case { id: "I17", title: "hostile bytes in path, name and arguments", run: i17 },
+    Case { id: "I18", title: "arguments of 2 MiB", run: i18 },
     Case { id: "I19", title: "the parent has exited", run: i19 },
     Case { id: "I21", title: "setuid program: real and effective user", run: i21 },
     Case { id: "I23", title: "content that cannot be had is unknown, with a reason", run: i23 },
@@ -294,7 +295,7 @@ fn i12(lab: &mut Lab) -> Outcome {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-c"])
-        .arg(r#"mount --bind "$1" "$2" && exec "$2/i12-bound" tcp-echo "$3""#)
+        .arg(r#"mount --bind "$1" "$2" && exec "$2/i12-bound" tcp-drip "$3" count=5 every=100"#)
         .arg("sh")
         .args([&there, &here])
         .arg(lab.net.to());
@@ -389,6 +390,28 @@ fn i17(lab: &mut Lab) -> Outcome {
     lab.programs.make_at(&long)?;
     let report = report(&long, &["tcp-echo", &to])?;
     lab.check(&Expected::new(&long, &[report])?)
+}
+
+fn i18(lab: &mut Lab) -> Outcome {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    lab.shared()?;
+    let program = lab.programs.make("i18-long")?;
+    let to = lab.net.to();
+    // One argument may have 128 KiB, all together a quarter of the stack's limit (execve(2)).
+    let (soft, hard) = getrlimit(Resource::RLIMIT_STACK)?;
+    setrlimit(Resource::RLIMIT_STACK, (16 << 20).min(hard), hard)?;
+    let filler = format!("mark={}", "x".repeat((128 << 10) - 10));
+    let reports = reports_of(Command::new(&program).args(["tcp-echo", &to]).args(vec![&filler; 16]));
+    setrlimit(Resource::RLIMIT_STACK, soft, hard)?;
+    let expected = Expected::new(&program, &reports?)?;
+    lab.check(&expected)?;
+    let rows = rows_of(&lab.shared()?.client, &expected.path)?;
+    let cmdline = rows.first().and_then(|row| row.cmdline.clone()).unwrap_or_default();
+    let start = format!("{} tcp-echo {to} mark=xxx", expected.path);
+    ensure(cmdline.starts_with(&start) && (4_000..=4_100).contains(&cmdline.len()), || {
+        let part: String = cmdline.chars().take(100).collect();
+        format!("a cmdline of {} bytes that starts with {part:?}", cmdline.len())
+    })
 }
 
 fn i19(lab: &mut Lab) -> Outcome {

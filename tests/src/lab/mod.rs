@@ -116,6 +116,8 @@ pub struct Lab {
     pub programs: Programs,
     /// A daemon that most cases share.
     pub shared: Option<Stage>,
+    /// What was found right on record of the shared daemon.
+    pub checked: Vec<crate::cases::expect::Expected>,
     /// Folder of this run; readable by everybody.
     pub dir: PathBuf,
     stages: u32,
@@ -136,7 +138,9 @@ impl Lab {
         tools::open_to_all(&dir)?;
         let made = Programs::new(&dir).and_then(|programs| Ok((Net::new(&programs)?, programs)));
         match made {
-            Ok((net, programs)) => Ok(Lab { net, programs, shared: None, dir, stages: 0 }),
+            Ok((net, programs)) => {
+                Ok(Lab { net, programs, shared: None, checked: Vec::new(), dir, stages: 0 })
+            }
             Err(trouble) => {
                 let _ = std::fs::remove_dir_all(&dir);
                 Err(trouble)
