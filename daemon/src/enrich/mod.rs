@@ -115,8 +115,9 @@ impl Enrich {
     ) -> Subject {
         let group = self.cgroups.get(cgroup, process.id.tgid);
         let (program, files) = self.look(process);
-        let (parent, parent_files) = parent.map(|parent| self.look(parent)).unzip();
-        let (grandparent, grandparent_files) = grandparent.map(|process| self.look(process)).unzip();
+        let (parent, parent_files) = parent.map(|parent| self.ancestor(parent, process.uid)).unzip();
+        let (grandparent, grandparent_files) =
+            grandparent.map(|grandparent| self.ancestor(grandparent, process.uid)).unzip();
         let who = Who {
             program,
             parent,
@@ -128,6 +129,15 @@ impl Enrich {
             container: group.container,
         };
         Subject::new(who, [Some(files), parent_files, grandparent_files])
+    }
+
+    /// The program of a parent. What one user typed is not written into another one's rows.
+    fn ancestor(&mut self, process: &Process, uid: u32) -> (Arc<Program>, Files) {
+        let (program, files) = self.look(process);
+        if process.uid == uid || uid == 0 || program.cmdline.is_none() {
+            return (program, files);
+        }
+        (Arc::new(Program { cmdline: None, ..(*program).clone() }), files)
     }
 
     /// The program that a process runs, with its hash as far as it is known now.
@@ -232,10 +242,8 @@ impl Enrich {
         if self.namespaces.get(&process.mntns).copied().unwrap_or(true) {
             return true;
         }
-        if place.deleted || self.machine.at(&place.path) == Some(place.stat) {
-            return false;
-        }
-        // Replaced since its exec: then the name is gone in its namespace, too.
-        !self.fingerprint.place_now(process.file, process.id.tgid).is_some_and(|now| now.deleted)
+        // A deleted file is in doubt: whoever binds a file of theirs over the path can unlink it. A notice too
+        // many is better than content of somebody else's that passes for the machine's.
+        place.deleted || self.machine.at(&place.path) != Some(place.stat)
     }
 }

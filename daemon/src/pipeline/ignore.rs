@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use picosnitch_api::query::Network;
 
-use crate::model::{Connection, Hash};
+use crate::model::{Connection, Hash, NameSource};
 use crate::settings;
 
 /// The lists, ready to be asked.
@@ -41,7 +41,10 @@ impl Ignored {
                 && matches!(program.hash, Hash::Known(_))
                 && program.hash.hex().is_some_and(|hash| self.sha256.contains(&hash)))
             || row.remote.is_some_and(|address| self.networks.iter().any(|network| holds(network, address)))
-            || row.domain.as_ref().is_some_and(|(domain, _)| self.domain(domain))
+            // A name that another process was told decides nothing: anybody can have an answer sent to themselves.
+            || row.domain.as_ref().is_some_and(|(domain, source)| {
+                *source != NameSource::DnsNetns && self.domain(domain)
+            })
     }
 
     /// A domain matches itself and its subdomains, nothing else.

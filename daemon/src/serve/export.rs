@@ -5,6 +5,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
+
+use picosnitch_api::Error;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -20,10 +23,18 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Takes the descriptor.
-    #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { file: File::from(fd) }
+    /// Takes the descriptor of a file or a pipe. Nothing else: bytes written into a client's socket would be
+    /// root's traffic.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] for any other kind.
+    pub fn new(fd: OwnedFd) -> Result<Self, Error> {
+        let file = File::from(fd);
+        let kind = file.metadata().map(|metadata| metadata.file_type());
+        if kind.is_ok_and(|kind| kind.is_file() || kind.is_fifo()) {
+            return Ok(Self { file });
+        }
+        Err(Error::InvalidQuery("an export wants a file or a pipe to write into".to_owned()))
     }
 }
 
@@ -52,7 +63,7 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let sent: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
         let copy = sent.clone();
-        let thread = std::thread::spawn(move || Outlet::new(writer.into()).write_all(&copy));
+        let thread = std::thread::spawn(move || Outlet::new(writer.into()).unwrap().write_all(&copy));
         let mut got = Vec::new();
         reader.read_to_end(&mut got).unwrap();
         thread.join().unwrap().unwrap();
@@ -60,6 +71,15 @@ mod tests {
 
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        assert_eq!(Outlet::new(writer.into()).write_all(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            Outlet::new(writer.into()).unwrap().write_all(b"x").unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+
+    #[test]
+    fn a_socket_is_no_place_for_an_export() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(matches!(Outlet::new(one.into()), Err(Error::InvalidQuery(_))));
     }
 }

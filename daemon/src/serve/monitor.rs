@@ -214,7 +214,7 @@ impl Monitor {
         let reader = desk.reader.clone();
         desk::blocking(move || {
             let _slots = slots;
-            let mut outlet = Outlet::new(fd.into());
+            let mut outlet = Outlet::new(fd.into())?;
             reader.export(what, format, &asked.query, &asked.viewer, &mut outlet).map(|_| ())
         })
         .await
