@@ -208,23 +208,29 @@ fn cpu_seconds() -> f64 {
     fields.get(10..12).map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
 }
 
-/// What the daemon hands over when much happens at once: many connections of what runs now, in one interval.
+/// What the daemon hands over when much happens at once, in ten seconds: many connections of everything that
+/// runs, and of one program to one place.
 fn burst(recorder: &Recorder, world: &mut World, now: i64) {
-    let mut rows: Vec<Connection> = (0..BATCH as i64 * 12).map(|n| world.row(now + n * 50)).collect();
-    let count = rows.len();
-    let cpu = cpu_seconds();
-    let began = Instant::now();
-    while !rows.is_empty() {
-        let rest = rows.split_off(rows.len().min(BATCH));
-        recorder.submit(std::mem::replace(&mut rows, rest));
-        recorder.flush();
+    let mixed: Vec<Connection> = (0..BATCH as i64 * 12).map(|n| world.row(now + n * 50)).collect();
+    let one = mixed[0].clone();
+    let alike = (0..BATCH as u64 * 12)
+        .map(|n| Connection {
+            flow: u64::MAX - n,
+            time: now + n as i64,
+            local_port: Some((n % 28_000) as u16),
+            ..one.clone()
+        })
+        .collect();
+    for (what, mut rows) in [("mixed rows", mixed), ("rows of one program to one place", alike)] {
+        let (count, began, cpu) = (rows.len() as f64, Instant::now(), cpu_seconds());
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(BATCH));
+            recorder.submit(std::mem::replace(&mut rows, rest));
+            recorder.flush();
+        }
+        let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        println!("writer, {count} {what}: {:.0} rows/s, {:.0} per CPU second", count / wall, count / cpu);
     }
-    let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    println!(
-        "writer, {count} rows of ten seconds: {:.0} rows/s, {:.0} per CPU second",
-        count as f64 / wall,
-        count as f64 / cpu
-    );
 }
 
 fn measure(what: &str, runs: usize, mut ask: impl FnMut(usize)) {

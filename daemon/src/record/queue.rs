@@ -11,7 +11,7 @@ use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Viewer, Who};
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.
 pub(super) const MAX_ROWS: usize = 65_536;
 /// With this many rows the writer starts before its interval is over.
-pub(super) const MANY_ROWS: usize = 4096;
+pub(super) const MANY_ROWS: usize = 16_384;
 /// Notices and hashes that wait at the most.
 const MAX_NOTICES: usize = 8192;
 /// Programs seen without a row that wait at the most.
