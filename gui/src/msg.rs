@@ -137,6 +137,8 @@ pub enum Msg {
     Search(String),
     /// The end of the list at this place is in sight.
     More(Place),
+    /// Look at the timeline again.
+    Look,
     /// Hold the live list, or let it go on.
     Hold(bool),
     /// Ask for everybody's rows.

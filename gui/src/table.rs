@@ -168,6 +168,11 @@ impl<T: Clone + 'static> Table<T> {
         self.selection.selected() != gtk4::INVALID_LIST_POSITION
     }
 
+    /// Somebody reads it further down, or has a row in mind: it should not change under them.
+    pub fn is_busy(&self) -> bool {
+        self.is_selected() || self.root.vadjustment().value() > 1.0
+    }
+
     /// Where the keyboard goes.
     pub fn view(&self) -> &gtk4::ColumnView {
         &self.view

@@ -37,6 +37,8 @@ use window::Frame;
 const NOTICES: u32 = 500;
 /// Live pages are asked anew when something is recorded, but no more often than this, in µs.
 const REFRESH: i64 = 8_000_000;
+/// How long notices are collected before the timeline is asked anew.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(700);
 
 struct Pages {
     overview: Overview,
@@ -62,6 +64,8 @@ pub struct App {
     permissions: Vec<(&'static str, Permission)>,
     hidden: u64,
     loaded: i64,
+    /// The timeline will be looked at in a moment.
+    looking: bool,
     root: adw::ApplicationWindow,
     sender: Sender,
 }
@@ -142,6 +146,7 @@ impl Component for App {
             permissions: Vec::new(),
             hidden: 0,
             loaded: 0,
+            looking: false,
             root,
             sender: sender.clone(),
         };
@@ -202,6 +207,13 @@ impl App {
                 }
             }
             Msg::More(place) => return self.more(place),
+            Msg::Look => {
+                self.looking = false;
+                if self.place == Place::Timeline {
+                    self.pages.timeline.renew(&self.context);
+                }
+                return;
+            }
             Msg::Hold(held) => {
                 if !held && self.place == Place::Live {
                     self.pages.live.recorded(&self.context);
@@ -268,8 +280,11 @@ impl App {
                 self.load();
             }
         }
-        if matches!(event, Event::Notice(_)) && self.place == Place::Timeline {
-            self.pages.timeline.load(&self.context);
+        // A burst of notices is one look.
+        if matches!(event, Event::Notice(_)) && self.place == Place::Timeline && !self.looking {
+            self.looking = true;
+            let sender = self.sender.clone();
+            gtk4::glib::timeout_add_local_once(SETTLE, move || sender.emit(Msg::Look));
         }
         let gone = matches!(event, Event::Gone);
         self.apply(Input::Event(event));

@@ -238,6 +238,7 @@ fn sidebar(
     let sidebar = gtk4::Box::builder()
         .orientation(gtk4::Orientation::Vertical)
         .width_request(210)
+        .hexpand(false)
         .css_classes(["sidebar-pane"])
         .build();
     sidebar.append(&header);

@@ -231,17 +231,14 @@ fn facts(about: &Executable, context: &Context) -> adw::PreferencesGroup {
     let group = adw::PreferencesGroup::new();
     let add = |title: &str, text: Option<String>| {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            let line = row(title, "");
-            let label = gtk4::Label::builder()
-                .label(&text)
-                .css_classes(["numeric"])
-                .wrap(true)
-                .wrap_mode(gtk4::pango::WrapMode::WordChar)
-                .xalign(1.0)
-                .selectable(true)
-                .max_width_chars(56)
-                .build();
-            line.add_suffix(&label);
+            // What may be long stands below its title.
+            let long = text.chars().count() > 36;
+            let line = row(title, if long { &text } else { "" });
+            if !long {
+                line.add_suffix(
+                    &gtk4::Label::builder().label(&text).css_classes(["numeric", "dim-label"]).build(),
+                );
+            }
             group.add(&line);
         }
     };

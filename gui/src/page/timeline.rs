@@ -120,6 +120,13 @@ impl Timeline {
         self.ask(context, String::new());
     }
 
+    /// There is something new: asks for it, unless somebody reads further down.
+    pub fn renew(&self, context: &Context) {
+        if !self.table.is_busy() && !self.asking.get() {
+            self.ask(context, String::new());
+        }
+    }
+
     /// Asks for the next page, if there is one.
     pub fn more(&self, context: &Context) {
         let cursor = self.cursor.borrow().clone();
