@@ -306,14 +306,19 @@ fn sum(totals: &[Total]) -> (u64, u64) {
 
 async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<Got, Error> {
     let many = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..query.clone() };
-    let (programs, hidden) = client.summary(Dimension::Path, &many).await?;
-    // Everything, also what is beyond the largest programs.
-    let (all, _) = client.summary(Dimension::Protocol, &query).await?;
-    let before = match before {
-        Some(before) => Some(sum(&client.summary(Dimension::Protocol, &before).await?.0)),
-        None => None,
+    let earlier = async {
+        match before {
+            Some(before) => Ok(Some(sum(&client.summary(Dimension::Protocol, &before).await?.0))),
+            None => Ok(None),
+        }
     };
-    let (domains, _) = client.summary(Dimension::Domain, &many).await?;
+    // By protocol: everything, also what is beyond the largest programs.
+    let ((programs, hidden), (all, _), before, (domains, _)) = tokio::try_join!(
+        client.summary(Dimension::Path, &many),
+        client.summary(Dimension::Protocol, &query),
+        earlier,
+        client.summary(Dimension::Domain, &many),
+    )?;
     let named = domains.iter().filter(|total| !total.key.is_empty()).count();
     let more = domains.len() >= picosnitch_api::query::MAX_PAGE as usize;
     Ok(Got::Totals(Box::new(Totals { programs, now: sum(&all), before, domains: (named, more), hidden })))
@@ -321,10 +326,12 @@ async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<G
 
 async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error> {
     let top = Query { limit: Some(LINES as u32), ..query.clone() };
-    let (top, _) = client.series(by, &top).await?;
-    let (all, _) = client.series(Dimension::Protocol, &query).await?;
-    let notices = Query { limit: Some(200), ..query };
-    let markers = match client.events(&notices).await {
+    let notices = Query { limit: Some(200), ..query.clone() };
+    let ((top, _), (all, _), notices) =
+        tokio::try_join!(client.series(by, &top), client.series(Dimension::Protocol, &query), async {
+            Ok(client.events(&notices).await)
+        },)?;
+    let markers = match notices {
         Ok(page) => page
             .rows
             .into_iter()
@@ -345,8 +352,9 @@ async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error
 
 async fn programs(client: Client, query: Query) -> Result<Got, Error> {
     let sparks = Query { limit: Some(SPARKS), ..query.clone() };
-    let (sparks, _) = client.series(Dimension::Path, &sparks).await?;
     let latest =
         Query { limit: Some(picosnitch_api::query::MAX_PAGE), sort: Some("last-seen".into()), ..query };
-    Ok(Got::Programs(client.executables(&latest).await?.rows, sparks))
+    let ((sparks, _), latest) =
+        tokio::try_join!(client.series(Dimension::Path, &sparks), client.executables(&latest))?;
+    Ok(Got::Programs(latest.rows, sparks))
 }

@@ -227,61 +227,78 @@ fn head(about: &Executable) -> gtk4::Box {
     head
 }
 
-fn facts(about: &Executable, context: &Context) -> adw::PreferencesGroup {
-    let group = adw::PreferencesGroup::new();
-    let add = |title: &str, text: Option<String>| {
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            // What may be long stands below its title.
-            let long = text.chars().count() > 36;
-            let line = row(title, if long { &text } else { "" });
-            if !long {
-                line.add_suffix(
-                    &gtk4::Label::builder().label(&text).css_classes(["numeric", "dim-label"]).build(),
-                );
-            }
-            group.add(&line);
+fn facts(about: &Executable, context: &Context) -> gtk4::Box {
+    let short = gtk4::FlowBox::builder()
+        .selection_mode(gtk4::SelectionMode::None)
+        .homogeneous(true)
+        .min_children_per_line(2)
+        .max_children_per_line(4)
+        .column_spacing(8)
+        .row_spacing(8)
+        .css_classes(["card", "facts"])
+        .build();
+    let long = adw::PreferencesGroup::new();
+    let all = gtk4::Box::new(gtk4::Orientation::Vertical, 12);
+    all.append(&short);
+    let mut rows = 0;
+    let mut add = |title: &str, text: Option<String>| {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return };
+        if text.chars().count() > 32 {
+            rows += 1;
+            return long.add(&row(title, &text));
         }
+        let fact = gtk4::Box::new(gtk4::Orientation::Vertical, 2);
+        fact.append(
+            &gtk4::Label::builder().label(title).xalign(0.0).css_classes(["caption", "dim-label"]).build(),
+        );
+        fact.append(
+            &gtk4::Label::builder()
+                .label(&text)
+                .xalign(0.0)
+                .ellipsize(gtk4::pango::EllipsizeMode::End)
+                .css_classes(["numeric"])
+                .build(),
+        );
+        short.append(&fact);
     };
-    let list = |values: &Option<Vec<String>>, most: usize| {
+    let list = |values: &Option<Vec<String>>, most: usize, between: &str| {
         values.as_ref().map(|values| {
-            let mut text = values.iter().take(most).map(|value| inert(value)).collect::<Vec<_>>().join(", ");
+            let mut text =
+                values.iter().take(most).map(|value| inert(value)).collect::<Vec<_>>().join(between);
             if values.len() > most {
-                text += &format!(" and {} more", values.len() - most);
+                text += &format!("{between}and {} more", values.len() - most);
             }
             text
         })
     };
-    let traffic = (about.received.unwrap_or(0), about.sent.unwrap_or(0));
-    add(
-        "Traffic, all time",
-        Some(format!("↓ {}  ↑ {}", context.units.bytes(traffic.0), context.units.bytes(traffic.1))),
-    );
+    add("Received, all time", about.received.map(|bytes| context.units.bytes(bytes)));
+    add("Sent, all time", about.sent.map(|bytes| context.units.bytes(bytes)));
     add("Connections", about.connections.map(format::count));
-    add("First seen", about.first_seen.map(format::minute));
-    add("Last seen", about.last_seen.map(|last| format::ago(last, now())));
     add(
         "Seen on",
         about.days_seen.map(|days| if days == 1 { "1 day".into() } else { format!("{days} days") }),
     );
-    add("Process names", list(&about.names, 6));
-    add(
-        "Ports",
-        about
-            .ports
-            .as_ref()
-            .map(|ports| ports.iter().take(12).map(u16::to_string).collect::<Vec<_>>().join(", ")),
-    );
-    add("Command lines", list(&about.cmdlines, 3));
+    add("First seen", about.first_seen.map(format::minute));
+    add("Last seen", about.last_seen.map(|last| format::ago(last, now())));
+    add("Process names", list(&about.names, 6, ", "));
+    let ports = about.ports.as_ref();
+    add("Ports", ports.map(|ports| ports.iter().take(12).map(u16::to_string).collect::<Vec<_>>().join(", ")));
+    add("Command lines", list(&about.cmdlines, 3, "\n"));
     add("Why its content is not known", about.sha256_unknown.as_deref().map(|why| inert(why).into_owned()));
-    group
+    if rows > 0 {
+        all.append(&long);
+    }
+    all
 }
 
 async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
     let about = client.executable(id).await?;
     let query = Query { path: about.path.clone(), ..query };
-    let (domains, _) = client.summary(Dimension::Domain, &query).await?;
-    let (addresses, _) = client.summary(Dimension::Address, &query).await?;
-    let (parents, _) = client.summary(Dimension::Parent, &query).await?;
-    let (contents, _) = client.summary(Dimension::Sha256, &query).await?;
+    let ((domains, _), (addresses, _), (parents, _), (contents, _)) = tokio::try_join!(
+        client.summary(Dimension::Domain, &query),
+        client.summary(Dimension::Address, &query),
+        client.summary(Dimension::Parent, &query),
+        client.summary(Dimension::Sha256, &query),
+    )?;
     Ok(Got::Program(Box::new(Program { about, domains, addresses, parents, contents })))
 }

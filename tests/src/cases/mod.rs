@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod bus;
 pub mod command;
+pub mod desktop;
 pub mod expect;
 pub mod identity;
 pub mod notices;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         authority::CASES,
         bus::CASES,
         command::CASES,
+        desktop::CASES,
     ]
     .concat()
 }

@@ -6,6 +6,7 @@
 pub mod bus;
 pub mod client;
 pub mod daemon;
+pub mod desktop;
 pub mod net;
 pub mod program;
 pub mod stage;

@@ -237,6 +237,20 @@ fn oldest(db: &Database) -> Result<(i64, i64)> {
     Ok((hours, detail.map_or(i64::MAX, |id| id >> TIE_BITS)))
 }
 
+/// The same, for a record that is still young: nothing of it was folded yet, so that there is known to be
+/// nothing before its first row, and hours and rows answer for any time.
+fn reach(db: &Database, (hours, detail): (i64, i64)) -> Result<(i64, i64)> {
+    let day: Option<i64> = db
+        .prepare_cached("SELECT min(bucket) FROM rollup WHERE level = 1 AND dimension = 1")?
+        .query_row((), |row| row.get(0))?;
+    match day {
+        Some(day) if hours < i64::MAX && day.saturating_mul(LEVELS[1]) >= down(hours, LEVELS[1]) => {
+            Ok((0, if detail < hours + HOUR { 0 } else { detail }))
+        }
+        _ => Ok((hours, detail)),
+    }
+}
+
 /// Far enough in both directions, and a whole number of everything.
 const EDGE: i64 = 28 * DAY * 3500;
 
@@ -384,7 +398,7 @@ pub(super) fn series(db: &Database, by: Dimension, q: &Query, v: &Viewer) -> Ans
         let bounded = Query { since: Some(from), until: Some(to), ..q.clone() };
         let limit = q.limit.unwrap_or(SERIES).min(MOST_SERIES);
         let ranking = ranked(db, &plan, &pieces(db, &bounded, rollup)?, q, limit)?;
-        let (hours, detail) = oldest(db)?;
+        let (hours, detail) = reach(db, oldest(db)?)?;
         let (width, source) = resolution(from, to, rollup, hours, detail);
         let (first, last) = (down(from, width), up(to, width));
         let piece = match source {

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! D: what a person sees, on a real X server with a real panel and a real notification daemon.
+
+use std::time::Duration;
+
+use picosnitch_api::Query;
+
+use super::Case;
+use super::expect::PATIENCE;
+use crate::lab::client::settle;
+use crate::lab::desktop::{Desktop, Toast};
+use crate::lab::program::report;
+use crate::lab::{Lab, Outcome, Stage, ensure};
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { id: "D01", title: "the tray in a panel: icon, unread, tooltip, menu", run: d01 },
+    Case { id: "D02", title: "no panel: notices still arrive", run: d02 },
+    Case { id: "D03", title: "the daemon stops and starts: the tray says so", run: d03 },
+    Case { id: "D04", title: "a toast says who and whom, opens, mutes, is replaced", run: d04 },
+    Case { id: "N03", title: "many new programs: one digest", run: n03 },
+    Case { id: "N07", title: "what came while nobody was there is told once", run: n07 },
+];
+
+/// The first day is silent by default; here it is not.
+const AT_ONCE: &[&str] = &["--announce-at-once"];
+
+fn desktop(lab: &mut Lab, name: &str, panel: bool) -> Outcome<(Stage, Desktop)> {
+    let stage = lab.stage(name, "")?;
+    let desktop = Desktop::start(&lab.new_dir(name)?, &stage.bus.address, panel)?;
+    Ok((stage, desktop))
+}
+
+/// The other end is known and told before a case begins, so that the toasts are about its own programs.
+fn ready(lab: &mut Lab, stage: &Stage, desktop: &mut Desktop) -> Outcome {
+    report(lab.programs.make("desktop-before")?, &["tcp-echo", &lab.net.to()])?;
+    settle(PATIENCE, || ensure(!stage.client.events(&Query::default())?.is_empty(), || "no event".into()))?;
+    std::thread::sleep(Duration::from_secs(1));
+    desktop.tray(AT_ONCE)?;
+    wait_toasts(desktop, |toasts| !toasts.is_empty())?;
+    desktop.clear()
+}
+
+fn wait_toasts(desktop: &Desktop, what: impl Fn(&[Toast]) -> bool) -> Outcome<Vec<Toast>> {
+    settle(PATIENCE, || {
+        let toasts = desktop.toasts();
+        ensure(what(&toasts), || format!("toasts: {toasts:?}; {}", desktop.tray_log()))
+    })?;
+    Ok(desktop.toasts())
+}
+
+fn tooltip_says(desktop: &Desktop, text: &str) -> Outcome {
+    settle(PATIENCE, || {
+        let tip = desktop.tooltip()?;
+        ensure(tip.contains(text), || format!("the tooltip says {tip:?} and not {text:?}"))
+    })
+}
+
+fn d01(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "d01", true)?;
+    desktop.tray(AT_ONCE)?;
+    tooltip_says(&desktop, "Watching")?;
+    let program = lab.programs.make("d01-fresh")?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    tooltip_says(&desktop, "unread")?;
+    let menu = desktop.menu()?;
+    for label in [
+        "Latest programs",
+        "d01-fresh",
+        "Open History",
+        "Timeline (",
+        "Mark All as Seen",
+        "For 1 Hour",
+        "Until Tomorrow",
+        "Settings",
+        "About",
+        "Quit",
+    ] {
+        ensure(menu.iter().any(|(_, text)| text.starts_with(label)), || format!("no {label:?} in {menu:?}"))?;
+    }
+    desktop.click("Mark All as Seen")?;
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?;
+        ensure(events.iter().all(|event| event.acknowledged == Some(true)), || "not marked as seen".into())
+    })?;
+    settle(PATIENCE, || ensure(!desktop.tooltip()?.contains("unread"), || "still unread".into()))?;
+    desktop.click("For 1 Hour")?;
+    tooltip_says(&desktop, "Notifications are paused")?;
+    let before = desktop.toasts().len();
+    report(lab.programs.make("d01-hushed")?, &["tcp-echo", &lab.net.to()])?;
+    tooltip_says(&desktop, "unread")?;
+    ensure(desktop.toasts().len() == before, || "a toast in the pause".into())?;
+    desktop.click("Resume Notifications")?;
+    desktop.click("Open History")?;
+    let window = "org.picosnitch.Picosnitch";
+    settle(PATIENCE, || ensure(desktop.has_owner(window), || format!("no window: {}", desktop.tray_log())))?;
+    desktop.click("Quit")?;
+    settle(PATIENCE, || ensure(!desktop.tray_runs(), || "it did not quit".into()))
+}
+
+fn d02(lab: &mut Lab) -> Outcome {
+    let (_stage, mut desktop) = desktop(lab, "d02", false)?;
+    desktop.tray(AT_ONCE)?;
+    let program = lab.programs.make("d02-fresh")?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    wait_toasts(&desktop, |toasts| toasts.iter().any(|toast| toast.title.contains("d02-fresh")))?;
+    ensure(desktop.tray_runs(), || format!("the tray ended: {}", desktop.tray_log()))
+}
+
+fn d03(lab: &mut Lab) -> Outcome {
+    let (mut stage, mut desktop) = desktop(lab, "d03", true)?;
+    stage.daemon.stop()?;
+    desktop.tray(AT_ONCE)?;
+    tooltip_says(&desktop, "not running")?;
+    stage.daemon.launch_again()?;
+    tooltip_says(&desktop, "Watching")?;
+    stage.daemon.stop()?;
+    tooltip_says(&desktop, "systemctl start")?;
+    stage.daemon.launch_again()?;
+    tooltip_says(&desktop, "Watching")?;
+    report(lab.programs.make("d03-fresh")?, &["tcp-echo", &lab.net.to()])?;
+    wait_toasts(&desktop, |toasts| toasts.iter().any(|toast| toast.title.contains("d03-fresh")))?;
+    Ok(())
+}
+
+fn d04(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "d04", true)?;
+    ready(lab, &stage, &mut desktop)?;
+    let program = lab.programs.make("d04-fresh")?;
+    let path = program.to_string_lossy().into_owned();
+    let to = lab.net.to();
+    report(&program, &["tcp-echo", &to])?;
+    let toasts = wait_toasts(&desktop, |toasts| !toasts.is_empty())?;
+    let first = &toasts[0];
+    let port = "port 7001";
+    for part in ["First contact", port, path.as_str(), "Started by", "as root"] {
+        ensure(first.body.contains(part), || format!("no {part:?} in {:?}", first.body))?;
+    }
+    ensure(first.title.contains("d04-fresh"), || format!("title {:?}", first.title))?;
+    ensure(first.desktop_entry == "org.picosnitch.Picosnitch", || "no desktop entry".into())?;
+    for action in ["Details", "Expected", "Mute"] {
+        ensure(first.actions.iter().any(|known| known == action), || format!("no {action}"))?;
+    }
+    // Another content: the same toast says it.
+    let change = |lab: &Lab| -> Outcome {
+        let fresh = program.with_extension("fresh");
+        lab.programs.write(&fresh, &lab.programs.content())?;
+        std::fs::rename(&fresh, &program)?;
+        report(&program, &["tcp-echo", &to])?;
+        Ok(())
+    };
+    change(lab)?;
+    let toasts = wait_toasts(&desktop, |toasts| toasts.len() >= 2)?;
+    ensure(toasts[1].title == "d04-fresh changed", || format!("{:?}", toasts[1]))?;
+    ensure(toasts[1].replaces != 0, || "it is stacked, not replaced".into())?;
+    // A click on it opens the window at that program.
+    desktop.press("")?;
+    let window = "org.picosnitch.Picosnitch";
+    settle(PATIENCE, || ensure(desktop.has_owner(window), || format!("no window: {}", desktop.tray_log())))?;
+    // Muted: recorded, no toast.
+    change(lab)?;
+    let told = wait_toasts(&desktop, |toasts| toasts.len() >= 3)?.len();
+    desktop.press("Mute")?;
+    let events = |stage: &Stage| -> Outcome<usize> {
+        Ok(stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?.len())
+    };
+    settle(PATIENCE, || {
+        let seen = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
+        ensure(seen.iter().any(|event| event.acknowledged == Some(true)), || "Mute was not heard".into())
+    })?;
+    let before = events(&stage)?;
+    change(lab)?;
+    settle(PATIENCE, || ensure(events(&stage)? == before + 1, || "the change is not on record".into()))?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure(desktop.toasts().len() == told, || {
+        format!("a toast about a muted program: {:?}", desktop.toasts())
+    })
+}
+
+fn n03(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "n03", true)?;
+    ready(lab, &stage, &mut desktop)?;
+    // Programs of the system's own folders, not of a temporary one.
+    let dir = tempfile::Builder::new().prefix("picosnitch-lab-").tempdir_in("/opt")?;
+    let to = lab.net.to();
+    for number in 0..30 {
+        let program = dir.path().join(format!("n03-{number:02}"));
+        lab.programs.make_at(&program)?;
+        report(&program, &["tcp-echo", &to])?;
+    }
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query { limit: Some(100), ..Query::default() })?.len();
+        ensure(events >= 30, || format!("{events} events"))
+    })?;
+    let toasts = wait_toasts(&desktop, |toasts| {
+        toasts.last().is_some_and(|toast| toast.title.contains("new programs") && toast.body.contains("more"))
+    })?;
+    ensure(toasts.len() <= 8, || format!("{} toasts for 30 programs: {toasts:?}", toasts.len()))?;
+    let alone = toasts.iter().filter(|toast| toast.title.starts_with("New on")).count();
+    ensure(alone <= 2, || format!("{alone} programs were told one by one: {toasts:?}"))
+}
+
+fn n07(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "n07", true)?;
+    for number in 0..4 {
+        report(lab.programs.make(&format!("n07-{number}"))?, &["tcp-echo", &lab.net.to()])?;
+    }
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?.len();
+        ensure(events >= 4, || format!("{events} events"))
+    })?;
+    desktop.tray(AT_ONCE)?;
+    let toasts = wait_toasts(&desktop, |toasts| !toasts.is_empty())?;
+    ensure(toasts[0].title.contains("notices while you were away"), || format!("{toasts:?}"))?;
+    // A second login tells only what came since.
+    tooltip_says(&desktop, "unread")?;
+    desktop.stop_tray();
+    desktop.tray(AT_ONCE)?;
+    tooltip_says(&desktop, "unread")?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure(desktop.toasts().len() == toasts.len(), || format!("told twice: {:?}", desktop.toasts()))
+}

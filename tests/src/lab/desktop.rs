@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A desktop: an X server, a session bus, a panel that hosts status icons, a notification daemon, and one
+//! who listens to what is said on the bus. All of it real.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::tools::{self, run, spawn, until};
+use super::{Outcome, Trouble, built};
+
+/// Programs that it takes, with the package that has them in Debian.
+const PARTS: [(&str, &str); 6] = [
+    ("Xvfb", "xvfb"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("busctl", "systemd"),
+    ("xfce4-panel", "xfce4-panel"),
+    ("dunst", "dunst"),
+    ("dunstctl", "dunst"),
+];
+
+/// A panel with nothing but the place for status icons.
+const PANEL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<channel name="xfce4-panel" version="1.0">
+  <property name="configver" type="int" value="2"/>
+  <property name="panels" type="array"><value type="int" value="1"/>
+    <property name="panel-1" type="empty">
+      <property name="position" type="string" value="p=6;x=0;y=0"/>
+      <property name="length" type="uint" value="100"/>
+      <property name="plugin-ids" type="array"><value type="int" value="1"/></property>
+    </property>
+  </property>
+  <property name="plugins" type="empty"><property name="plugin-1" type="string" value="systray"/></property>
+</channel>
+"#;
+
+/// What a toast said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toast {
+    /// The toast that it takes the place of; 0 if none.
+    pub replaces: u32,
+    /// Its title.
+    pub title: String,
+    /// Its text.
+    pub body: String,
+    /// Words and labels of its buttons, one after the other.
+    pub actions: Vec<String>,
+    /// The desktop entry that it belongs to.
+    pub desktop_entry: String,
+}
+
+/// See the module. What is started first ends last.
+#[derive(Debug)]
+pub struct Desktop {
+    dir: PathBuf,
+    session: String,
+    display: String,
+    system: String,
+    parts: Vec<Child>,
+    tray: Option<Child>,
+    /// Toasts that were cleared away.
+    cleared: usize,
+}
+
+impl Desktop {
+    /// Starts it; programs in it find the daemon at `system`. Without a panel there is nobody who shows
+    /// status icons.
+    ///
+    /// # Errors
+    /// Something is missing (skipped) or does not start.
+    pub fn start(dir: &Path, system: &str, panel: bool) -> Outcome<Desktop> {
+        for (program, package) in PARTS {
+            if run("sh", &["-c", &format!("command -v {program}")]).is_err() {
+                return Err(Trouble::Skipped(format!("{program} is not installed (package {package})")));
+            }
+        }
+        let mut desktop = Desktop {
+            dir: dir.to_path_buf(),
+            session: format!("unix:path={}", dir.join("session").display()),
+            display: String::new(),
+            system: system.to_owned(),
+            parts: Vec::new(),
+            tray: None,
+            cleared: 0,
+        };
+        desktop.x_server()?;
+        desktop.config()?;
+        let mut bus = Command::new("dbus-daemon");
+        bus.args(["--session", "--nofork", "--nopidfile", "--address", &desktop.session]);
+        desktop.part(bus, "session")?;
+        let socket = dir.join("session");
+        desktop.wait("the session bus", || socket.exists())?;
+        // `busctl monitor` writes every message as one line.
+        let mut listener = Command::new("busctl");
+        listener.arg(format!("--address={}", desktop.session)).args([
+            "--json=short",
+            "monitor",
+            "--match=type=method_call,interface=org.freedesktop.Notifications,member=Notify",
+        ]);
+        desktop.part(listener, "heard")?;
+        desktop.part(Command::new("dunst"), "dunst")?;
+        desktop.wait("dunst", || desktop.has_owner("org.freedesktop.Notifications"))?;
+        if panel {
+            let mut panel = Command::new("xfce4-panel");
+            panel.arg("--disable-wm-check");
+            desktop.part(panel, "panel")?;
+            desktop.wait("the panel", || desktop.has_owner("org.kde.StatusNotifierWatcher"))?;
+        }
+        Ok(desktop)
+    }
+
+    fn x_server(&mut self) -> Outcome {
+        let number = self.dir.join("display");
+        let file = std::fs::File::create(&number)?;
+        let log = std::fs::File::create(self.dir.join("xvfb.log"))?;
+        let mut server = Command::new("Xvfb");
+        server.args(["-displayfd", "1", "-screen", "0", "1200x800x24"]).stdout(file).stderr(log);
+        self.parts.push(spawn(server.stdin(Stdio::null()))?);
+        self.wait("Xvfb", || std::fs::read_to_string(&number).is_ok_and(|text| text.ends_with('\n')))?;
+        self.display = format!(":{}", std::fs::read_to_string(&number)?.trim());
+        Ok(())
+    }
+
+    fn config(&self) -> Outcome {
+        let config = self.dir.join("home/.config");
+        let channel = config.join("xfce4/xfconf/xfce-perchannel-xml");
+        std::fs::create_dir_all(&channel)?;
+        std::fs::write(channel.join("xfce4-panel.xml"), PANEL)?;
+        std::fs::create_dir_all(config.join("dunst"))?;
+        // The one who answers dunst's question which button is meant: the one named in a file.
+        let chooser = self.dir.join("choose");
+        let script = format!("#!/bin/sh\ngrep -m1 -F \"$(cat {})\"\n", self.dir.join("choice").display());
+        std::fs::write(&chooser, script)?;
+        std::fs::set_permissions(&chooser, std::fs::Permissions::from_mode(0o755))?;
+        let dunst = format!("[global]\nmarkup = full\nshow_indicators = no\ndmenu = {}\n", chooser.display());
+        std::fs::write(config.join("dunst/dunstrc"), dunst)?;
+        std::fs::create_dir_all(self.dir.join("run"))?;
+        std::fs::set_permissions(self.dir.join("run"), std::fs::Permissions::from_mode(0o700))?;
+        Ok(())
+    }
+
+    /// Puts a command into this session.
+    fn inside(&self, command: &mut Command) {
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("WAYLAND_DISPLAY")
+            .env("HOME", self.dir.join("home"))
+            .env("XDG_RUNTIME_DIR", self.dir.join("run"))
+            .env("DISPLAY", &self.display)
+            .env("GSK_RENDERER", "cairo")
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.session)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", &self.system)
+            .stdin(Stdio::null());
+    }
+
+    fn part(&mut self, mut command: Command, log: &str) -> Outcome {
+        self.inside(&mut command);
+        command.stdout(std::fs::File::create(self.dir.join(format!("{log}.out")))?);
+        command.stderr(std::fs::File::create(self.dir.join(format!("{log}.log")))?);
+        self.parts.push(spawn(&mut command)?);
+        Ok(())
+    }
+
+    fn wait(&self, what: &str, condition: impl FnMut() -> bool) -> Outcome {
+        if until(Duration::from_secs(20), condition) {
+            Ok(())
+        } else {
+            Err(Trouble::Failed(format!("{what} does not start")))
+        }
+    }
+
+    /// Somebody has this name on the session bus.
+    #[must_use]
+    pub fn has_owner(&self, name: &str) -> bool {
+        self.busctl(&["call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "NameHasOwner", "s", name])
+            .is_ok_and(|answer| answer["data"][0] == true)
+    }
+
+    /// Asks on the session bus.
+    ///
+    /// # Errors
+    /// The call fails.
+    pub fn busctl(&self, arguments: &[&str]) -> Outcome<Value> {
+        let address = format!("--address={}", self.session);
+        let mut all = vec![address.as_str(), "--json=short"];
+        all.extend(arguments);
+        let text = run("busctl", &all)?;
+        // A call without an answer prints nothing.
+        Ok(if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Starts the tray.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn tray(&mut self, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new(built("picosnitch-tray")?);
+        command.args(arguments);
+        self.inside(&mut command);
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("tray.log"))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        self.tray = Some(spawn(&mut command)?);
+        self.wait("the tray", || self.has_owner("org.picosnitch.Tray"))
+    }
+
+    /// Ends the tray as a logout does.
+    pub fn stop_tray(&mut self) {
+        if let Some(mut tray) = self.tray.take() {
+            tools::stop(&mut tray, Duration::from_secs(5));
+        }
+    }
+
+    /// The tray is alive.
+    pub fn tray_runs(&mut self) -> bool {
+        self.tray.as_mut().is_some_and(|tray| matches!(tray.try_wait(), Ok(None)))
+    }
+
+    /// Every toast that was asked for since the last clearing, in order.
+    #[must_use]
+    pub fn toasts(&self) -> Vec<Toast> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let lines: Vec<Value> = read_lines(&self.dir.join("heard.out"));
+        lines
+            .iter()
+            .filter(|line| line["member"] == "Notify")
+            .skip(self.cleared)
+            .map(|line| {
+                let data = &line["payload"]["data"];
+                Toast {
+                    replaces: data[1].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or(0),
+                    title: text(&data[3]),
+                    body: text(&data[4]),
+                    actions: data[5].as_array().map(|all| all.iter().map(text).collect()).unwrap_or_default(),
+                    desktop_entry: text(&data[6]["desktop-entry"]["data"]),
+                }
+            })
+            .collect()
+    }
+
+    /// Takes all toasts from the screen and forgets them.
+    ///
+    /// # Errors
+    /// dunst does not answer.
+    pub fn clear(&mut self) -> Outcome {
+        self.dunstctl(&["close-all"])?;
+        self.cleared += self.toasts().len();
+        Ok(())
+    }
+
+    fn dunstctl(&self, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new("dunstctl");
+        self.inside(command.args(arguments));
+        let output = command.output()?;
+        super::ensure(output.status.success(), || {
+            format!("dunstctl: {}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// Presses a button of the latest toast; an empty label is a click on the toast itself.
+    ///
+    /// # Errors
+    /// dunst does not answer.
+    pub fn press(&self, label: &str) -> Outcome {
+        if label.is_empty() {
+            return self.dunstctl(&["action", "0"]);
+        }
+        std::fs::write(self.dir.join("choice"), label)?;
+        self.dunstctl(&["context"])
+    }
+
+    /// Bus name of the status icon, as the panel knows it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn icon(&self) -> Outcome<String> {
+        let watcher = "org.kde.StatusNotifierWatcher";
+        let items = self.busctl(&[
+            "get-property",
+            watcher,
+            "/StatusNotifierWatcher",
+            watcher,
+            "RegisteredStatusNotifierItems",
+        ])?;
+        let item = items["data"].as_array().and_then(|items| items.first()).and_then(Value::as_str);
+        let item = item.ok_or_else(|| Trouble::from("the panel knows no status icon"))?;
+        Ok(item.split('/').next().unwrap_or(item).to_owned())
+    }
+
+    /// Text of the icon's tooltip.
+    ///
+    /// # Errors
+    /// There is no icon.
+    pub fn tooltip(&self) -> Outcome<String> {
+        let icon = self.icon()?;
+        let item = "org.kde.StatusNotifierItem";
+        let tip = self.busctl(&["get-property", &icon, "/StatusNotifierItem", item, "ToolTip"])?;
+        Ok(tip["data"][3].as_str().or(tip["data"][0][3].as_str()).unwrap_or_default().to_owned())
+    }
+
+    /// Labels of the menu with their numbers, submenus too.
+    ///
+    /// # Errors
+    /// There is no icon.
+    pub fn menu(&self) -> Outcome<Vec<(i64, String)>> {
+        fn collect(node: &Value, into: &mut Vec<(i64, String)>) {
+            if let (Some(id), Some(label)) = (node[0].as_i64(), node[1]["label"]["data"].as_str()) {
+                into.push((id, label.replace("__", "\u{0}").replace('_', "").replace('\u{0}', "_")));
+            }
+            for child in node[2].as_array().into_iter().flatten() {
+                collect(&child["data"], into);
+            }
+        }
+        let icon = self.icon()?;
+        let layout = self.busctl(&[
+            "call",
+            &icon,
+            "/MenuBar",
+            "com.canonical.dbusmenu",
+            "GetLayout",
+            "iias",
+            "0",
+            "-1",
+            "0",
+        ])?;
+        let mut items = Vec::new();
+        collect(&layout["data"][1], &mut items);
+        Ok(items)
+    }
+
+    /// Clicks on the first item of the menu that begins with this.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn click(&self, label: &str) -> Outcome {
+        let menu = self.menu()?;
+        let item = menu.iter().find(|(_, text)| text.starts_with(label));
+        let (id, _) = item.ok_or_else(|| format!("no {label:?} in the menu {menu:?}"))?;
+        let (icon, id) = (self.icon()?, id.to_string());
+        let menu = "com.canonical.dbusmenu";
+        self.busctl(&["call", &icon, "/MenuBar", menu, "Event", "isvu", &id, "clicked", "s", "", "0"])?;
+        Ok(())
+    }
+
+    /// What the tray wrote.
+    #[must_use]
+    pub fn tray_log(&self) -> String {
+        tools::tail(&self.dir.join("tray.log"), 20)
+    }
+}
+
+fn read_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        self.stop_tray();
+        for part in self.parts.iter_mut().rev() {
+            tools::stop(part, Duration::from_secs(3));
+        }
+    }
+}
