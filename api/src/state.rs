@@ -135,7 +135,9 @@ impl State {
                 self.program(id, &row);
                 continue;
             }
-            waiting += usize::from(id > self.told && !self.unread.contains_key(&id));
+            // Before the first page nothing was heard of what is older than the first signal.
+            let fresh = id > self.told || !self.caught_up;
+            waiting += usize::from(fresh && !self.unread.contains_key(&id));
             self.keep(id, row);
         }
         self.told = newest;
@@ -328,6 +330,15 @@ mod tests {
         assert_eq!(state.unread().next().unwrap().id, Some(40));
         assert_eq!(state.programs().len(), MAX_PROGRAMS);
         assert_eq!(state.programs().next().unwrap().id, Some(40));
+    }
+
+    #[test]
+    fn n07_a_signal_that_is_faster_than_the_first_page_hides_nothing() {
+        let mut state = State::default();
+        assert!(matches!(&state.apply(signal(41, "/bin/41"))[..], [Effect::Notify(_)]));
+        let rows = || (1..=41).map(|id| new(id, &format!("/bin/{id}"))).collect();
+        assert_eq!(state.apply(Input::Notices(rows())), [Effect::Waiting(40)]);
+        assert_eq!(state.apply(Input::Notices(rows())), []);
     }
 
     #[test]

@@ -101,8 +101,9 @@ fn line(group: &adw::PreferencesGroup, title: &str, text: &str) {
         .label(if text.is_empty() { "unknown" } else { text })
         .css_classes(["numeric", "dim-label"])
         .selectable(true)
-        .wrap(true)
         .xalign(1.0)
+        .ellipsize(gtk4::pango::EllipsizeMode::End)
+        .width_chars(i32::try_from(text.chars().count().clamp(1, 40)).unwrap_or(40))
         .build();
     row.add_suffix(&label);
     group.add(&row);

@@ -186,7 +186,7 @@ impl Desktop {
     /// The call fails.
     pub fn busctl(&self, arguments: &[&str]) -> Outcome<Value> {
         let address = format!("--address={}", self.session);
-        let mut all = vec![address.as_str(), "--json=short"];
+        let mut all = vec![address.as_str(), "--json=short", "--"];
         all.extend(arguments);
         let text = run("busctl", &all)?;
         // A call without an answer prints nothing.
