@@ -264,7 +264,7 @@ fn up(time: i64, width: i64) -> i64 {
 
 /// The range in pieces, coarse ones where they fit.
 fn pieces(db: &Database, q: &Query, rollup: bool) -> Result<Vec<Piece>> {
-    let (hours, detail) = oldest(db)?;
+    let (hours, detail) = reach(db, oldest(db)?)?;
     // A period may have lost its first days to retention, and with them itself.
     let kept: Option<i64> = db
         .prepare_cached("SELECT value FROM meta WHERE key = 'kept-from'")?
