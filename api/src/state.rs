@@ -20,8 +20,10 @@ pub enum Input {
     Event(Event),
     /// The answer of `Status`.
     Status(Box<Status>),
-    /// Rows of `Events`: the newest ones, or one that was fetched because of [`Effect::Notify`].
+    /// Rows of `Events`: the newest ones.
     Notices(Vec<row::Event>),
+    /// One row that was fetched because of [`Effect::Notify`].
+    Details(Box<row::Event>),
     /// These were marked as seen, here or in another client.
     Acknowledged(Vec<i64>),
 }
@@ -104,6 +106,11 @@ impl State {
                 }
             }
             Input::Notices(rows) => return self.page(rows),
+            Input::Details(row) => {
+                if let Some(id) = row.id {
+                    self.keep(id, *row);
+                }
+            }
             Input::Acknowledged(ids) => {
                 for id in ids {
                     self.unread.remove(&id);
@@ -336,6 +343,7 @@ mod tests {
     fn n07_a_signal_that_is_faster_than_the_first_page_hides_nothing() {
         let mut state = State::default();
         assert!(matches!(&state.apply(signal(41, "/bin/41"))[..], [Effect::Notify(_)]));
+        assert_eq!(state.apply(Input::Details(Box::new(new(41, "/bin/41")))), []);
         let rows = || (1..=41).map(|id| new(id, &format!("/bin/{id}"))).collect();
         assert_eq!(state.apply(Input::Notices(rows())), [Effect::Waiting(40)]);
         assert_eq!(state.apply(Input::Notices(rows())), []);

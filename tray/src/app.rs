@@ -327,7 +327,7 @@ impl App {
             Fetched::Status(status) => self.apply(Input::Status(status)).await,
             Fetched::Notices(rows) => self.apply(Input::Notices(rows)).await,
             Fetched::Notice(row) => {
-                self.apply(Input::Notices(vec![(*row).clone()])).await;
+                self.apply(Input::Details(row.clone())).await;
                 self.tell(*row).await;
             }
             Fetched::Begins(first) => self.policy.record_begins(first),

@@ -272,6 +272,13 @@ impl Policy {
         }
         let alone = {
             let burst = self.burst.get_or_insert_default();
+            // The same program again: one line, and a toast that takes the place of its own.
+            if let Some(at) =
+                burst.rows.iter().position(|known| known.path.is_some() && known.path == row.path)
+            {
+                burst.rows.remove(at);
+                burst.shown -= usize::from(at < burst.shown);
+            }
             if burst.shown == burst.rows.len() && burst.more == 0 {
                 burst.waiting_since = now;
             }

@@ -345,6 +345,12 @@ impl Desktop {
         Ok(())
     }
 
+    /// Home of whoever is logged in.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
     /// What the tray wrote.
     #[must_use]
     pub fn tray_log(&self) -> String {

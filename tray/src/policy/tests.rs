@@ -159,6 +159,14 @@ fn what_updates_itself_can_be_expected_to() {
 }
 
 #[test]
+fn d04_the_same_program_again_takes_the_place_of_its_own_toast() {
+    let mut policy = Policy::default();
+    let again: Vec<_> = (0..6).map(|n| (NOW + n * 2 * SECOND, changed(n, "/usr/bin/curl"))).collect();
+    let shown = run(&mut policy, &again);
+    assert!(shown.iter().all(|(_, toast)| toast.key == shown[0].1.key), "{shown:?}");
+}
+
+#[test]
 fn the_first_day_is_one_summary() {
     let mut policy = Policy::default();
     policy.record_begins(NOW - 3600 * SECOND);
