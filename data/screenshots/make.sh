@@ -39,7 +39,8 @@ wait_for() {
 
 export HOME=$dir/home XDG_RUNTIME_DIR=$dir/run GSK_RENDERER=cairo
 unset WAYLAND_DISPLAY XDG_CONFIG_HOME XDG_STATE_HOME XDG_DATA_HOME
-mkdir -p "$HOME" "$dir/www" "$dir/opt" "$dir/bin"
+chmod 755 "$dir"
+mkdir -p "$HOME" "$dir/www" "$dir/opt"
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 # Icons as they are installed.
 export XDG_DATA_DIRS=$top/data:/usr/local/share:/usr/share
@@ -84,9 +85,14 @@ PYTHON
 sed -i 's/("127.0.0.1", 8080)/("0.0.0.0", 8080)/' "$dir/server.py"
 start server python3 "$dir/server.py" "$dir/www"
 wait_for curl -s -o /dev/null http://127.0.0.1:8080/page
-cat >"$dir/traffic.sh" <<'TRAFFIC'
+cat >"$dir/mounts.sh" <<'MOUNTS'
 mount --bind "$1/hosts" /etc/hosts
 mount --bind "$1/opt" /opt
+shift
+cd /
+exec "$@"
+MOUNTS
+cat >"$dir/traffic.sh" <<'TRAFFIC'
 get() { "$1" -s -o /dev/null "http://$2:8080/$3"; }
 put() { "$1" -s -o /dev/null -T "$1" "http://$2:8080/"; }
 for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
@@ -99,7 +105,9 @@ for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
 	sleep 2
 done
 TRAFFIC
-unshare --mount --propagation private bash "$dir/traffic.sh" "$dir"
+# As an account that does nothing else, so that the pictures show nothing else of this machine.
+user=nobody
+unshare --mount --propagation private bash "$dir/mounts.sh" "$dir" setpriv --reuid="$user" --clear-groups bash "$dir/traffic.sh" "$dir"
 
 start x Xvfb -displayfd 3 -screen 0 1180x780x24 3>"$dir/display"
 wait_for test -s "$dir/display"
@@ -115,13 +123,20 @@ picture() {
 	convert "$dir/root.png" -crop 1120x720+0+0 +repage "$here/$1.png"
 	echo "made $1.png"
 }
-start window "$bin/picosnitch-gui"
+start window "$bin/picosnitch-gui" --filter "user:$user"
 wait_for window
+sleep 3
 xdotool key ctrl+t
 sleep 1
 # The first preset: the last hour.
 xdotool key Return
+sleep 3
+# Drag over its end.
+xdotool mousemove 1052 320 mousedown 1 mousemove 1060 320 mousemove 1070 321 mousemove 1083 321 mouseup 1
+sleep 2
+xdotool mousemove 900 330
 picture overview
+xdotool mousemove 600 700
 for page in programs destinations timeline live; do
 	"$bin/picosnitch-gui" --page $page
 	picture $page

@@ -34,10 +34,11 @@ Shows which program used the network, how much, with whom, and whether that is n
 Usage: picosnitch-gui [OPTIONS]
 
 Options:
-      --program ID  Open the page of a program (its number as `picosnitch executables` lists it)
-      --page PAGE   Open a page: overview, programs, destinations, timeline, live, health, settings, about
-  -h, --help        Print this help
-  -V, --version     Print the version
+      --program ID    Open the page of a program (its number as `picosnitch executables` lists it)
+      --filter WORDS  Show only what matches, as in the search: 'user:alice port:443'
+      --page PAGE     Open a page: overview, programs, destinations, timeline, live, health, settings, about
+  -h, --help          Print this help
+  -V, --version       Print the version
 ";
 
 thread_local! {
@@ -70,10 +71,11 @@ fn arguments(given: impl Iterator<Item = String>) -> Result<Vec<String>, (String
         match name.as_str() {
             "-h" | "--help" => return Err((USAGE.into(), 0)),
             "-V" | "--version" => return Err((format!("picosnitch-gui {}\n", env!("CARGO_PKG_VERSION")), 0)),
-            "--program" | "--page" => {
+            "--program" | "--page" | "--filter" => {
                 let value = value.or_else(|| given.next()).unwrap_or_default();
                 let known = match name.as_str() {
                     "--program" => value.parse::<i64>().is_ok(),
+                    "--filter" => !value.is_empty(),
                     _ => page_of(&value).is_some() || value == "settings" || value == "about",
                 };
                 if !known {

@@ -31,6 +31,7 @@ use crate::page::{Context, now};
 use crate::prefs::Prefs;
 use crate::settings;
 use crate::view::View;
+use crate::words;
 use window::Frame;
 
 /// The latest notices that are counted.
@@ -258,6 +259,16 @@ impl App {
                     if let Ok(id) = id.parse() {
                         self.go(Place::Program(id));
                     }
+                }
+                ("--filter", Some(text)) => {
+                    let search = words::parse(text, &self.context.people);
+                    if let Some(problem) = search.problem {
+                        self.sender.emit(Msg::Note(problem));
+                    }
+                    self.change(|view| {
+                        search.chips.into_iter().for_each(|chip| view.add(chip));
+                        view.search = search.text;
+                    });
                 }
                 ("--page", Some("settings")) => self.sender.emit(Msg::Settings),
                 ("--page", Some("about")) => self.sender.emit(Msg::About),

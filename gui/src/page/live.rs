@@ -157,7 +157,11 @@ impl Live {
                     return self.frame.empty(icon, "No connections yet", text, context.view.is_filtered());
                 }
                 self.table.set(page.rows);
-                self.note.set_text("New connections appear as they are recorded.");
+                self.note.set_text(if context.view.range.is_live() {
+                    "New connections appear as they are recorded."
+                } else {
+                    "Connections of this time, newest first."
+                });
             }
             Part::More => {
                 self.cursor.replace(page.cursor);
