@@ -52,7 +52,10 @@ needs() {
 		"command -v setpriv|util-linux|util-linux|util-linux" \
 		"command -v useradd|passwd|shadow-utils|shadow" \
 		"command -v dbus-send|-|dbus-tools|-" \
-		"command -v strip|binutils|binutils|binutils"
+		"command -v strip|binutils|binutils|binutils" \
+		"command -v Xvfb|xvfb|xorg-x11-server-Xvfb|xorg-server-xvfb" \
+		"command -v xfce4-panel|xfce4-panel|xfce4-panel|xfce4-panel" \
+		"command -v dunst|dunst|dunst|dunst"
 }
 
 # What bindgen loads.
