@@ -32,7 +32,8 @@ impl App {
         frame.pages.set_visible_child_name(name);
         let range = self.context.view.range.label(format::minute);
         frame.title.set_title(title);
-        frame.range.set_label(&range);
+        frame.range_label.set_text(&range);
+        crate::speak::label(&frame.range, &format!("Time range: {range}"));
         frame.back.set_visible(!self.been.is_empty() || !self.context.view.zoomed_from.is_empty());
         let at = PLACES.iter().position(|(place, ..)| *place == self.place);
         let row = at.and_then(|at| frame.list.row_at_index(at as i32));

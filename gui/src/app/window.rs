@@ -44,6 +44,8 @@ pub struct Frame {
     pub problem: gtk4::Label,
     /// The time range.
     pub range: gtk4::MenuButton,
+    /// What it is called.
+    pub range_label: gtk4::Label,
     /// Filters.
     pub chips: gtk4::FlowBox,
     /// What needs doing.
@@ -99,8 +101,15 @@ impl Frame {
             .bidirectional()
             .sync_create()
             .build();
-        let range =
-            gtk4::MenuButton::builder().label("Last 24 hours").tooltip_text("Time range (Ctrl+T)").build();
+        let range_label = gtk4::Label::builder()
+            .label("Last 24 hours")
+            .ellipsize(gtk4::pango::EllipsizeMode::Middle)
+            .build();
+        let range = gtk4::MenuButton::builder()
+            .child(&range_label)
+            .always_show_arrow(true)
+            .tooltip_text("Time range (Ctrl+T)")
+            .build();
         range.set_popover(Some(&ranges(sender)));
         let header = adw::HeaderBar::builder().title_widget(&title).build();
         header.pack_start(&back);
@@ -176,6 +185,7 @@ impl Frame {
             search_bar,
             problem,
             range,
+            range_label,
             chips,
             banner,
             banner_label,

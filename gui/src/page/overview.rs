@@ -229,24 +229,25 @@ impl Overview {
 
     fn about(&self, about: Vec<Executable>, sparks: Vec<Series>, context: &Context) {
         let since = context.query().since;
+        let is_new =
+            |row: &Executable| row.first_seen.zip(since).is_some_and(|(first, since)| first >= since);
+        let count = about.iter().filter(|row| is_new(row)).count();
+        let more = if about.len() >= picosnitch_api::query::MAX_PAGE as usize { "+" } else { "" };
         let mut by_path: HashMap<String, Executable> =
             about.into_iter().filter_map(|row| Some((row.path.clone()?, row))).collect();
         let mut sparks: HashMap<String, Vec<f64>> =
             sparks.into_iter().map(|line| (line.key.clone(), coarse(&line))).collect();
-        let mut new = 0;
         let lines: Vec<Line> = self
             .lines
             .take()
             .into_iter()
             .map(|line| {
                 let about = by_path.remove(&line.total.key);
-                let is_new =
-                    about.as_ref().and_then(|row| row.first_seen).zip(since).is_some_and(|(f, s)| f >= s);
-                new += usize::from(is_new);
-                Line { spark: sparks.remove(&line.total.key).unwrap_or_default(), about, new: is_new, ..line }
+                let new = about.as_ref().is_some_and(is_new);
+                Line { spark: sparks.remove(&line.total.key).unwrap_or_default(), about, new, ..line }
             })
             .collect();
-        self.programs.note.set_text(&if new > 0 { format!("{new} new") } else { " ".into() });
+        self.programs.note.set_text(&if count > 0 { format!("{count}{more} new") } else { " ".into() });
         if !self.table.is_selected() {
             self.table.set(lines.clone());
         }
