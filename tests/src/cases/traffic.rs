@@ -62,6 +62,8 @@ fn t04(lab: &mut Lab) -> Outcome {
 
 fn t05(lab: &mut Lab) -> Outcome {
     let to = lab.net.to();
+    let expected = lab.run_and_check("t05-elsewhere", &["udp-elsewhere", &to])?;
+    ensure(expected.flows.len() == 3, || "the generator has not made 3 flows".to_owned())?;
     let expected = lab.run_and_check("t05-peers", &["udp-peers", &to, "peers=100"])?;
     ensure(expected.flows.len() == 100, || "the generator has not made 100 flows".to_owned())
 }

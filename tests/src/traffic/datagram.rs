@@ -89,6 +89,36 @@ pub fn nth(first: SocketAddr, index: u32) -> SocketAddr {
     SocketAddr::new(ip, first.port())
 }
 
+/// T05: what a socket can do besides: a connected one that is sent to another address and back, connected
+/// anew, and a corked datagram, whose later pieces name nobody. `to` is the first of three addresses.
+///
+/// # Errors
+/// A call fails.
+pub fn elsewhere(options: &Options) -> io::Result<Report> {
+    let first = options.target(port::ECHO)?;
+    let started = sys::now_us();
+    let fd = open(first, libc::SOCK_DGRAM, 0)?;
+    sys::connect(&fd, first)?;
+    let mut here = Flow::new("udp", "out", sys::local(&fd)?, first);
+    let mut there = Flow::new("udp", "out", sys::local(&fd)?, nth(first, 1));
+    here.add_sent(sys::send(&fd, &pattern(10), 0)?);
+    for _ in 0..5 {
+        there.add_sent(sys::send_to(&fd, &pattern(100), nth(first, 1))?);
+    }
+    here.add_sent(sys::send(&fd, &pattern(11), 0)?);
+    sys::connect(&fd, nth(first, 1))?;
+    there.add_sent(sys::send(&fd, &pattern(7), 0)?);
+
+    let fd = open(first, libc::SOCK_DGRAM, 0)?;
+    sys::bind(&fd, any(first))?;
+    let mut corked = Flow::new("udp", "out", sys::local(&fd)?, nth(first, 2));
+    sys::set(&fd, libc::SOL_UDP, libc::UDP_CORK, 1)?;
+    corked.add_sent(sys::send_to(&fd, &pattern(10), nth(first, 2))?);
+    corked.add_sent(sys::send(&fd, &pattern(1000), 0)?);
+    sys::set(&fd, libc::SOL_UDP, libc::UDP_CORK, 0)?;
+    Ok(Report { started, ..Report::of(vec![here, there, corked]) })
+}
+
 /// T17: `sendmmsg` and `recvmmsg`, on an unconnected socket to `peers` addresses in turn.
 ///
 /// # Errors

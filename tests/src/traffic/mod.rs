@@ -163,6 +163,7 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "flows" => many::flows(options)?,
         "udp" => datagram::connected(options)?,
         "udp-peers" => datagram::peers(options)?,
+        "udp-elsewhere" => datagram::elsewhere(options)?,
         "udp-many" => datagram::many_messages(options)?,
         "udp-flood" => datagram::flood(options)?,
         "udp-flags" => datagram::flags(options)?,
