@@ -8,6 +8,7 @@ pub mod enrich;
 pub mod exit;
 pub mod fingerprint;
 pub mod judge;
+pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod record;

@@ -11,7 +11,7 @@ use picosnitchd::exit::Trouble;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
 use picosnitchd::settings::Store;
-use picosnitchd::{record, status};
+use picosnitchd::{memory, record, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::LevelFilter;
@@ -45,6 +45,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    memory::few_heaps();
     let arguments = Arguments::parse();
     if arguments.introspection {
         print!("{}", serve::introspection());

@@ -172,12 +172,12 @@ impl Slots {
     }
 
     /// Forgets one more peer or owner of a socket. Harmless for the first one, which is not listed.
-    pub fn forget_peer(&self, flow: &Flow) {
+    pub fn forget_peer(&self, cookie: u64, process: ProcessId, remote: [u8; 16], remote_port: u16) {
         let mut key = [0; size_of::<[u64; 5]>()];
-        key[..8].copy_from_slice(&flow.cookie.to_ne_bytes());
-        key[8..16].copy_from_slice(&owner_key(flow.process.id).to_ne_bytes());
-        key[16..32].copy_from_slice(&flow.remote_key);
-        key[32..34].copy_from_slice(&flow.remote_port_key.to_ne_bytes());
+        key[..8].copy_from_slice(&cookie.to_ne_bytes());
+        key[8..16].copy_from_slice(&owner_key(process).to_ne_bytes());
+        key[16..32].copy_from_slice(&remote);
+        key[32..34].copy_from_slice(&remote_port.to_ne_bytes());
         let _ = self.peers.delete(&key);
     }
 

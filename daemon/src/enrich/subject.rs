@@ -10,6 +10,9 @@ const PENDING: Hash = Hash::Unknown(Gap::Pending);
 /// The executable of a program, and the script that it interprets.
 pub(super) type Files = [Option<FileId>; 2];
 
+/// Nothing is awaited.
+const SETTLED: [Files; 3] = [[None; 2]; 3];
+
 /// [`Who`], and the files whose hashes are still pending in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
@@ -17,8 +20,9 @@ pub struct Subject {
     pub who: Who,
     /// What the program runs, for the judge.
     pub file: FileId,
-    /// Program, parent, grandparent: the files whose hashes are awaited.
-    waiting: [Files; 3],
+    /// Program, parent, grandparent: the files whose hashes are awaited; `None`: no hash is. Apart, as a
+    /// subject lives long and waits briefly.
+    waiting: Option<Box<[Files; 3]>>,
 }
 
 impl Subject {
@@ -36,12 +40,14 @@ impl Subject {
                 files[1] = None;
             }
         }
+        let waiting = (waiting != SETTLED).then(|| Box::new(waiting));
         Subject { who, file, waiting }
     }
 
     /// Puts a hash where it belongs. True if no hash is pending any more.
     pub fn settle(&mut self, file: FileId, hash: Hash) -> bool {
-        for (generation, files) in self.waiting.iter_mut().enumerate() {
+        let Some(waiting) = &mut self.waiting else { return true };
+        for (generation, files) in waiting.iter_mut().enumerate() {
             if !files.contains(&Some(file)) {
                 continue;
             }
@@ -58,18 +64,21 @@ impl Subject {
             }
             *files = files.map(|awaited| awaited.filter(|awaited| *awaited != file));
         }
+        if **waiting == SETTLED {
+            self.waiting = None;
+        }
         self.settled()
     }
 
     /// Whether no hash is pending.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.waiting == [[None; 2]; 3]
+        self.waiting.is_none()
     }
 
     /// The files whose hashes are pending.
     pub fn waits_for(&self) -> impl Iterator<Item = FileId> {
-        self.waiting.iter().flatten().copied().flatten()
+        self.waiting.iter().flat_map(|waiting| waiting.iter()).flatten().copied().flatten()
     }
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The flows that live in slots, and the rows that are made of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::capture::{Counted, Slots, State};
 use crate::decode::{Flow, SlotRef};
 use crate::enrich::Subject;
-use crate::model::{Bytes, Connection, Direction, FileId, Gap, Hash, NameSource, Protocol};
+use crate::model::{Bytes, Connection, Direction, FileId, Gap, Hash, NameSource, ProcessId, Protocol};
 
 /// Rows whose hashes are awaited, at the most; further ones go out without.
 const MAX_WAITING: usize = 16 * 1024;
@@ -23,8 +24,8 @@ pub struct Live {
     at: SlotRef,
     /// Who.
     pub subject: Subject,
-    /// What the kernel said.
-    pub flow: Flow,
+    /// What the kernel said, as far as it is needed again.
+    flow: Ends,
     /// Number of it in this run of the daemon.
     number: u64,
     /// Remote name.
@@ -38,6 +39,40 @@ pub struct Live {
     /// Not for the record: the daemon's own start-up test.
     hidden: bool,
     idle: u32,
+}
+
+/// The part of [`Flow`] that outlives its opening. Tens of thousands of these may live at once.
+#[derive(Debug)]
+struct Ends {
+    id: ProcessId,
+    cookie: u64,
+    remote_key: [u8; 16],
+    remote_port_key: u16,
+    protocol: Protocol,
+    direction: Direction,
+    netns: u32,
+    local: Option<IpAddr>,
+    local_port: Option<u16>,
+    remote: Option<IpAddr>,
+    remote_port: Option<u16>,
+}
+
+impl From<Flow> for Ends {
+    fn from(flow: Flow) -> Ends {
+        Ends {
+            id: flow.process.id,
+            cookie: flow.cookie,
+            remote_key: flow.remote_key,
+            remote_port_key: flow.remote_port_key,
+            protocol: flow.protocol,
+            direction: flow.direction,
+            netns: flow.netns,
+            local: flow.local,
+            local_port: flow.local_port,
+            remote: flow.remote,
+            remote_port: flow.remote_port,
+        }
+    }
 }
 
 /// A row that waits for hashes.
@@ -67,7 +102,12 @@ pub struct Flows {
     slots: Slots,
     live: Vec<Option<Box<Live>>>,
     count: usize,
-    by_socket: HashMap<u64, Vec<u32>>,
+    /// Socket and slot: a socket may have as many slots as it has peers.
+    by_socket: BTreeSet<(u64, u32)>,
+    /// Slots whose subject still waits for a hash.
+    unsettled: BTreeSet<u32>,
+    /// Flows of packet sockets.
+    packets: usize,
     retiring: Vec<(u32, u32)>,
     waiting: Vec<Waiting>,
     rows: Vec<Connection>,
@@ -86,7 +126,9 @@ impl Flows {
             slots,
             live,
             count: 0,
-            by_socket: HashMap::new(),
+            by_socket: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            packets: 0,
             retiring: Vec::new(),
             waiting: Vec::new(),
             rows: Vec::new(),
@@ -138,12 +180,16 @@ impl Flows {
         // The slot was handed out again before its end was told: what it held is complete.
         self.end_slot(at.slot);
         let Some(place) = self.live.get_mut(at.slot as usize) else { return };
-        self.by_socket.entry(flow.cookie).or_default().push(at.slot);
+        self.by_socket.insert((flow.cookie, at.slot));
+        self.packets += usize::from(flow.protocol == Protocol::Packet);
+        if !opening.subject.settled() {
+            self.unsettled.insert(at.slot);
+        }
         let Opening { subject, domain, interface, opened, hidden } = opening;
         *place = Some(Box::new(Live {
             at,
             subject,
-            flow,
+            flow: flow.into(),
             number: self.next,
             domain,
             interface,
@@ -161,7 +207,9 @@ impl Flows {
     pub fn close(&mut self, at: SlotRef, now: i64) {
         let Some(live) = self.get(at.slot).filter(|live| live.at == at) else { return };
         let cookie = live.flow.cookie;
-        for slot in self.by_socket.remove(&cookie).unwrap_or_default() {
+        let slots: Vec<u32> =
+            self.by_socket.range((cookie, 0)..=(cookie, u32::MAX)).map(|(_, slot)| *slot).collect();
+        for slot in slots {
             self.collect_slot(slot, now);
             self.end_slot(slot);
         }
@@ -173,7 +221,7 @@ impl Flows {
             if let Some(live) = place
                 && live.flow.protocol == Protocol::Packet
                 && live.subject.who.pid == tgid
-                && live.flow.process.id.start == start
+                && live.flow.id.start == start
             {
                 self.slots.retire(live.at);
                 self.retiring.push((live.at.slot, 0));
@@ -184,22 +232,19 @@ impl Flows {
     /// Whether any packet socket is in use.
     #[must_use]
     pub fn has_packet_sockets(&self) -> bool {
-        self.live.iter().flatten().any(|live| live.flow.protocol == Protocol::Packet)
+        self.packets > 0
     }
 
     fn end_slot(&mut self, slot: u32) {
         let Some(live) = self.live.get_mut(slot as usize).and_then(Option::take) else { return };
         self.count -= 1;
-        self.slots.forget_peer(&live.flow);
+        self.slots.forget_peer(live.flow.cookie, live.flow.id, live.flow.remote_key, live.flow.remote_port_key);
         if let Err(error) = self.slots.free(live.at) {
             tracing::error!("handing slot {slot} back: {error}");
         }
-        if let Some(slots) = self.by_socket.get_mut(&live.flow.cookie) {
-            slots.retain(|other| *other != slot);
-            if slots.is_empty() {
-                self.by_socket.remove(&live.flow.cookie);
-            }
-        }
+        self.by_socket.remove(&(live.flow.cookie, slot));
+        self.unsettled.remove(&slot);
+        self.packets -= usize::from(live.flow.protocol == Protocol::Packet);
     }
 
     /// Makes a row of what was added to a slot since the last time.
@@ -296,11 +341,12 @@ impl Flows {
 
     /// A hash became known, or never will.
     pub fn settle(&mut self, file: FileId, hash: Hash) {
-        for live in self.live.iter_mut().flatten() {
-            if !live.subject.settled() {
-                live.subject.settle(file, hash);
-            }
-        }
+        let live = &mut self.live;
+        self.unsettled.retain(|slot| {
+            live.get_mut(*slot as usize)
+                .and_then(|place| place.as_deref_mut())
+                .is_some_and(|live| !live.subject.settle(file, hash))
+        });
         let mut index = 0;
         while let Some(waiting) = self.waiting.get_mut(index) {
             if waiting.subject.settle(file, hash) {

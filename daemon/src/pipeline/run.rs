@@ -23,6 +23,7 @@ use crate::decode::{self, Event, Exec, SlotRef};
 use crate::enrich::{self, Enrich};
 use crate::fingerprint::{Done, Fingerprint};
 use crate::judge::{Judge, Output};
+use crate::memory;
 use crate::model::{Bytes, Connection, Contact, Hash, ProcessId, Protocol};
 use crate::record::{self, Recorder};
 use crate::settings::Settings;
@@ -82,6 +83,9 @@ pub(super) struct Pipeline {
     last: Now,
     next: Instant,
     paused: Option<Option<Instant>>,
+    /// Rows since the last collection, and whether there were so many that memory is to be given back.
+    rows: usize,
+    burst: bool,
 }
 
 impl Pipeline {
@@ -120,6 +124,8 @@ impl Pipeline {
             live_since: now,
             last: now,
             paused: None,
+            rows: 0,
+            burst: false,
         };
         this.write_facts();
         (this.tell)(Tell::Degraded(this.degradations.clone()));
@@ -375,6 +381,12 @@ impl Pipeline {
         self.report_lost(lost);
         self.report_clock(&now);
         self.last = now;
+        let rows = std::mem::take(&mut self.rows);
+        if rows >= MANY_ROWS {
+            self.burst = true;
+        } else if std::mem::take(&mut self.burst) {
+            memory::give_back();
+        }
         if let Some(Some(until)) = self.paused
             && Instant::now() >= until
         {
@@ -386,6 +398,7 @@ impl Pipeline {
 
     fn hand_over(&mut self, through: i64) {
         let rows = self.flows.take_rows();
+        self.rows += rows.len();
         self.submit(rows, through);
     }
 
