@@ -125,24 +125,41 @@ static __always_inline struct ps_counters *live(u64 ref)
 	return c;
 }
 
-static __always_inline void hint(u32 kind, u64 ref)
+/*
+ * `now`: wake user space for it. The first flow of a process is what people are told of within milliseconds;
+ * all others are looked at with the next one, when the ring fills up, or at the next collection. With a
+ * wake-up for each, tens of thousands of short connections a second would go through as many context
+ * switches.
+ */
+static __always_inline void hint(u32 kind, u64 ref, int now)
 {
 	struct ps_flow_event event = {.kind = kind, .slot = (u32)ref, .generation = (u32)(ref >> 32)};
 	struct ps_lost *l;
 
-	if (!bpf_ringbuf_output(&events, &event, sizeof(event),
-				kind == PS_EVENT_FLOW ? BPF_RB_FORCE_WAKEUP : lazily()))
+	if (!bpf_ringbuf_output(&events, &event, sizeof(event), now ? BPF_RB_FORCE_WAKEUP : lazily()))
 		return;
 	l = lost_counters();
 	if (l)
 		l->flow_events++;
 }
 
+static __always_inline void announce(u64 ref, u64 key)
+{
+	int first = !bpf_map_lookup_elem(&known, &key);
+
+	if (first) {
+		u8 yes = 1;
+
+		bpf_map_update_elem(&known, &key, &yes, BPF_ANY);
+	}
+	hint(PS_EVENT_FLOW, ref, first);
+}
+
 /*
  * Takes a slot and fills it for the calling process; the ends are of this peer. 0: none left. Global, like
  * find_slot: verified once for each program, not once for each way that leads here.
  */
-__noinline u64 take_slot(struct sock_state *st, const struct stash *ends)
+__noinline u64 take_slot(struct sock_state *st, const struct stash *ends, u32 secondary)
 {
 	struct ps_counters *c;
 	struct ps_flow *f;
@@ -176,6 +193,7 @@ __noinline u64 take_slot(struct sock_state *st, const struct stash *ends)
 	f->direction = st->direction;
 	f->remote_port = ends->remote_port;
 	f->peer_known = ends->cookie != 0;
+	f->secondary = secondary;
 	__builtin_memcpy(f->local, ends->local, 16);
 	__builtin_memcpy(f->remote, ends->remote, 16);
 	c->generation = generation;
@@ -234,7 +252,7 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 			st->tgid = task->tgid;
 			st->start = task->group_leader->start_boottime;
 		}
-		ref = take_slot(st, ends);
+		ref = take_slot(st, ends, 0);
 		note_slot(st, ref != 0);
 		if (!ref)
 			return 0;
@@ -242,7 +260,7 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 			give_back(ref);
 			return st->ref;
 		}
-		hint(PS_EVENT_FLOW, ref);
+		announce(ref, key);
 		return ref;
 	}
 	peer.cookie = st->cookie;
@@ -252,7 +270,7 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 	known = bpf_map_lookup_elem(&peers, &peer);
 	if (known && live(*known))
 		return *known;
-	ref = take_slot(st, ends);
+	ref = take_slot(st, ends, 1);
 	note_slot(st, ref != 0);
 	if (!ref)
 		return 0;
@@ -265,7 +283,7 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 		note_slot(st, 0);
 		return 0;
 	}
-	hint(PS_EVENT_FLOW, ref);
+	announce(ref, key);
 	return ref;
 }
 
@@ -569,7 +587,7 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 		if (st) {
 			end_slot(st);
 			if (st->ref)
-				hint(PS_EVENT_FLOW_END, st->ref);
+				hint(PS_EVENT_FLOW_END, st->ref, 0);
 			bpf_sk_storage_delete(&sockets, sk);
 		}
 		task = bpf_get_current_task_btf();
@@ -621,6 +639,6 @@ int sock_released(struct bpf_sock *sk)
 	}
 	end_slot(st);
 	if (st->ref)
-		hint(PS_EVENT_FLOW_END, st->ref);
+		hint(PS_EVENT_FLOW_END, st->ref, 0);
 	return 1;
 }

@@ -116,6 +116,15 @@ PS_EXTERN struct {
 	__type(value, u32);
 } free_slots SEC(".maps");
 
+/* owner_key() of processes that had a flow already: only the first one is news that user space must be woken
+ * for. */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, u8);
+} known SEC(".maps");
+
 /* peer_key -> generation << 32 | slot */
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

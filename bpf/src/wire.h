@@ -91,8 +91,8 @@ struct ps_flow {
 	unsigned char peer_known;   /* 0: receive without an address on an unconnected socket */
 	unsigned char local[16];    /* all zero: not bound to one address */
 	unsigned char remote[16];
+	unsigned int secondary; /* 1: listed in `peers`, not the socket's own slot */
 	unsigned int padding;
-	unsigned int padding2;
 };
 
 /* The half that user space maps. */

@@ -171,7 +171,7 @@ impl Slots {
         self.free.update(&[], &at.slot.to_ne_bytes(), MapFlags::ANY)
     }
 
-    /// Forgets one more peer or owner of a socket. Harmless for the first one, which is not listed.
+    /// Forgets a further peer or owner of a socket.
     pub fn forget_peer(&self, cookie: u64, process: ProcessId, remote: [u8; 16], remote_port: u16) {
         let mut key = [0; size_of::<[u64; 5]>()];
         key[..8].copy_from_slice(&cookie.to_ne_bytes());

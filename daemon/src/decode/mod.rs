@@ -136,6 +136,8 @@ pub struct Flow {
     pub remote_port: Option<u16>,
     /// Remote port in network order, as the kernel side keys it.
     pub remote_port_key: u16,
+    /// The kernel side lists it among the further peers and owners of its socket.
+    pub secondary: bool,
 }
 
 /// Reads one message. `None`: not one of ours.
@@ -315,5 +317,6 @@ pub fn flow(bytes: &[u8]) -> Option<Flow> {
         remote: if known && !packet { address(remote_key) } else { None },
         remote_port: (ports && known).then_some(u16::from_be(remote_port_key)),
         remote_port_key,
+        secondary: fields.u32(std::mem::offset_of!(F, secondary))? != 0,
     })
 }

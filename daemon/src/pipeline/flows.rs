@@ -48,6 +48,7 @@ struct Ends {
     cookie: u64,
     remote_key: [u8; 16],
     remote_port_key: u16,
+    secondary: bool,
     protocol: Protocol,
     direction: Direction,
     netns: u32,
@@ -64,6 +65,7 @@ impl From<Flow> for Ends {
             cookie: flow.cookie,
             remote_key: flow.remote_key,
             remote_port_key: flow.remote_port_key,
+            secondary: flow.secondary,
             protocol: flow.protocol,
             direction: flow.direction,
             netns: flow.netns,
@@ -238,7 +240,10 @@ impl Flows {
     fn end_slot(&mut self, slot: u32) {
         let Some(live) = self.live.get_mut(slot as usize).and_then(Option::take) else { return };
         self.count -= 1;
-        self.slots.forget_peer(live.flow.cookie, live.flow.id, live.flow.remote_key, live.flow.remote_port_key);
+        if live.flow.secondary {
+            let Ends { cookie, id, remote_key, remote_port_key, .. } = live.flow;
+            self.slots.forget_peer(cookie, id, remote_key, remote_port_key);
+        }
         if let Err(error) = self.slots.free(live.at) {
             tracing::error!("handing slot {slot} back: {error}");
         }
