@@ -126,12 +126,21 @@ impl Unread {
                 client.bytes = client.bytes.saturating_sub(bytes);
                 client.asked = false;
             }
+            unread.rest(bytes);
         });
     }
 
     /// A client disconnected; the bus has thrown away what was for it.
     pub fn gone(&self, name: &OwnedUniqueName) {
-        self.clients().remove(name);
+        let bytes = self.clients().remove(name).map_or(0, |client| client.bytes);
+        self.rest(bytes);
+    }
+
+    /// So many bytes are read or thrown away. After the last large answer, what they took goes back.
+    fn rest(&self, bytes: usize) {
+        if bytes >= ASK_AT && self.clients().values().map(|client| client.bytes).sum::<usize>() < ASK_AT {
+            crate::memory::give_back();
+        }
     }
 
     /// What `caller` may get: all of an answer, or an error.
