@@ -49,6 +49,8 @@ pub async fn run(args: &WatchArgs, out: &mut Out) -> Result<(), Failure> {
     };
     let gone = reader_gone();
     tokio::pin!(gone);
+    // What is announced from here on is asked for once `Watch()` holds: it may come before we can hear it.
+    let since = since.or_else(|| Some(time::now()));
     // The first attempt must work; from then on the daemon and the bus may come and go.
     let mut session = Session::open().await?;
     session.greet(out).await?;

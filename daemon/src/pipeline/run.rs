@@ -22,7 +22,7 @@ use crate::capture::{Degradation, Lost, Slots};
 use crate::decode::{self, Event, Exec, SlotRef};
 use crate::enrich::{self, Enrich};
 use crate::fingerprint::{Done, Fingerprint};
-use crate::judge::{Judge, Output};
+use crate::judge::{Judge, Moment, Output};
 use crate::memory;
 use crate::model::{Bytes, Connection, Contact, Hash, ProcessId, Protocol};
 use crate::record::{self, Recorder};
@@ -34,6 +34,8 @@ const HELPING: usize = 512;
 const MANY_ROWS: usize = 2048;
 /// Processes whose program was judged already.
 const JUDGED: usize = 16 * 1024;
+/// How long the end waits for hashes of programs that are not announced yet.
+const LAST_MOMENT: Duration = Duration::from_millis(400);
 /// Clock jumps below this are corrections, µs.
 const JUMP: i64 = 2_000_000;
 
@@ -522,7 +524,16 @@ impl Pipeline {
     fn stop(&mut self, ring: &RingBuffer<'_>, queue: &Mutex<Queue>) {
         ring.consume_raw();
         self.events(queue);
+        // News that waits for its hash gets a last moment, and goes out without one then: the next run would
+        // know the program and say nothing.
+        let until = Instant::now() + LAST_MOMENT;
         self.hashes();
+        while self.judge.deadline().is_some() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            self.hashes();
+        }
+        let outputs = self.judge.tick(Moment { wall: Now::read().wall, monotonic: i64::MAX });
+        self.say(outputs);
         self.collect();
         let rows = self.flows.take_everything();
         self.submit(rows, self.last.wall);
