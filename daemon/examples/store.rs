@@ -23,6 +23,25 @@ const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 /// Rows handed over at once.
 const BATCH: usize = 16_384;
+/// Days for which every row is kept.
+const DETAIL_DAYS: i64 = 30;
+
+/// Destinations in all.
+const PLACES: u64 = 50_000;
+/// Programs in all; the first ones are browsers, which go everywhere.
+const PROGRAMS: u64 = 300;
+const BROWSERS: u64 = 6;
+/// Logins and accounts of services.
+const PEOPLE: u64 = 12;
+const SERVICES: u64 = 24;
+/// Rows of a flow, one for each interval in which it moved bytes, on average.
+const ROWS_A_FLOW: u64 = 6;
+/// Flows that are open at one time.
+const OPEN: usize = 400;
+/// Rows a day before the time for which there is detail.
+const OLD_ROWS_A_DAY: i64 = 6_000;
+/// How busy each hour of the day is.
+const BUSY: [u64; 24] = [2, 1, 1, 1, 1, 1, 2, 4, 8, 12, 13, 12, 9, 10, 12, 12, 11, 10, 9, 10, 12, 11, 8, 4];
 
 /// xorshift64*: the same database every time.
 struct Random(u64);
@@ -36,14 +55,13 @@ impl Random {
     }
 
     fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        (self.next() >> 11) % limit
     }
 
-    /// Small numbers are frequent, like ranks of what people use.
-    fn ranked(&mut self, limit: u64) -> u64 {
-        let a = self.below(limit * limit);
-        let root = a.isqrt();
-        limit - 1 - root.min(limit - 1)
+    /// Below the limit by Zipf's law: the nth is taken about 1/n as often as the first.
+    fn zipf(&mut self, limit: u64) -> u64 {
+        let part = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        (((limit as f64).powf(part)) as u64 - 1).min(limit - 1)
     }
 }
 
@@ -51,10 +69,13 @@ fn bytes(text: &str) -> Bytes {
     text.as_bytes().into()
 }
 
+/// A machine with its people.
 struct World {
     random: Random,
-    /// Programs running now, each with its parents and user.
-    running: Vec<Who>,
+    /// Flows that are open, each a row's model.
+    open: Vec<Connection>,
+    /// Processes that run, by program.
+    running: Vec<Vec<Who>>,
     flow: u64,
     shell: Arc<Program>,
     init: Arc<Program>,
@@ -71,87 +92,137 @@ impl World {
                 script: None,
             })
         };
-        let mut world = World {
+        World {
             random: Random(0x1234_5678_9abc_def1),
-            running: Vec::new(),
+            open: Vec::new(),
+            running: vec![Vec::new(); PROGRAMS as usize],
             flow: 0,
             shell: program("/usr/bin/bash", "bash"),
             init: program("/usr/lib/systemd/systemd", "/sbin/init"),
-        };
-        for _ in 0..200 {
-            let who = world.start(0);
-            world.running.push(who);
         }
-        world
     }
 
-    /// A process that begins: one of 150 programs, a version that changes every two months, a command line that
-    /// is one of a few, or for every tenth process its own.
-    fn start(&mut self, time: i64) -> Who {
-        let number = self.random.ranked(150);
+    /// A process that begins: a version that changes every two months, a command line that is one of a few,
+    /// or for every tenth process its own. Browsers are everybody's; of the rest a half are services.
+    fn start(&mut self, number: u64, time: i64) -> Who {
         let path = format!("/usr/bin/program-{number:03}");
-        let version = (time / (60 * DAY)) as u8;
-        let mut hash = [version; 32];
-        hash[0] = number as u8;
+        let mut hash = [(time / (60 * DAY)) as u8; 32];
+        (hash[0], hash[1]) = (number as u8, (number >> 8) as u8);
         let cmdline = match self.random.below(10) {
             0 => format!("{path} --run {} --verbose", self.random.below(1_000_000)),
             other => format!("{path} --profile p{other}"),
         };
-        let uid = [1000, 1000, 1000, 1001, 0, 0, 33, 101][(number % 8) as usize];
+        let service = number >= BROWSERS && number.is_multiple_of(2);
+        let uid = if service {
+            [0, 100 + number % SERVICES][usize::from(!number.is_multiple_of(3))]
+        } else {
+            1000 + (self.random.zipf(PEOPLE) + number) % PEOPLE
+        };
+        let uid = u32::try_from(uid).unwrap_or(0);
         Who {
             program: Arc::new(Program {
-                key: ProgramKey { path: bytes(&path), foreign: number % 20 == 19 },
+                key: ProgramKey { path: bytes(&path), foreign: number % 40 == 39 },
                 name: bytes(&format!("program-{number:03}")),
                 hash: Hash::Known(hash),
                 cmdline: Some(bytes(&cmdline)),
                 script: None,
             }),
-            parent: Some(if number.is_multiple_of(3) { self.shell.clone() } else { self.init.clone() }),
+            parent: Some(if service { self.init.clone() } else { self.shell.clone() }),
             grandparent: Some(self.init.clone()),
             pid: self.random.below(60_000) as u32,
             uid,
             euid: uid,
-            unit: Some(bytes(if uid >= 1000 { "app.scope" } else { "some.service" })),
-            container: (number % 20 == 19).then(|| bytes("box")),
+            unit: Some(bytes(&if service {
+                format!("service-{number}.service")
+            } else {
+                "app.scope".to_owned()
+            })),
+            container: (number % 40 == 39).then(|| bytes("box")),
         }
     }
 
-    fn row(&mut self, time: i64) -> Connection {
-        let index = self.random.ranked(self.running.len() as u64) as usize;
-        if self.random.below(300) == 0 {
-            self.running[index] = self.start(time);
-        }
-        let who = self.running[index].clone();
-        let place = self.random.ranked(40)
-            + u64::from(who.program.key.path[who.program.key.path.len() - 1]) * 17 % 900;
-        let incoming = self.random.below(20) == 0;
-        let known = self.random.below(8) != 0;
-        let address = if known {
-            [203, (place % 200) as u8, (place / 200) as u8, self.random.ranked(3) as u8]
+    /// A flow that begins.
+    fn connect(&mut self, time: i64) -> Connection {
+        let number = self.random.zipf(PROGRAMS);
+        let index = number as usize;
+        let processes = self.running[index].len() as u64;
+        let who = if processes < 4 || self.random.below(60) == 0 {
+            let who = self.start(number, time);
+            if processes >= 12 {
+                self.running[index].remove(0);
+            }
+            self.running[index].push(who.clone());
+            who
         } else {
-            [198, self.random.below(40) as u8, self.random.below(40) as u8, 9]
+            self.running[index][self.random.below(processes) as usize].clone()
         };
+        // A browser goes everywhere, most often to the same places; any other program has its own few.
+        let place = if number < BROWSERS {
+            self.random.zipf(PLACES)
+        } else {
+            let own = 3 + number % 40;
+            (number * 7919 + self.random.zipf(own) * 104_729) % PLACES
+        };
+        let incoming = number % 25 == 24;
+        let last = if place.is_multiple_of(5) { self.random.zipf(4) as u8 } else { 1 };
+        let remote: std::net::IpAddr = if place % 4 == 3 {
+            std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, place as u16, u16::from(last)).into()
+        } else {
+            [203 - (place % 3) as u8, (place >> 8) as u8, place as u8, last].into()
+        };
+        let name = !incoming && !place.is_multiple_of(9);
         self.flow += 1;
         Connection {
             time,
             flow: self.flow,
             who,
-            domain: known.then(|| (bytes(&format!("host{place}.example.org")), NameSource::Dns)),
+            domain: name.then(|| (bytes(&format!("www.place{place}.example")), NameSource::Dns)),
             local: Some([192, 0, 2, 1].into()),
             local_port: Some(if incoming { 22 } else { 32_768 + self.random.below(28_000) as u16 }),
-            remote: Some(address.into()),
+            remote: Some(remote),
             remote_port: Some(if incoming {
                 50_000
             } else {
-                [443, 443, 443, 443, 80, 53, 993][(place % 7) as usize]
+                [443, 443, 443, 443, 443, 443, 80, 53, 993, 123][(place % 10) as usize]
             }),
             interface: None,
-            protocol: Protocol::Ip(if place % 7 == 5 { 17 } else { 6 }),
+            protocol: Protocol::Ip(if matches!(place % 10, 7 | 9) { 17 } else { 6 }),
             direction: if incoming { Direction::In } else { Direction::Out },
-            netns: 4_026_531_840,
-            sent: self.random.below(100_000),
-            received: self.random.below(2_000_000),
+            netns: if number % 40 == 39 { 4_026_532_000 } else { 4_026_531_840 },
+            sent: 0,
+            received: 0,
             connections: 1,
+        }
+    }
+
+    /// The next row: of a flow that goes on, or of one that begins.
+    fn row(&mut self, time: i64) -> Connection {
+        let index = self.random.below(OPEN as u64) as usize;
+        if self.open.len() <= index || self.random.below(ROWS_A_FLOW) == 0 {
+            let flow = self.connect(time);
+            if self.open.len() <= index {
+                self.open.push(flow);
+            } else {
+                self.open[index] = flow;
+            }
+        }
+        let index = index.min(self.open.len() - 1);
+        let size = 1 << self.random.below(16);
+        let (sent, received) = (self.random.below(size * 4), self.random.below(size * 40));
+        let flow = &mut self.open[index];
+        let row = Connection { time, sent, received, ..flow.clone() };
+        flow.connections = 0;
+        row
+    }
+
+    /// The rows of one day, by day and by night.
+    fn day(&mut self, start: i64, rows: i64, mut take: impl FnMut(Connection)) {
+        let busy = BUSY.iter().sum::<u64>() as i64;
+        for (hour, weight) in (0..).zip(BUSY) {
+            let count = rows * weight as i64 / busy;
+            for n in 0..count {
+                take(self.row(start + hour * HOUR + n * HOUR / count));
+            }
         }
     }
 }
@@ -160,38 +231,31 @@ fn generate(recorder: &Recorder, rows: u64, now: i64) {
     let mut world = World::new();
     let mut batch = Vec::with_capacity(BATCH);
     let (mut writing, mut written) = (Duration::ZERO, 0u64);
-    let mut hand_over = |batch: &mut Vec<Connection>| {
-        written += batch.len() as u64;
-        let began = Instant::now();
-        recorder.submit(std::mem::take(batch));
-        recorder.flush();
-        writing += began.elapsed();
-        written as f64 / writing.as_secs_f64()
-    };
-    let (detail, old_rows_a_day) = (30 * DAY, 250);
-    let days = if rows >= 1_000_000 { 5 * 365 } else { 30 };
-    // Five years at some hundred rows a day, by day.
-    for day in (30..days).rev() {
-        for n in 0..old_rows_a_day {
-            batch.push(world.row(now - day * DAY - 16 * HOUR + n * 16 * HOUR / old_rows_a_day));
-        }
-        if batch.len() >= BATCH {
-            hand_over(&mut batch);
-        }
-    }
-    let rate = hand_over(&mut batch);
-    println!("five years of days: {rate:.0} rows/s");
     let began = Instant::now();
-    for n in 0..rows {
-        batch.push(world.row(now - detail + (n as i128 * detail as i128 / rows as i128) as i64));
-        if batch.len() >= BATCH {
-            let rate = hand_over(&mut batch);
-            if n % (BATCH as u64 * 61) < BATCH as u64 {
-                println!("{n} rows, {rate:.0} rows/s so far, {:.0} s", began.elapsed().as_secs_f64());
+    let days = if rows >= 1_000_000 { 5 * 365 } else { 60 };
+    let today = now - now % DAY;
+    for day in (1..=days).rev() {
+        let count = if day > DETAIL_DAYS { OLD_ROWS_A_DAY } else { rows as i64 / DETAIL_DAYS };
+        world.day(today - day * DAY, count, |row| {
+            batch.push(row);
+            if batch.len() >= BATCH {
+                written += batch.len() as u64;
+                let began = Instant::now();
+                recorder.submit(std::mem::take(&mut batch));
+                recorder.flush();
+                writing += began.elapsed();
             }
+        });
+        if day % 100 == 0 || day == DETAIL_DAYS || day == 1 {
+            let rate = written as f64 / writing.as_secs_f64();
+            println!(
+                "{day} days to go: {written} rows, {rate:.0} rows/s, {:.0} s",
+                began.elapsed().as_secs_f64()
+            );
         }
     }
-    println!("writer, all of it: {:.0} rows/s", hand_over(&mut batch));
+    recorder.submit(std::mem::take(&mut batch));
+    recorder.flush();
     burst(recorder, &mut world, now);
 }
 
