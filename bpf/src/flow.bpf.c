@@ -7,10 +7,10 @@
  *   TCP received   how far copied_seq moved, at tcp_rcv_space_adjust: also sees splice and zero-copy
  *   everything else   the result of the call, at sock_send_length and sock_recv_length
  *
- * The common case (a socket used by the process that opened it, with the peer it is connected to) is a
- * socket-storage look-up, a comparison and an atomic add. Another process or another peer of the same
- * socket goes through `peers`. Rejected: adding in a hash by flow (twice the cost), per-processor
- * counters (64 Ki slots times processors of memory that user space would have to map).
+ * The usual case (a TCP connection used by the process that opened it) is usual(): no look-up that is a call.
+ * All else is looked up in the socket's storage; another process or another peer of the same socket goes
+ * through `peers`. Rejected: adding in a hash by flow (twice the cost), per-processor counters (64 Ki slots
+ * times processors of memory that user space would have to map).
  */
 #include "maps.h"
 #include <bpf/bpf_tracing.h>
@@ -18,12 +18,14 @@
 #include "address.h"
 #include "task.h"
 
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
-
 /* Slots below this were handed out at least once. */
 u32 fresh;
 /* TCP sockets whose baseline is guessed: while there are none, TCP receives cost nothing twice. */
 u32 unseeded;
+/* Where the kernel keeps `sockets` in a socket's storage, once that is known: see usual(). */
+u32 storage_at;
+u64 storage_map;
+
 static __always_inline void read_remote(struct sock *sk, u8 *remote, u16 *port)
 {
 	if (sk->__sk_common.skc_family == AF_INET6)
@@ -71,6 +73,12 @@ static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 	read_local(first, st->local, &st->local_port);
 }
 
+/* For walks; see plain(). */
+static __always_inline struct sock *plain_sock(struct sock *sk)
+{
+	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+}
+
 /* All that is known of a socket when it is first seen. Returns with owner and ref 0. */
 static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 {
@@ -78,7 +86,7 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 		return 0;
 	__builtin_memset(st, 0, sizeof(*st));
 	st->cookie = bpf_get_socket_cookie(sk);
-	st->netns = sk->__sk_common.skc_net.net->ns.inum;
+	st->netns = plain_sock(sk)->__sk_common.skc_net.net->ns.inum;
 	st->family = sk->__sk_common.skc_family;
 	st->type = sk->sk_type;
 	st->protocol = sk->sk_protocol;
@@ -97,6 +105,8 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	if (st->protocol == IPPROTO_MPTCP)
 		read_mptcp(st, sk);
 	st->peer_known = !is_zero(st->remote);
+	if (is_tcp(sk))
+		st->flags = SOCK_TCP;
 	if ((st->protocol == IPPROTO_TCP || st->protocol == IPPROTO_MPTCP) && st->type == SOCK_STREAM) {
 		u8 state = sk->__sk_common.skc_state;
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
@@ -123,6 +133,83 @@ static __always_inline struct ps_counters *live(u64 ref)
 	if (!c || c->state != PS_LIVE || c->generation != (u32)(ref >> 32))
 		return 0;
 	return c;
+}
+
+static __always_inline int readable_storage(void)
+{
+	return bpf_core_field_exists(struct sock, sk_bpf_storage) &&
+	       bpf_core_field_exists(struct bpf_local_storage, cache) &&
+	       bpf_core_field_exists(struct bpf_local_storage_data, data);
+}
+
+/*
+ * The slot of the usual case, in as few cache lines and calls as it takes: a TCP connection that is used by
+ * the process that opened it. 0: anything else, or not known yet.
+ *
+ * bpf_sk_storage_get() is a call into the kernel, and where returns are guarded against speculation each
+ * costs as much as all the rest here. So the socket's storage is read as the helper itself would read it
+ * first: in the cache of entries that lies in it. Only reading: what this writes is in the slot.
+ */
+static __always_inline struct ps_counters *usual(struct sock *sk)
+{
+	struct bpf_local_storage *storage;
+	struct bpf_local_storage_data *data;
+	struct timespec64 *words;
+	struct task_struct *task;
+	u64 quick, ref;
+
+	if (!readable_storage()) {
+		struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+
+		if (!st || st->flags != SOCK_TCP)
+			return 0;
+		quick = st->quick;
+		ref = st->ref;
+	} else {
+		storage = plain_sock(sk)->sk_bpf_storage;
+		if (!storage || !storage_map)
+			return 0;
+		/* Any two words will do: the verifier wants a type of the kernel's own. */
+		words = bpf_rdonly_cast((void *)((u64)storage + storage_at),
+					bpf_core_type_id_kernel(struct timespec64));
+		data = bpf_rdonly_cast((void *)words->tv_sec,
+				       bpf_core_type_id_kernel(struct bpf_local_storage_data));
+		if ((u64)data->smap != storage_map)
+			return 0;
+		words = bpf_rdonly_cast(&data->data, bpf_core_type_id_kernel(struct timespec64));
+		quick = words->tv_sec;
+		ref = words->tv_nsec;
+		words = bpf_rdonly_cast((u8 *)&data->data + 16, bpf_core_type_id_kernel(struct timespec64));
+		if ((u32)words->tv_sec != SOCK_TCP)
+			return 0;
+	}
+	task = bpf_get_current_task_btf();
+	return quick && quick == quick_key(task) ? live(ref) : 0;
+}
+
+/* Finds the cached entry that is `st`, for usual(). */
+static __always_inline void learn_storage(struct sock *sk, struct sock_state *st)
+{
+	struct bpf_local_storage *storage;
+	struct bpf_local_storage_data *data;
+	struct timespec64 *word;
+
+	if (!readable_storage() || storage_map)
+		return;
+	storage = plain_sock(sk)->sk_bpf_storage;
+	for (u32 i = 0; i < 16; i++) {
+		u32 at = bpf_core_field_offset(struct bpf_local_storage, cache) + i * sizeof(void *);
+
+		word =
+		    bpf_rdonly_cast((void *)((u64)storage + at), bpf_core_type_id_kernel(struct timespec64));
+		data = bpf_rdonly_cast((void *)word->tv_sec,
+				       bpf_core_type_id_kernel(struct bpf_local_storage_data));
+		if ((u64)&data->data != (u64)st)
+			continue;
+		storage_at = at;
+		storage_map = (u64)data->smap;
+		return;
+	}
 }
 
 /*
@@ -199,6 +286,7 @@ __noinline u64 take_slot(struct sock_state *st, const struct stash *ends, u32 se
 	c->generation = generation;
 	c->sent = 0;
 	c->received = 0;
+	c->copied = st->copied;
 	c->state = PS_LIVE;
 	return (u64)generation << 32 | slot;
 }
@@ -211,6 +299,18 @@ static __always_inline void give_back(u64 ref)
 	if (c)
 		c->state = PS_FREE;
 	bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
+}
+
+/* Up to where the bytes of a TCP connection are charged: in its slot while it has one. */
+static __always_inline u32 *baseline(struct sock_state *st)
+{
+	u32 slot = (u32)st->ref;
+	struct ps_counters *c;
+
+	if (!st->ref)
+		return &st->copied;
+	c = bpf_map_lookup_elem(&counters, &slot);
+	return c && c->generation == (u32)(st->ref >> 32) ? &c->copied : 0;
 }
 
 /* Lost sockets are counted once each, and counted back when they find a slot after all. */
@@ -237,12 +337,15 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 {
 	struct peer_key peer = {};
 	u64 ref, *known, old;
+	u32 *copied;
 
 	if (!st || !ends)
 		return 0;
 	old = st->ref;
 	if (!st->owner)
 		__sync_val_compare_and_swap(&st->owner, 0, key);
+	if (st->owner == key)
+		st->quick = quick_key(bpf_get_current_task_btf());
 	if (st->owner == key && ends->remote_port == st->remote_port && is_same(ends->remote, st->remote)) {
 		if (live(old))
 			return old;
@@ -250,8 +353,11 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 			struct task_struct *task = bpf_get_current_task_btf();
 
 			st->tgid = task->tgid;
-			st->start = task->group_leader->start_boottime;
+			st->start = plain(task)->group_leader->start_boottime;
 		}
+		copied = baseline(st);
+		if (copied)
+			st->copied = *copied;
 		ref = take_slot(st, ends, 0);
 		note_slot(st, ref != 0);
 		if (!ref)
@@ -312,7 +418,7 @@ static __noinline struct sock_state *create_state(struct sock *sk, u64 key, stru
 	if (key) {
 		init.owner = key;
 		init.tgid = task->tgid;
-		init.start = task->group_leader->start_boottime;
+		init.start = plain(task)->group_leader->start_boottime;
 	}
 	return bpf_sk_storage_get(&sockets, sk, &init, BPF_SK_STORAGE_GET_F_CREATE);
 }
@@ -325,7 +431,7 @@ static __always_inline void charge_connected(struct sock *sk, struct sock_state 
 
 	if (st && st->owner == key) {
 		c = live(st->ref);
-		if (c) {
+		if (c && st->quick) {
 			__sync_fetch_and_add(sending ? &c->sent : &c->received, bytes);
 			return;
 		}
@@ -438,17 +544,13 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 	add(find_slot(st, key, &ends), bytes, sending);
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
+/* All that is not the common case. Apart, so that what runs each time is short. */
+static __noinline int send_otherwise(struct sock *sk, int ret)
 {
+	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
 	u16 family = sk->__sk_common.skc_family;
-	struct task_struct *task;
-	struct sock_state *st;
 
-	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
-		return 0;
-	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	task = bpf_get_current_task_btf();
 	if (is_tcp(sk)) {
 		if (ret > 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 1);
@@ -461,34 +563,50 @@ int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
+static __always_inline int is_ours(u16 family)
 {
-	u16 family = sk->__sk_common.skc_family;
-	struct task_struct *task;
-	struct sock_state *st;
+	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
+}
 
-	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
+{
+	if (!is_ours(sk->__sk_common.skc_family))
 		return 0;
-	if (family != AF_PACKET && is_tcp(sk)) {
-		if (!unseeded || ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+	if (ret > 0) {
+		struct ps_counters *c = usual(sk);
+
+		if (c) {
+			__sync_fetch_and_add(&c->sent, ret);
 			return 0;
-		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-		if (!st || !(st->flags & SOCK_UNSEEDED))
-			return 0;
-		/* The first call on an old socket: tcp_rcv_space_adjust missed its first piece. */
-		st->flags &= ~SOCK_UNSEEDED;
-		__sync_fetch_and_add(&unseeded, -1);
-		task = bpf_get_current_task_btf();
-		if ((u32)ret > st->charged)
-			charge_connected(sk, st, owner_key(task), task, ret - st->charged, 0);
-		return 0;
+		}
 	}
+	return send_otherwise(sk, ret);
+}
+
+/* The first call on a socket older than the monitor: tcp_rcv_space_adjust missed its first piece. */
+static __noinline int seed(struct sock *sk, int ret)
+{
+	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!st || !(st->flags & SOCK_UNSEEDED))
+		return 0;
+	st->flags &= ~SOCK_UNSEEDED;
+	__sync_fetch_and_add(&unseeded, -1);
+	if ((u32)ret > st->charged)
+		charge_connected(sk, st, owner_key(task), task, ret - st->charged, 0);
+	return 0;
+}
+
+static __noinline int receive_otherwise(struct sock *sk, int ret, int flags)
+{
+	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+
 	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
 		ret = -1; /* nothing was taken; what the hooks noted must go */
-	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	task = bpf_get_current_task_btf();
-	if (family == AF_PACKET || sk->sk_protocol == IPPROTO_MPTCP) {
+	if (sk->__sk_common.skc_family == AF_PACKET || sk->sk_protocol == IPPROTO_MPTCP) {
 		if (ret >= 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 0);
 	} else {
@@ -497,32 +615,54 @@ int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-SEC("tp_btf/tcp_rcv_space_adjust")
-int BPF_PROG(tcp_received, struct sock *sk)
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	struct sock_state *st;
-	u32 bytes;
-
-	if (!tcp)
+	if (!is_ours(sk->__sk_common.skc_family))
 		return 0;
-	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!is_tcp(sk) || sk->__sk_common.skc_family == AF_PACKET)
+		return receive_otherwise(sk, ret, flags);
+	if (!unseeded || ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	return seed(sk, ret);
+}
+
+/* From here on the baseline is a guess: this call may have read some of it already. */
+static __always_inline void guess_baseline(struct sock_state *st, u32 copied)
+{
+	st->copied = copied;
+	st->charged = 0;
+	if (st->flags & SOCK_UNSEEDED)
+		return;
+	st->flags |= SOCK_UNSEEDED;
+	__sync_fetch_and_add(&unseeded, 1);
+}
+
+static __noinline int tcp_received_otherwise(struct sock *sk)
+{
+	struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 copied = tcp->copied_seq, bytes, *charged;
+
 	if (!st) {
 		st = create_state(sk, owner_key(task), task);
-		if (st) {
-			st->copied = tcp->copied_seq;
-			st->flags |= SOCK_UNSEEDED;
-			__sync_fetch_and_add(&unseeded, 1);
-		}
+		if (st)
+			guess_baseline(st, copied);
 		return 0;
 	}
-	bytes = tcp->copied_seq - st->copied;
-	if (!bytes)
+	learn_storage(sk, st);
+	charged = baseline(st);
+	if (!charged) {
+		/* The slot was taken back from an idle connection, and its baseline with it. */
+		st->ref = 0;
+		guess_baseline(st, copied);
 		return 0;
-	st->copied = tcp->copied_seq;
+	}
+	bytes = copied - *charged;
+	*charged = copied;
 	/* splice also reads over the FIN, which takes a sequence number and is no byte. */
-	if (sk->__sk_common.skc_flags & (1UL << SOCK_DONE) && tcp->copied_seq == tcp->rcv_nxt)
+	if (bytes && sk->__sk_common.skc_flags & (1UL << SOCK_DONE) && copied == tcp->rcv_nxt)
 		bytes--;
 	if (!bytes)
 		return 0;
@@ -530,6 +670,24 @@ int BPF_PROG(tcp_received, struct sock *sk)
 		st->charged += bytes;
 	charge_connected(sk, st, owner_key(task), task, bytes, 0);
 	return 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tcp_received, struct sock *sk)
+{
+	struct ps_counters *c = usual(sk);
+
+	if (c && !(sk->__sk_common.skc_flags & (1UL << SOCK_DONE))) {
+		struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+		u32 copied = tcp->copied_seq, bytes = copied - c->copied;
+
+		if (!bytes)
+			return 0;
+		c->copied = copied;
+		__sync_fetch_and_add(&c->received, bytes);
+		return 0;
+	}
+	return tcp_received_otherwise(sk);
 }
 
 static __always_inline void end_slot(struct sock_state *st)
@@ -574,6 +732,7 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 	struct task_struct *task;
 	struct tcp_sock *tcp;
 	struct sock_state *st;
+	u32 *charged;
 
 	if (!is_tcp(sk))
 		return 0;
@@ -604,7 +763,9 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 		}
 		if (!st)
 			return 0;
-		st->copied = tcp->copied_seq;
+		charged = baseline(st);
+		if (charged)
+			*charged = tcp->copied_seq;
 		learn_port(st, sk);
 		return 0;
 	}

@@ -18,6 +18,7 @@ typedef __u8 u8;
 typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
+typedef __s64 s64;
 typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
@@ -85,6 +86,10 @@ struct net {
 typedef struct {
 	struct net *net;
 } possible_net_t;
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
@@ -103,8 +108,16 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
+struct bpf_local_storage {
+	void *cache[16]; /* of struct bpf_local_storage_data */
+};
+struct bpf_local_storage_data {
+	void *smap; /* the map that it is an entry of */
+	u8 data[];
+};
 struct sock {
 	struct sock_common __sk_common;
+	struct bpf_local_storage *sk_bpf_storage;
 	u16 sk_type;
 	u16 sk_protocol;
 };
@@ -152,7 +165,11 @@ struct fdtable {
 struct files_struct {
 	struct fdtable *fdt;
 };
+typedef struct {
+	u64 ctx_id; /* x86: never used again */
+} mm_context_t;
 struct mm_struct {
+	mm_context_t context;
 	struct file *exe_file;
 	unsigned long arg_start;
 	unsigned long arg_end;

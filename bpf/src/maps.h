@@ -18,23 +18,26 @@ enum sock_flags {
 	SOCK_UNSEEDED = 1,  /* TCP socket older than the monitor: the baseline was guessed */
 	SOCK_ADDRESSED = 2, /* connected datagram socket that is also sent to other addresses */
 	SOCK_LOST = 4,	    /* found no slot and was counted as lost */
+	SOCK_TCP = 8,	    /* a TCP connection: one peer, and the result of the call is what counts */
 };
 
 /*
- * What is kept with a socket; the kernel frees it with the socket. Everything but ref, flags, the TCP
- * baseline, the local end and the hint is written once, before others can see it.
+ * What is kept with a socket; the kernel frees it with the socket. Everything but quick, ref, flags, the
+ * TCP baseline, the local end and the hint is written once, before others can see it.
  */
 struct sock_state {
+	/* What sends and receives need: with the kernel's own word in front of it one cache line. */
+	u64 quick;  /* quick_key() of the owner; 0: not seen yet */
+	u64 ref;    /* generation << 32 | slot; 0: no slot */
+	u32 flags;  /* enum sock_flags */
+	u32 copied; /* TCP: copied_seq up to which bytes are charged */
+	u64 owner;  /* owner_key() of the process that `ref` belongs to; 0: nobody yet */
 	u64 cookie;
-	u64 owner;   /* owner_key() of the process that `ref` belongs to; 0: nobody yet */
-	u64 ref;     /* generation << 32 | slot; 0: no slot */
-	u32 copied;  /* TCP: copied_seq up to which bytes are charged */
 	u32 charged; /* TCP, SOCK_UNSEEDED: bytes charged since the baseline was guessed */
-	u32 flags;   /* enum sock_flags */
-	u32 netns;   /* inode number */
-	u32 ifindex; /* AF_PACKET */
 	u32 tgid;    /* of the owner; for names only */
 	u64 start;   /* of the owner; for names only */
+	u32 netns;   /* inode number */
+	u32 ifindex; /* AF_PACKET */
 	u8 local[16];
 	u8 remote[16];
 	u16 local_port;	 /* network order */

@@ -10,8 +10,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "address.h"
-
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+#include "task.h"
 
 /* struct addrinfo of every libc on 64-bit Linux. */
 struct addrinfo {
@@ -34,7 +33,7 @@ int BPF_UPROBE(getaddrinfo_called, u64 node, u64 service, u64 hints, u64 result)
 SEC("uretprobe")
 int BPF_URETPROBE(getaddrinfo_returned, int ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = plain(bpf_get_current_task_btf());
 	u32 tid = (u32)bpf_get_current_pid_tgid(), zero = 0, count = 0;
 	struct ps_name_event *event;
 	struct asked *asked;
@@ -101,7 +100,7 @@ struct identify {
 SEC("syscall")
 int identify_fd(struct identify *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = plain(bpf_get_current_task_btf());
 	struct fdtable *table = task->files->fdt;
 	struct callback_head *entry;
 	struct file *file;

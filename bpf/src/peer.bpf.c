@@ -10,8 +10,8 @@
  * raw and ping sockets
  *
  * cgroup_skb/ingress keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
- * answers on. TCP packets leave both packet programs after one comparison. A packet tap was rejected: it
- * needs one socket in every network namespace and sees forwarded traffic that is no program's.
+ * answers on. TCP packets leave both packet programs after one comparison and no call. A packet tap was
+ * rejected: it needs one socket in every network namespace and sees forwarded traffic that is no program's.
  */
 #include "maps.h"
 #include <bpf/bpf_tracing.h>
@@ -152,13 +152,14 @@ int packet_out(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct packet_note *note;
 
-	if (!sk)
+	/* Connected: the socket itself knows both ends. A TCP connection leaves here. */
+	if (!sk || sk->state != TCP_CLOSE)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW))
 		return 1;
 	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW &&
-	    (sk->state == TCP_ESTABLISHED || sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1]))
+	    (sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1]))
 		return 1; /* the socket itself knows its local address */
 	if (!read_ends(skb, source, destination))
 		return 1;
@@ -207,11 +208,15 @@ int packet_in(struct __sk_buff *skb)
 	u8 source[16] __attribute__((aligned(8)));
 	u8 destination[16] __attribute__((aligned(8)));
 	struct bpf_sock *sk = skb->sk;
+	u8 *data = (u8 *)(long)skb->data;
 	struct sock_state *st;
 	__be16 ports[2];
 	u32 payload;
 
-	if (!sk)
+	/* Both versions of IP have their protocol here, or there is an option that UDP does not come after.
+	 */
+	if (!sk || data + 10 > (u8 *)(long)skb->data_end ||
+	    (skb->protocol == __builtin_bswap16(ETH_P_IP) ? data[9] : data[6]) != IPPROTO_UDP)
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->protocol != IPPROTO_UDP || sk->type == SOCK_RAW)
@@ -230,12 +235,13 @@ int packet_in(struct __sk_buff *skb)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int datagram_copied(u64 *ctx)
 {
-	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	struct sk_buff *skb = bpf_rdonly_cast((void *)ctx[0], bpf_core_type_id_kernel(struct sk_buff));
 	u8 remote[16] __attribute__((aligned(8)));
 	struct sock *sk = skb->sk;
 	u64 header;
 
-	if (!sk)
+	/* A TCP connection leaves here, and so does what is connected and knows its peer anyway. */
+	if (!sk || sk->__sk_common.skc_state != TCP_CLOSE)
 		return 0;
 	if ((sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_UDP) && sk->sk_type != SOCK_RAW)
 		return 0;

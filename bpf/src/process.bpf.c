@@ -12,8 +12,6 @@
 #include <bpf/bpf_core_read.h>
 #include "task.h"
 
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
-
 /*
  * The name of the file itself, for programs that are gone before user space can look and that fanotify does
  * not tell of (memfd). Reading past its end is harmless: what is not mapped reads as zero.
@@ -59,7 +57,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	event.child = child->tgid;
 	event.child_start = child->start_boottime;
 	event.parent = parent->tgid;
-	event.parent_start = parent->group_leader->start_boottime;
+	event.parent_start = plain(parent)->group_leader->start_boottime;
 	event.exec_id = child->self_exec_id;
 	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), lazily()));
 	return 0;
@@ -69,7 +67,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct ps_exec_event *event;
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = plain(task)->mm;
 	u64 start, end, length;
 	u32 zero = 0;
 
@@ -104,10 +102,10 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	u32 tid = task->pid;
 
 	bpf_map_delete_elem(&stashes, &tid);
-	if (task->signal->live.counter != 0)
+	if (plain(task)->signal->live.counter != 0)
 		return 0;
 	event.tgid = task->tgid;
-	event.start = task->group_leader->start_boottime;
+	event.start = plain(task)->group_leader->start_boottime;
 	count_lost(bpf_ringbuf_output(&events, &event, sizeof(event), lazily()));
 	return 0;
 }

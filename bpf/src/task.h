@@ -5,7 +5,20 @@
 
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include "wire.h"
+
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+
+/*
+ * The same task, for walks. At each pointer that is read through a trusted one the verifier looks through all
+ * of the kernel's types by name, several times: that was two thirds of the time to start. What is reached
+ * through an untrusted pointer is untrusted, and it need not look. Either way a bad address reads as zero.
+ */
+static __always_inline struct task_struct *plain(struct task_struct *task)
+{
+	return bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
+}
 
 /*
  * One word for "this process, since its last exec". The multiplier spreads the start time over all
@@ -14,10 +27,24 @@
  */
 static __always_inline u64 owner_key(struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *leader = plain(task)->group_leader;
 
 	return leader->start_boottime * 0x9e3779b97f4a7c15ull ^
 	       ((u64)leader->self_exec_id << 32 | (u32)task->tgid);
+}
+
+/*
+ * The same for the hot path, from memory that switching to the task has touched already: the number of its
+ * address space (none is given twice, and an exec makes another one) and the process. Only to be compared
+ * with another quick key. 0: none, ask owner_key().
+ */
+static __always_inline u64 quick_key(struct task_struct *task)
+{
+	struct mm_struct *mm = plain(task)->mm;
+
+	if (!bpf_core_field_exists(mm->context.ctx_id))
+		return owner_key(task);
+	return mm ? mm->context.ctx_id << 22 ^ (u32)task->tgid : 0; /* a tgid has 22 bits */
 }
 
 static __always_inline void fill_file(struct ps_file *out, struct file *file)
@@ -64,7 +91,7 @@ static __always_inline void fill_process(struct ps_process *out, struct task_str
 __weak __noinline int fill_ancestry(struct ps_process *self, struct ps_process *parent,
 				    struct ps_process *grandparent)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = plain(bpf_get_current_task_btf());
 	struct task_struct *up;
 
 	if (!self || !parent || !grandparent)

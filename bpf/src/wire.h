@@ -101,7 +101,8 @@ struct ps_counters {
 	unsigned long long received; /* bytes of payload */
 	unsigned int generation;     /* grows each time the slot is handed out */
 	unsigned int state;	     /* enum ps_state */
-	unsigned long long padding;  /* two to a cache line, none across two */
+	unsigned int copied;	     /* kernel only; TCP: copied_seq up to which bytes are counted */
+	unsigned int padding;	     /* two to a cache line, none across two */
 };
 
 /* One per processor; user space adds them up. Only ever grow. */

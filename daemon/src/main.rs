@@ -84,12 +84,13 @@ fn fail(trouble: &Trouble) -> ExitCode {
 }
 
 /// Start order: settings, record, kernel side, bus objects, bus name, readiness. A client that sees the name
-/// sees a monitor that captures.
+/// sees a monitor that captures. The kernel side is loaded while the record is opened, and attached after that.
 async fn run(arguments: Arguments) -> Result<(), Trouble> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let settings = Store::open(&arguments.config)?;
+    let loading = pipeline::Loading::begin(settings.current().monitor.ring_buffer_kib)?;
     let (troubles, mut troubled) = mpsc::unbounded_channel();
     let (recorder, known) = record::Recorder::open(
         &arguments.state_dir,
@@ -98,7 +99,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         move |trouble| drop(troubles.send(trouble)),
     )?;
     let (outgoing, notices) = mpsc::channel(4096);
-    let pipeline = pipeline::Handle::start(pipeline::Config {
+    let pipeline = loading.start(pipeline::Config {
         settings: settings.current(),
         known,
         recorder: recorder.clone(),

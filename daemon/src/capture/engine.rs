@@ -128,11 +128,21 @@ fn libc_path(maps: &str) -> Option<&Path> {
 }
 
 impl Engine {
-    /// Loads what the kernel takes and attaches it. `ring_kib` is rounded up to a power of two.
+    /// Loads and attaches.
+    ///
+    /// # Errors
+    /// Those of [`Engine::load`] and [`Engine::attach`].
+    pub fn start(ring_kib: u32) -> Result<Engine, Error> {
+        let mut engine = Engine::load(ring_kib)?;
+        engine.attach()?;
+        Ok(engine)
+    }
+
+    /// Loads what the kernel takes. `ring_kib` is rounded up to a power of two. Nothing is captured yet.
     ///
     /// # Errors
     /// When nothing useful can be captured; the message says what to do.
-    pub fn start(ring_kib: u32) -> Result<Engine, Error> {
+    pub fn load(ring_kib: u32) -> Result<Engine, Error> {
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, |level, text| {
             let text = text.trim_end();
             match level {
@@ -152,9 +162,7 @@ impl Engine {
             }
             Err(_) => Self::load_what_works(ring_bytes, &mut degradations)?,
         };
-        let mut engine = Engine { skel, links: Vec::new(), degradations };
-        engine.attach()?;
-        Ok(engine)
+        Ok(Engine { skel, links: Vec::new(), degradations })
     }
 
     /// The slow way, on kernels that refuse the whole: tries each optional program with the required ones.
@@ -176,7 +184,11 @@ impl Engine {
         load(&refused, ring_bytes).map_err(unsupported)
     }
 
-    fn attach(&mut self) -> Result<(), Error> {
+    /// From here on it captures. Once only.
+    ///
+    /// # Errors
+    /// When a program that everything stands on cannot be attached.
+    pub fn attach(&mut self) -> Result<(), Error> {
         // State changes before sends: a connection is known before its first byte.
         for name in
             ["process_exec", "state_changed", "tcp_received", "sock_send", "sock_recv", "datagram_copied"]

@@ -4,6 +4,7 @@
 // The counters are memory shared with the kernel; mapping and reading them is all that is unsafe here.
 #![allow(unsafe_code)]
 
+use std::cell::OnceCell;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::ptr::NonNull;
@@ -27,7 +28,8 @@ struct Counters {
     received: AtomicU64,
     generation: AtomicU32,
     state: AtomicU32,
-    padding: u64,
+    /// The kernel's own.
+    rest: u64,
 }
 
 const _: () = assert!(size_of::<Counters>() == size_of::<abi::ps_counters>());
@@ -71,9 +73,19 @@ pub struct Lost {
     pub hints: u64,
 }
 
+/// Slots that are mapped together: a page of the kernel's array each 128, and all of them would be 2 MiB of
+/// memory that most machines never count in.
+const PIECE: u32 = 2048;
+const PIECE_BYTES: usize = PIECE as usize * size_of::<Counters>();
+const PIECES: usize = (COUNT / PIECE) as usize;
+
+const _: () = assert!(PIECE_BYTES.is_multiple_of(65536), "a whole number of pages of any machine");
+
 /// User space's side of the slots.
 pub struct Slots {
-    counters: NonNull<Counters>,
+    /// Mapped when a slot of theirs is looked at first.
+    pieces: [OnceCell<NonNull<Counters>>; PIECES],
+    counters: MapHandle,
     flows: MapHandle,
     free: MapHandle,
     peers: MapHandle,
@@ -83,37 +95,55 @@ pub struct Slots {
 
 impl Slots {
     pub(super) fn new(maps: &PicosnitchMaps<'_>, bss: &MapMut<'_>) -> Result<Slots, libbpf_rs::Error> {
-        let length = NonZeroUsize::new(COUNT as usize * size_of::<Counters>()).unwrap_or(NonZeroUsize::MIN);
-        // SAFETY: a fresh shared mapping of a BPF array with BPF_F_MMAPABLE, of its exact size; nothing
-        // else of this process points into it.
+        let this = Slots {
+            pieces: [const { OnceCell::new() }; PIECES],
+            counters: MapHandle::try_from(&maps.counters)?,
+            flows: MapHandle::try_from(&maps.flows)?,
+            free: MapHandle::try_from(&maps.free_slots)?,
+            peers: MapHandle::try_from(&maps.peers)?,
+            lost: MapHandle::try_from(&maps.lost)?,
+            bss: MapHandle::try_from(bss)?,
+        };
+        // A kernel that does not let us map says so at the start.
+        this.pieces[0].set(this.map(0)?).unwrap_or_default();
+        Ok(this)
+    }
+
+    fn map(&self, piece: usize) -> Result<NonNull<Counters>, libbpf_rs::Error> {
+        let length = NonZeroUsize::new(PIECE_BYTES).unwrap_or(NonZeroUsize::MIN);
+        let offset = (piece * PIECE_BYTES) as nix::libc::off_t;
+        // SAFETY: a fresh shared mapping of a part of a BPF array with BPF_F_MMAPABLE; nothing else of this
+        // process points into it.
         let memory = unsafe {
             mmap(
                 None,
                 length,
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
                 Mmap::MAP_SHARED,
-                maps.counters.as_fd(),
-                0,
+                self.counters.as_fd(),
+                offset,
             )
-        }
-        .map_err(|errno| libbpf_rs::Error::from_raw_os_error(errno as i32))?;
-        Ok(Slots {
-            counters: memory.cast(),
-            flows: MapHandle::try_from(&maps.flows)?,
-            free: MapHandle::try_from(&maps.free_slots)?,
-            peers: MapHandle::try_from(&maps.peers)?,
-            lost: MapHandle::try_from(&maps.lost)?,
-            bss: MapHandle::try_from(bss)?,
-        })
+        };
+        Ok(memory.map_err(|errno| libbpf_rs::Error::from_raw_os_error(errno as i32))?.cast())
     }
 
     fn counters(&self, slot: u32) -> Option<&Counters> {
-        if slot >= COUNT {
-            return None;
-        }
-        // SAFETY: the mapping holds COUNT of them and lives as long as `self`; all that changes behind our
+        let index = (slot / PIECE) as usize;
+        let piece = self.pieces.get(index)?;
+        let start = match piece.get() {
+            Some(start) => start,
+            None => match self.map(index) {
+                Ok(start) => piece.get_or_init(|| start),
+                Err(error) => {
+                    // The slots stay as they are, and are looked at again at the next collection.
+                    tracing::error!("mapping counters: {error}");
+                    return None;
+                }
+            },
+        };
+        // SAFETY: the mapping holds PIECE of them and lives as long as `self`; all that changes behind our
         // back is atomic.
-        Some(unsafe { self.counters.add(slot as usize).as_ref() })
+        Some(unsafe { start.add((slot % PIECE) as usize).as_ref() })
     }
 
     /// What a slot is used for, and by which generation.
@@ -218,8 +248,10 @@ impl Slots {
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `new`; no reference into it outlives `self`.
-        let _ = unsafe { munmap(self.counters.cast(), COUNT as usize * size_of::<Counters>()) };
+        for start in self.pieces.iter().filter_map(|piece| piece.get()) {
+            // SAFETY: exactly the mapping made in `map`; no reference into it outlives `self`.
+            let _ = unsafe { munmap(start.cast(), PIECE_BYTES) };
+        }
     }
 }
 

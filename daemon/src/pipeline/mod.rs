@@ -125,30 +125,51 @@ impl Control {
     }
 }
 
-impl Handle {
-    /// Loads the kernel side, proves that it counts, and returns when capture is live.
+/// A pipeline that loads the kernel side, on its own thread. Dropping it ends that.
+pub struct Loading {
+    go: SyncSender<Config>,
+    ready: Receiver<Result<(), Error>>,
+    handle: Handle,
+}
+
+impl Loading {
+    /// Begins to load; returns at once. The verifier takes most of the time to start, and meanwhile the
+    /// history can be opened.
     ///
     /// # Errors
-    /// When nothing can be captured; each says what to do.
-    pub fn start(config: Config) -> Result<Handle, Error> {
+    /// When there is no thread or descriptor for it.
+    pub fn begin(ring_kib: u32) -> Result<Loading, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(std::io::Error::from)?);
         let facts = Arc::new(Mutex::new(Facts::default()));
         let (commands, inbox) = channel();
-        let (ready, is_ready) = sync_channel(1);
+        let (is_ready, ready) = sync_channel(1);
+        let (go, config) = sync_channel(1);
         let thread = {
             let (wake, facts) = (Arc::clone(&wake), Arc::clone(&facts));
             std::thread::Builder::new()
                 .name("pipeline".into())
-                .spawn(move || body(config, &inbox, &wake, facts, &ready))?
+                .spawn(move || body(ring_kib, &config, &inbox, &wake, facts, &is_ready))?
         };
-        match is_ready.recv() {
-            Ok(Ok(())) => Ok(Handle { commands, wake, facts, thread }),
+        Ok(Loading { go, ready, handle: Handle { commands, wake, facts, thread } })
+    }
+
+    /// Attaches the kernel side, proves that it counts, and returns when capture is live.
+    ///
+    /// # Errors
+    /// When nothing can be captured; each says what to do.
+    pub fn start(self, config: Config) -> Result<Handle, Error> {
+        // If it has ended already, why is waiting in `ready`.
+        let _ = self.go.send(config);
+        match self.ready.recv() {
+            Ok(Ok(())) => Ok(self.handle),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Setup(std::io::Error::other("the pipeline ended while it was starting"))),
         }
     }
+}
 
+impl Handle {
     /// For those who send commands.
     #[must_use]
     pub fn control(&self) -> Control {
@@ -170,13 +191,23 @@ impl Handle {
 }
 
 fn body(
-    config: Config,
+    ring_kib: u32,
+    config: &Receiver<Config>,
     inbox: &Receiver<Command>,
     wake: &Arc<EventFd>,
     facts: Arc<Mutex<Facts>>,
     ready: &SyncSender<Result<(), Error>>,
 ) {
-    match start(config, wake, facts) {
+    let engine = match capture::Engine::load(ring_kib) {
+        Ok(engine) => engine,
+        Err(error) => {
+            let _ = ready.send(Err(error.into()));
+            return;
+        }
+    };
+    // Nobody waits for it any more if the history could not be opened.
+    let Ok(config) = config.recv() else { return };
+    match start(engine, config, wake, facts) {
         Ok(Started { engine, mut pipeline, epoll, queue }) => {
             let ring = {
                 let queue = Arc::clone(&queue);
@@ -214,8 +245,13 @@ struct Started {
     queue: Arc<Mutex<run::Queue>>,
 }
 
-fn start(config: Config, wake: &Arc<EventFd>, facts: Arc<Mutex<Facts>>) -> Result<Started, Error> {
-    let engine = capture::Engine::start(config.settings.monitor.ring_buffer_kib)?;
+fn start(
+    mut engine: capture::Engine,
+    config: Config,
+    wake: &Arc<EventFd>,
+    facts: Arc<Mutex<Facts>>,
+) -> Result<Started, Error> {
+    engine.attach()?;
     let slots = engine.slots()?;
     let identify = engine.identify()?;
     let wanted = config.settings.monitor.open_files;
