@@ -10,11 +10,11 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 lint_only=false
-lab=()
+lab=() long=false
 for argument in "$@"; do
 	case $argument in
 	--lint) lint_only=true ;;
-	--long) lab+=(--long) ;;
+	--long) lab+=(--long) long=true ;;
 	*)
 		echo "usage: tests/all.sh [--lint] [--long]" >&2
 		exit 2
@@ -93,7 +93,7 @@ cargo_tests() {
 # The cases on real traffic, with a real bus and real users. They need root.
 lab_cases() {
 	heading "cases on real traffic"
-	local program=${CARGO_TARGET_DIR:-target}/debug/picosnitch-lab status line
+	local program=${CARGO_TARGET_DIR:-target}/debug/picosnitch-lab
 	if ! $may_root; then
 		skip "cases on real traffic (all of them): they need root, and sudo would ask for a password"
 		return
@@ -103,7 +103,14 @@ lab_cases() {
 		failures+=("building the programs for the cases")
 		return
 	fi
-	"${as_root[@]}" "$program" "${lab[@]}" 2>&1 | tee "$log"
+	run_counted "cases on real traffic" "$program" "${lab[@]}"
+}
+
+# A program as root that prints a line for each of its cases and their counts at the end.
+run_counted() {
+	local name=$1 status line
+	shift
+	"${as_root[@]}" "$@" 2>&1 | tee "$log"
 	status=${PIPESTATUS[0]}
 	line=$(tail -n 1 "$log")
 	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
@@ -115,7 +122,19 @@ lab_cases() {
 	fi
 	if [ "$status" != 0 ] && [ "${BASH_REMATCH[2]:-0}" = 0 ]; then
 		failed=$((failed + 1))
-		failures+=("cases on real traffic: the program ended with status $status")
+		failures+=("$name: the program ended with status $status")
+	fi
+}
+
+# The installed service on other kernels, under systemd. Takes half an hour.
+machines() {
+	heading "virtual machines"
+	if ! $may_root; then
+		skip "virtual machines (all of them): they need root, and sudo would ask for a password"
+	elif ! tests/setup.sh vm; then
+		skip "virtual machines (all of them): what they need cannot be installed here"
+	else
+		run_counted "virtual machines" env "CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}" tests/vm/run.sh
 	fi
 }
 
@@ -141,6 +160,7 @@ fi
 if ! $lint_only; then
 	cargo_tests
 	lab_cases
+	if $long; then machines; fi
 fi
 
 heading "summary"

@@ -6,15 +6,16 @@
 #   tests/setup.sh run     what it takes to build and run the service and the command
 #   tests/setup.sh build   the same and the window's toolkit
 #   tests/setup.sh test    the same and what the tests use
+#   tests/setup.sh vm      the same and what the tests in virtual machines use
 set -euo pipefail
 
 # Where people who are not root may not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 purpose=${1:-run}
 case $purpose in
-run | build | test) ;;
+run | build | test | vm) ;;
 *)
-	echo "usage: tests/setup.sh run|build|test" >&2
+	echo "usage: tests/setup.sh run|build|test|vm" >&2
 	exit 2
 	;;
 esac
@@ -56,6 +57,11 @@ needs() {
 		"command -v Xvfb|xvfb|xorg-x11-server-Xvfb|xorg-server-xvfb" \
 		"command -v xfce4-panel|xfce4-panel|xfce4-panel|xfce4-panel" \
 		"command -v dunst|dunst|dunst|dunst"
+	[ "$purpose" = test ] && return
+	printf '%s\n' \
+		"command -v debootstrap|debootstrap|debootstrap|debootstrap" \
+		"command -v qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core|qemu-system-x86" \
+		"command -v mke2fs|e2fsprogs|e2fsprogs|e2fsprogs"
 }
 
 # What bindgen loads.

@@ -18,6 +18,9 @@ struct Arguments {
     /// The long variants: 100 000 connections instead of 20 000.
     #[arg(long)]
     long: bool,
+    /// The machine is emulated: a notice may go out without the hash, if its event has it later.
+    #[arg(long)]
+    slow: bool,
     /// Stop at the first failure.
     #[arg(long)]
     first: bool,
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
     }
     if arguments.long {
         picosnitch_tests::cases::set_long();
+    }
+    if arguments.slow {
+        picosnitch_tests::cases::set_slow();
     }
     let mut lab = match Lab::new() {
         Ok(lab) => lab,

@@ -286,7 +286,14 @@ impl Lab {
         settle(PATIENCE, || {
             let notices = client.notices("new-executable", path);
             ensure(notices.len() == 1, || format!("{} NewExecutable for {path}, not 1", notices.len()))?;
-            let got = notices.first().and_then(|(_, event)| event.sha256.clone()).unwrap_or_default();
+            let mut got = notices.first().and_then(|(_, event)| event.sha256.clone()).unwrap_or_default();
+            if got.is_empty() && super::slow() {
+                let query = Query { path: Some(path.to_owned()), ..Query::default() };
+                let recorded = client.events(&query)?;
+                let notice =
+                    recorded.into_iter().find(|event| event.kind.as_deref() == Some("new-executable"));
+                got = notice.and_then(|event| event.sha256).unwrap_or_default();
+            }
             ensure(got == sha256, || format!("NewExecutable for {path} says {got:?}, not {sha256}"))
         })
     }

@@ -56,3 +56,16 @@ pub fn set_long() {
 pub fn long() -> bool {
     LONG.load(Ordering::Relaxed)
 }
+
+static SLOW: AtomicBool = AtomicBool::new(false);
+
+/// The machine is emulated: a program may be hashed after the time that its notice waits for that.
+pub fn set_slow() {
+    SLOW.store(true, Ordering::Relaxed);
+}
+
+/// Whether the machine is emulated.
+#[must_use]
+pub fn slow() -> bool {
+    SLOW.load(Ordering::Relaxed)
+}
