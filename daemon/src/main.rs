@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! picosnitchd: see ARCHITECTURE.md for the way of one event, and for the order in which things start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::Parser;
 use picosnitchd::exit::Trouble;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
-use picosnitchd::settings::Store;
+use picosnitchd::settings::{self, Store};
 use picosnitchd::{memory, record, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -39,6 +39,9 @@ struct Arguments {
     /// How much to say: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
+    /// Read the settings, say whether they are right, and end
+    #[arg(long)]
+    check: bool,
     /// Print the description of the bus interfaces and end
     #[arg(long, hide = true)]
     introspection: bool,
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
     if arguments.introspection {
         print!("{}", serve::introspection());
         return ExitCode::SUCCESS;
+    }
+    if arguments.check {
+        return check(&arguments.config);
     }
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     let plain = journal.is_none().then(|| {
@@ -75,6 +81,20 @@ fn main() -> ExitCode {
     match runtime.block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => fail(&trouble),
+    }
+}
+
+/// What the daemon would say of this file at its start.
+fn check(path: &Path) -> ExitCode {
+    match settings::check(path) {
+        Ok(()) => {
+            println!("{}: right", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Trouble::from(error).code()
+        }
     }
 }
 

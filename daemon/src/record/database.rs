@@ -14,8 +14,14 @@ use super::{Error, Trouble};
 /// Name of the database in the state directory.
 pub(super) const FILE: &str = "picosnitch.db";
 
+/// A change of the schema, and what takes the data over where SQL cannot.
+type Migration = (&'static str, Option<fn(&Connection) -> rusqlite::Result<()>>);
+
 /// Dated, never edited; `user_version` says how many were applied.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/2026-11-22-first.sql")];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    (include_str!("migrations/2026-11-22-first.sql"), None),
+    (include_str!("migrations/2026-11-22-packed-totals.sql"), Some(super::convert::totals)),
+];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(1000);
@@ -154,9 +160,12 @@ fn configure(database: &Connection) -> rusqlite::Result<()> {
 
 /// Applies what is missing, each migration in one transaction with its version number.
 pub(super) fn migrate(database: &mut Connection, version: usize) -> rusqlite::Result<()> {
-    for (index, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+    for (index, (sql, convert)) in MIGRATIONS.iter().enumerate().skip(version) {
         let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
+        if let Some(convert) = convert {
+            convert(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", i64::try_from(index + 1).unwrap_or(i64::MAX))?;
         transaction.commit()?;
     }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! History that a person wants gone, day by day and in small steps: the rows that match, then the day's totals
-//! are made anew from what is left. Where only totals are left, whole days go, a folded command line goes as a
-//! whole, and what remains of such a day loses its hours. Events that match go too. Programs stay known with
+//! are made anew from what is left. Where only totals are left, whole days go, and a folded command line goes as
+//! a whole. Events that match go too. Programs stay known with
 //! their names and contents: otherwise they would be announced as new.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::SyncSender;
 
 use picosnitch_api::{self as api, Query};
 use rusqlite::types::Value;
-use rusqlite::{Connection as Database, OptionalExtension as _, Result, TransactionBehavior, params};
+use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
-use super::dimension as numbers;
-use super::read::{self, Sql, key_sql};
+use super::chunk::{self, BUILT, Kind, Reach, Sums, WIDTHS, stored};
+use super::convert;
+use super::dimension::{NO_PORT, fact};
+use super::read::{self, Sql};
 use super::rollup::{DAY, HOUR};
 use super::writer::{TIE_BITS, unavailable};
 use crate::model::Viewer;
@@ -27,9 +29,12 @@ pub(super) struct Deletion {
     totals: Sql,
     /// Days still to do, the next one last.
     days: Vec<i64>,
-    /// First day with rows.
+    /// First day whose rows are all there.
     detail_from: i64,
-    periods: BTreeSet<i64>,
+    /// Hours of the day under way whose totals are to be made anew; `None` while its rows are deleted.
+    hours: Option<std::ops::Range<i64>>,
+    /// Levels and buckets to be made anew at the end.
+    wide: BTreeSet<(usize, i64)>,
     deleted: u64,
     events_done: bool,
     pub(super) answer: SyncSender<std::result::Result<u64, api::Error>>,
@@ -45,15 +50,15 @@ impl Deletion {
     ) -> std::result::Result<Self, api::Error> {
         let (rows, totals) = read::conditions(db, query, viewer)?;
         let days = days(db, query).map_err(unavailable)?;
-        let oldest: Option<i64> =
-            db.query_row("SELECT min(id) FROM connection", (), |row| row.get(0)).map_err(unavailable)?;
+        let reach = Reach::read(db).map_err(unavailable)?;
         Ok(Deletion {
             query: query.clone(),
             rows,
             totals,
             days,
-            detail_from: oldest.map_or(i64::MAX, |id| (id >> TIE_BITS).div_euclid(DAY)),
-            periods: BTreeSet::new(),
+            detail_from: reach.detail,
+            hours: None,
+            wide: BTreeSet::new(),
             deleted: 0,
             events_done: false,
             answer,
@@ -72,17 +77,30 @@ impl Deletion {
             self.events_done = true;
             return Ok(false);
         }
+        let reach = Reach::read(&transaction)?;
         let Some(day) = self.days.last().copied() else {
-            if let Some(period) = self.periods.pop_first() {
-                rebuild_period(&transaction, period)?;
+            if let Some((level, bucket)) = self.wide.pop_first() {
+                chunk::build(&transaction, level, bucket)?;
                 transaction.commit()?;
                 return Ok(false);
             }
-            tidy(&transaction)?;
+            tidy(&transaction, &reach)?;
             transaction.commit()?;
             return Ok(true);
         };
         let (from, to) = self.part(day);
+        if let Some(hours) = &mut self.hours {
+            match hours.next() {
+                Some(hour) => self.totals_of_hour(&transaction, &reach, hour)?,
+                None => {
+                    self.totals_of_day(&transaction, &reach, day)?;
+                    self.hours = None;
+                    self.days.pop();
+                }
+            }
+            transaction.commit()?;
+            return Ok(false);
+        }
         let sql = format!(
             "DELETE FROM connection WHERE id IN (SELECT c.id FROM connection c JOIN who w ON w.id = c.who
                JOIN peer p ON p.id = c.peer WHERE c.id >= ? AND c.id < ?{} LIMIT {STEP})",
@@ -93,9 +111,7 @@ impl Deletion {
         let deleted = transaction.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&values))?;
         self.deleted += deleted as u64;
         if deleted == 0 {
-            self.totals_of(&transaction, day)?;
-            self.periods.insert(day.div_euclid(28));
-            self.days.pop();
+            self.hours = Some(from.div_euclid(HOUR)..chunk::up(to, HOUR) / HOUR);
         }
         transaction.commit()?;
         Ok(false)
@@ -114,78 +130,82 @@ impl Deletion {
         (from.max(self.query.since.unwrap_or(i64::MIN)), to.min(self.query.until.unwrap_or(i64::MAX)))
     }
 
-    fn totals_of(&self, db: &Database, day: i64) -> Result<()> {
-        // The oldest day with rows may have lost some of them to retention.
-        let detailed = day > self.detail_from;
-        if detailed {
-            db.prepare_cached("DELETE FROM daily WHERE day = ?1")?.execute([day])?;
-            db.prepare_cached(
-                "INSERT INTO daily (day, who, peer, sent, received, connections)
-                   SELECT ?1, CASE w.folded WHEN 0 THEN w.id ELSE w.folded END AS f, c.peer, sum(c.sent), sum(c.received), sum(c.connections)
-                   FROM connection c JOIN who w ON w.id = c.who WHERE c.id >= ?2 AND c.id < ?3 GROUP BY f, c.peer",
-            )?
-            .execute(params![day, (day * DAY) << TIE_BITS, ((day + 1) * DAY) << TIE_BITS])?;
-        } else {
-            let sql = format!(
-                "DELETE FROM daily WHERE (day, who, peer) IN (SELECT c.day, c.who, c.peer FROM daily c JOIN who w ON w.id = c.who
-                   JOIN peer p ON p.id = c.peer WHERE c.day = ?{})",
-                self.totals.text
-            );
-            let values: Vec<Value> =
-                std::iter::once(Value::Integer(day)).chain(self.totals.values.iter().cloned()).collect();
-            db.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&values))?;
+    fn totals_of_hour(&self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
+        if hour < reach.hours || chunk::next(db, 0, hour, hour + 1)?.is_none() {
+            return Ok(());
         }
-        for (dimension, _) in api::Dimension::ALL {
-            let number = numbers::dimension(dimension);
-            for (level, first, last) in [(1, day, day + 1), (0, day * (DAY / HOUR), (day + 1) * (DAY / HOUR))]
-            {
-                db.prepare_cached(
-                    "DELETE FROM rollup WHERE level = ?1 AND dimension = ?2 AND bucket >= ?3 AND bucket < ?4",
-                )?
-                .execute(params![level, number, first, last])?;
-            }
-            let insert = |level: i64, bucket: &str, table: &str, column: &str, from: i64, to: i64| {
-                db.prepare_cached(&format!(
-                    "INSERT INTO rollup (level, dimension, bucket, key, executable, uid, sent, received, connections)
-                       SELECT ?1, ?2, {bucket} AS b, {} AS k, g.executable, w.uid, sum(c.sent), sum(c.received), sum(c.connections)
-                       FROM {table} c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer JOIN program g ON g.id = w.program
-                       WHERE {column} >= ?3 AND {column} < ?4 GROUP BY b, k, g.executable, w.uid",
-                    key_sql(dimension)
-                ))?
-                .execute(params![level, number, from, to])
-            };
-            insert(1, "c.day", "daily", "c.day", day, day + 1)?;
-            if detailed {
-                let hour = format!("(c.id >> {TIE_BITS}) / {HOUR}");
-                insert(
-                    0,
-                    &hour,
-                    "connection",
-                    "c.id",
-                    (day * DAY) << TIE_BITS,
-                    ((day + 1) * DAY) << TIE_BITS,
-                )?;
-            } else if day >= hours_from(db)? {
-                let noon = format!("c.day * {} + 12", DAY / HOUR);
-                insert(0, &noon, "daily", "c.day", day, day + 1)?;
-            }
+        if hour.div_euclid(DAY / HOUR) < self.detail_from {
+            return self.thin(db, 0, hour);
         }
-        self.volume_of(db, day, detailed)
+        chunk::clear(db, 0, hour)?;
+        chunk::add_totals(db, 0, hour, &convert::of_rows(db, hour)?)
     }
 
-    fn volume_of(&self, db: &Database, day: i64, detailed: bool) -> Result<()> {
-        if detailed {
+    fn totals_of_day(&mut self, db: &Database, reach: &Reach, day: i64) -> Result<()> {
+        if day < reach.built[1] {
+            if day * (DAY / HOUR) >= reach.hours {
+                chunk::build(db, 1, day)?;
+            } else {
+                self.thin(db, 1, day)?;
+            }
+            for level in BUILT.skip(1) {
+                let bucket = day * DAY / WIDTHS[level];
+                if bucket < reach.built[level] {
+                    self.wide.insert((level, bucket));
+                }
+            }
+        }
+        self.volume_of(db, reach, day)
+    }
+
+    /// Takes what matches out of a bucket of which there are no rows.
+    fn thin(&self, db: &Database, level: usize, bucket: i64) -> Result<()> {
+        let totals = chunk::totals(db, level, bucket)?;
+        db.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS thinned (n INTEGER PRIMARY KEY, who INTEGER, peer INTEGER);
+             DELETE FROM temp.thinned;",
+        )?;
+        let mut insert = db.prepare_cached("INSERT INTO temp.thinned (n, who, peer) VALUES (?1, ?2, ?3)")?;
+        for (n, total) in (0_i64..).zip(&totals) {
+            insert.execute(params![n, total.who, total.peer])?;
+        }
+        let sql = format!(
+            "SELECT c.n FROM temp.thinned c LEFT JOIN who w ON w.id = c.who LEFT JOIN peer p ON p.id = c.peer
+               WHERE (1{}) IS NOT TRUE ORDER BY c.n",
+            self.totals.text
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let left = statement.query_map(rusqlite::params_from_iter(&self.totals.values), |row| row.get(0))?;
+        let left = left.collect::<Result<Vec<i64>>>()?;
+        let left: Vec<_> =
+            left.into_iter().filter_map(|n| totals.get(usize::try_from(n).ok()?).copied()).collect();
+        chunk::clear(db, level, bucket)?;
+        chunk::add_totals(db, level, bucket, &left)
+    }
+
+    fn volume_of(&self, db: &Database, reach: &Reach, day: i64) -> Result<()> {
+        if day >= self.detail_from {
             db.prepare_cached(
                 "UPDATE volume SET connections = (SELECT count(*) FROM connection c JOIN who w ON w.id = c.who
                    WHERE c.id >= ?2 AND c.id < ?3 AND w.uid = volume.uid) WHERE day = ?1",
             )?
             .execute(params![day, (day * DAY) << TIE_BITS, ((day + 1) * DAY) << TIE_BITS])?;
         } else {
-            db.prepare_cached(
-                "UPDATE volume SET connections = 0 WHERE day = ?1 AND uid NOT IN
-                   (SELECT w.uid FROM daily c JOIN who w ON w.id = c.who WHERE c.day = ?1)",
-            )?
-            .execute([day])?;
+            let (mut pieces, mut left) = (Vec::new(), HashSet::new());
+            chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
+            for piece in pieces {
+                chunk::read(db, Kind::Service, piece, None, |_, _, uid, _| {
+                    left.insert(uid);
+                })?;
+            }
+            let left: Vec<String> = left.iter().map(i64::to_string).collect();
+            db.execute(
+                &format!(
+                    "UPDATE volume SET connections = 0 WHERE day = ?1 AND uid NOT IN ({})",
+                    left.join(",")
+                ),
+                [day],
+            )?;
         }
         db.prepare_cached(
             "UPDATE volume SET events = (SELECT count(*) FROM event e WHERE e.uid = volume.uid AND e.time >= ?2 AND e.time < ?3)
@@ -194,16 +214,6 @@ impl Deletion {
         .execute(params![day, day * DAY, (day + 1) * DAY])?;
         Ok(())
     }
-}
-
-/// First day whose hours are kept.
-fn hours_from(db: &Database) -> Result<i64> {
-    let hour: Option<i64> = db
-        .prepare_cached("SELECT min(bucket) FROM rollup WHERE level = 0 AND dimension = 1")?
-        .query_row((), |row| row.get(0))
-        .optional()?
-        .flatten();
-    Ok(hour.map_or(i64::MAX, |hour| hour.div_euclid(DAY / HOUR)))
 }
 
 /// Days with data in the range.
@@ -215,48 +225,64 @@ fn days(db: &Database, q: &Query) -> Result<Vec<i64>> {
     statement.query_map([from, to], |row| row.get(0))?.collect()
 }
 
-fn rebuild_period(db: &Database, period: i64) -> Result<()> {
-    for (dimension, _) in api::Dimension::ALL {
-        let number = numbers::dimension(dimension);
-        db.prepare_cached("DELETE FROM rollup WHERE level = 2 AND dimension = ?1 AND bucket = ?2")?
-            .execute([number, period])?;
-        db.prepare_cached(
-            "INSERT INTO rollup (level, dimension, bucket, key, executable, uid, sent, received, connections)
-               SELECT 2, ?1, ?2, key, executable, uid, sum(sent), sum(received), sum(connections) FROM rollup
-               WHERE level = 1 AND dimension = ?1 AND bucket >= ?2 * 28 AND bucket < ?2 * 28 + 28 GROUP BY key, executable, uid",
-        )?
-        .execute([number, period])?;
-    }
-    Ok(())
-}
-
 /// What is said of programs follows from what is left.
-fn tidy(db: &Database) -> Result<()> {
-    let left = |dimension| {
-        format!("(SELECT executable, key, uid FROM rollup WHERE level = 1 AND dimension = {dimension})")
-    };
-    for (kind, dimensions) in [
-        (numbers::fact::DOMAIN, vec![api::Dimension::Domain]),
-        (numbers::fact::PATTERN, vec![api::Dimension::Cmdline]),
-        (numbers::fact::PORT, vec![api::Dimension::LocalPort, api::Dimension::RemotePort]),
-    ] {
-        let gone: Vec<String> = dimensions
-            .into_iter()
-            .map(|dimension| {
-                format!("(executable, value, uid) NOT IN {}", left(numbers::dimension(dimension)))
-            })
-            .collect();
-        db.execute(&format!("DELETE FROM fact WHERE kind = {kind} AND {}", gone.join(" AND ")), ())?;
-    }
-    let path = numbers::dimension(api::Dimension::Path);
-    db.execute(
-        &format!(
-            "UPDATE sighting AS s SET (sent, received, connections) = (SELECT coalesce(sum(t.sent), 0), coalesce(sum(t.received), 0),
-               coalesce(sum(t.connections), 0) FROM (SELECT executable, uid, sum(sent) AS sent, sum(received) AS received,
-               sum(connections) AS connections FROM rollup WHERE level = 1 AND dimension = {path} GROUP BY executable, uid) t
-               WHERE t.executable = s.executable AND t.uid = s.uid)"
-        ),
-        (),
+fn tidy(db: &Database, reach: &Reach) -> Result<()> {
+    let mut programs: HashMap<i64, (i64, i64, u32)> = HashMap::new();
+    let mut statement = db.prepare(
+        "SELECT w.id, g.executable, g.pattern, w.uid FROM who w JOIN program g ON g.id = w.program WHERE w.folded = 0",
     )?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        programs.insert(row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?));
+    }
+    let mut peers: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut statement = db.prepare("SELECT id, domain, port FROM peer")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        peers.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+    }
+    let mut left: HashSet<(i64, i64, i64, u32)> = HashSet::new();
+    let mut sums: HashMap<(i64, u32), Sums> = HashMap::new();
+    for piece in chunk::everything(reach) {
+        chunk::read(db, Kind::Pair, piece, None, |_, peer, who, total| {
+            let (Some((executable, pattern, uid)), Some((domain, port))) =
+                (programs.get(&who), peers.get(&peer))
+            else {
+                return;
+            };
+            left.insert((*executable, fact::DOMAIN, *domain, *uid));
+            left.insert((*executable, fact::PATTERN, *pattern, *uid));
+            if *port != NO_PORT {
+                left.insert((*executable, fact::PORT, *port, *uid));
+            }
+            sums.entry((*executable, *uid)).or_default().add(total);
+        })?;
+    }
+    let mut gone = Vec::new();
+    let mut statement =
+        db.prepare("SELECT executable, kind, value, uid FROM fact WHERE kind IN (3, 4, 5)")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let fact = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        if !left.contains(&fact) {
+            gone.push(fact);
+        }
+    }
+    let mut delete =
+        db.prepare("DELETE FROM fact WHERE executable = ?1 AND kind = ?2 AND value = ?3 AND uid = ?4")?;
+    for (executable, kind, value, uid) in gone {
+        delete.execute(params![executable, kind, value, uid])?;
+    }
+    let sightings: Vec<(i64, u32)> = db
+        .prepare("SELECT executable, uid FROM sighting")?
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    let mut update = db.prepare(
+        "UPDATE sighting SET sent = ?3, received = ?4, connections = ?5 WHERE executable = ?1 AND uid = ?2",
+    )?;
+    for (executable, uid) in sightings {
+        let Sums { sent, received, connections } = sums.get(&(executable, uid)).copied().unwrap_or_default();
+        update.execute(params![executable, uid, stored(sent), stored(received), stored(connections)])?;
+    }
     Ok(())
 }

@@ -1,31 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Numbers that stand for words in the database. Never changed once released.
 
-use picosnitch_api::Dimension;
-
 use crate::model::{Direction, Gap, NameSource, Protocol};
-
-/// Number of a dimension in `rollup`.
-pub(super) fn dimension(dimension: Dimension) -> i64 {
-    match dimension {
-        Dimension::Path => 1,
-        Dimension::Name => 2,
-        Dimension::Sha256 => 3,
-        Dimension::Cmdline => 4,
-        Dimension::Parent => 5,
-        Dimension::Grandparent => 6,
-        Dimension::Uid => 7,
-        Dimension::Domain => 8,
-        Dimension::Address => 9,
-        Dimension::LocalPort => 10,
-        Dimension::RemotePort => 11,
-        Dimension::Protocol => 12,
-        Dimension::Direction => 13,
-        Dimension::Netns => 14,
-        Dimension::Unit => 15,
-        Dimension::Container => 16,
-    }
-}
 
 /// Kinds of `word`.
 pub(super) mod word {

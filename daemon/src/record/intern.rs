@@ -11,11 +11,14 @@ use std::sync::Arc;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::dimension::{self, word};
+use super::rollup::HOUR;
 use super::{Settings, fold};
 use crate::model::{Bytes, Connection, Direction, Hash, Program, ProgramKey, Who};
 
 /// Entries of each cache, after which it starts anew.
 const MAX: usize = 8192;
+/// Facts remembered as written, about 2 MiB.
+const MAX_FACTS: usize = 32_768;
 /// Different folded command lines that one program may have.
 const MAX_PATTERNS: i64 = 50;
 
@@ -48,6 +51,7 @@ pub(super) struct WhoIds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PeerIds {
     pub(super) id: i64,
+    pub(super) service: i64,
     pub(super) key: PeerKey,
 }
 
@@ -94,10 +98,13 @@ pub(super) struct Interner {
     programs: Cache<(u64, u64), ProgramIds>,
     keys: (RandomState, RandomState),
     whos: Cache<WhoKey, WhoIds>,
-    peers: Cache<PeerKey, i64>,
+    /// Peer and service.
+    peers: Cache<PeerKey, (i64, i64)>,
     words: Cache<(i64, Bytes), i64>,
     domains: Cache<Bytes, i64>,
     addresses: Cache<IpAddr, i64>,
+    /// First and last time written of what is known of programs: executable, kind, value and uid.
+    facts: HashMap<(i64, i64, i64, u32), (i64, i64)>,
     /// Folded command lines of each executable that are not in the table of facts yet.
     patterns: HashMap<i64, Vec<i64>>,
 }
@@ -112,6 +119,22 @@ impl Interner {
     pub(super) fn rest(&mut self) {
         self.recent = HashMap::new();
         self.patterns = HashMap::new();
+    }
+
+    /// Whether it is written already that this was seen then, to the hour; otherwise it is about to be.
+    pub(super) fn told(&mut self, key: (i64, i64, i64, u32), first: i64, last: i64) -> bool {
+        if let Some((from, to)) = self.facts.get(&key)
+            && first >= *from
+            && last < *to + HOUR
+        {
+            return true;
+        }
+        if self.facts.len() >= MAX_FACTS {
+            self.facts = HashMap::new();
+        }
+        let (from, to) = self.facts.get(&key).copied().unwrap_or((first, last));
+        self.facts.insert(key, (from.min(first), to.max(last)));
+        false
     }
 
     pub(super) fn executable(&mut self, db: &Database, key: &ProgramKey) -> Result<i64> {
@@ -336,22 +359,38 @@ impl Interner {
             interface: self.optional_word(db, word::INTERFACE, row.interface.as_ref())?,
             local: self.address(db, local)?,
         };
-        if let Some(id) = self.peers.0.get(&key) {
-            return Ok(PeerIds { id: *id, key });
+        if let Some((id, service)) = self.peers.0.get(&key) {
+            return Ok(PeerIds { id: *id, service: *service, key });
         }
-        let id = number(
+        let service = number(
+            db,
+            "SELECT id FROM service WHERE port = ?1 AND protocol = ?2 AND direction = ?3 AND netns = ?4",
+            "INSERT INTO service (port, protocol, direction, netns) VALUES (?1, ?2, ?3, ?4)",
+            params![key.port, key.protocol, key.direction, key.netns],
+        )?;
+        let columns = params![
+            key.remote,
+            key.port,
+            key.domain,
+            key.source,
+            key.protocol,
+            key.direction,
+            key.netns,
+            key.interface,
+            key.local,
+            service
+        ];
+        let id = number_with(
             db,
             "SELECT id FROM peer WHERE remote = ?1 AND port = ?2 AND domain = ?3 AND source = ?4 AND protocol = ?5
                AND direction = ?6 AND netns = ?7 AND interface = ?8 AND local = ?9",
-            "INSERT INTO peer (remote, port, domain, source, protocol, direction, netns, interface, local)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                key.remote, key.port, key.domain, key.source, key.protocol, key.direction, key.netns, key.interface,
-                key.local
-            ],
+            &columns[..9],
+            "INSERT INTO peer (remote, port, domain, source, protocol, direction, netns, interface, local, service)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            columns,
         )?;
-        self.peers.put(key, id);
-        Ok(PeerIds { id, key })
+        self.peers.put(key, (id, service));
+        Ok(PeerIds { id, service, key })
     }
 }
 

@@ -6,6 +6,9 @@
 //! Thread: one writer (`picosnitch-store`); queries run on the caller's thread over read-only connections.
 //! Drops when: more rows wait than `queue::MAX_ROWS` (storage broken or far too slow); counted as `Trouble::Lost`.
 
+mod build;
+mod chunk;
+mod convert;
 mod database;
 mod delete;
 mod dimension;

@@ -2,23 +2,26 @@
 //! What is forgotten, in small steps: each transaction touches a bounded number of rows, and the writer does
 //! its other work between two steps.
 //!
-//! Rows older than `detail_days` go: `daily` and `rollup` have had them since they were written. Everything
+//! Rows older than `detail_days` go: the totals have had them since they were written. Everything
 //! else but the programs themselves, with their names and contents, goes after `retention_days`. Hours are kept
 //! two months longer than rows. Numbers that nothing refers to any more are swept once a day.
 //!
 //! A clock that is wrong for an hour must not cost the history: one round forgets at most two days that have
 //! data, unless somebody has just changed the settings.
 
-use picosnitch_api as api;
+use std::collections::HashSet;
+
 use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
-use super::Settings;
-use super::dimension as numbers;
+use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
 use super::rollup::{DAY, HOUR};
 use super::writer::TIE_BITS;
+use super::{Settings, build};
 
 /// Rows per transaction.
 const STEP: i64 = 4_000;
+/// Chunks per transaction.
+const CHUNKS: i64 = 200;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
 /// Pages given back to the file system per transaction.
@@ -29,20 +32,14 @@ const HOURS_BEYOND_DETAIL: i64 = 60;
 /// Days with data that one round may forget.
 const DAYS_A_ROUND: i64 = 2;
 
-/// When a `who` is referred to by nothing.
-const WHO: &str = "NOT EXISTS (SELECT 1 FROM connection c WHERE c.who = t.id) AND NOT EXISTS (SELECT 1 FROM daily d WHERE d.who = t.id)
-         AND NOT EXISTS (SELECT 1 FROM event e WHERE e.who = t.id) AND NOT EXISTS (SELECT 1 FROM who w WHERE w.folded = t.id)";
-
 /// Tables of numbers, and when a row `t` of them is referred to by nothing. Who refers comes before what is
-/// referred to. Contents and executables are what programs are known by: they stay.
-const SWEPT: [(&str, &str); 8] = [
+/// referred to. What totals refer to is looked up besides. Contents and executables are what programs are known
+/// by: they stay.
+const SWEPT: [(&str, &str); 9] = [
     ("who", WHO),
     // Again: those without command lines come before those that refer to them.
     ("who", WHO),
-    (
-        "peer",
-        "NOT EXISTS (SELECT 1 FROM connection c WHERE c.peer = t.id) AND NOT EXISTS (SELECT 1 FROM daily d WHERE d.peer = t.id)",
-    ),
+    ("peer", "NOT EXISTS (SELECT 1 FROM connection c WHERE c.peer = t.id)"),
     (
         "program",
         "NOT EXISTS (SELECT 1 FROM who w WHERE w.program = t.id) AND NOT EXISTS (SELECT 1 FROM who w WHERE w.parent = t.id)
@@ -55,6 +52,7 @@ const SWEPT: [(&str, &str); 8] = [
         "NOT EXISTS (SELECT 1 FROM peer p WHERE p.remote = t.id) AND NOT EXISTS (SELECT 1 FROM peer p WHERE p.local = t.id)
          AND t.id NOT IN (SELECT remote FROM event)",
     ),
+    ("service", "t.id NOT IN (SELECT service FROM peer)"),
     (
         "word",
         "t.id NOT IN (SELECT name FROM program UNION SELECT script FROM program UNION SELECT pattern FROM program
@@ -63,14 +61,19 @@ const SWEPT: [(&str, &str); 8] = [
     ),
 ];
 
+/// When rows, events and others do not refer to a `who`.
+const WHO: &str = "NOT EXISTS (SELECT 1 FROM connection c WHERE c.who = t.id) AND NOT EXISTS (SELECT 1 FROM event e WHERE e.who = t.id)
+         AND NOT EXISTS (SELECT 1 FROM who w WHERE w.folded = t.id)";
+
 /// One step of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Totals of days and more that are over.
+    Build,
     Detail,
-    Daily,
     Hours,
-    Days,
-    Periods,
+    /// Totals of this level.
+    Level(usize),
     Events,
     Volume,
     Sightings,
@@ -108,7 +111,7 @@ impl Retention {
     /// Sweeps in the next round, whatever the day.
     pub(super) fn sweep_soon(&mut self) {
         self.swept = 0;
-        self.phase = Some(Phase::Detail);
+        self.phase = Some(Phase::Build);
     }
 
     /// Somebody changed the settings.
@@ -128,38 +131,43 @@ impl Retention {
         let delete = |sql: &str, bound: i64| -> Result<bool> {
             Ok(transaction.prepare_cached(sql)?.execute(params![bound, STEP])? > 0)
         };
-        let phase = self.phase.unwrap_or(Phase::Detail);
+        let phase = self.phase.unwrap_or(Phase::Build);
         let next = match phase {
+            Phase::Build if build::step(&transaction, now)? => phase,
+            Phase::Build => Phase::Detail,
             Phase::Detail => {
-                keep_from(&transaction, kept_from)?;
+                chunk::raise(&transaction, "kept-from", kept_from)?;
+                let oldest: Option<i64> =
+                    transaction.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
+                let bound = (detail_from * DAY) << TIE_BITS;
+                if oldest.is_some_and(|id| id < bound) {
+                    chunk::raise(&transaction, "detail-from", detail_from)?;
+                }
                 let again = delete(
                     "DELETE FROM connection WHERE id IN (SELECT id FROM connection WHERE id < ?1 ORDER BY id LIMIT ?2)",
-                    (detail_from * DAY) << TIE_BITS,
-                )?;
-                if again { phase } else { Phase::Daily }
-            }
-            Phase::Daily => {
-                let again = delete(
-                    "DELETE FROM daily WHERE (day, who, peer) IN (SELECT day, who, peer FROM daily WHERE day < ?1 LIMIT ?2)",
-                    kept_from,
+                    bound,
                 )?;
                 if again { phase } else { Phase::Hours }
             }
             Phase::Hours => {
-                let from = (detail_from - HOURS_BEYOND_DETAIL).max(kept_from) * (DAY / HOUR);
-                if rollups(&transaction, 0, from)? { phase } else { Phase::Days }
-            }
-            Phase::Days => {
-                if rollups(&transaction, 1, kept_from)? {
+                // Not before their day is made.
+                let built = Reach::read(&transaction)?.built[1];
+                let day = (detail_from - HOURS_BEYOND_DETAIL).max(kept_from).min(built);
+                let again = chunks(&transaction, 0, day * (DAY / HOUR))?;
+                if again {
+                    chunk::raise(&transaction, "hours-from", day * (DAY / HOUR))?;
                     phase
                 } else {
-                    Phase::Periods
+                    Phase::Level(1)
                 }
             }
-            // A period goes with its first day: readers take the days of it that are left.
-            Phase::Periods => {
-                if rollups(&transaction, 2, -(-kept_from).div_euclid(28))? {
+            Phase::Level(level) => {
+                // A wide bucket goes with its first day: readers take the days of it that are left.
+                let days = WIDTHS[level] / DAY;
+                if chunks(&transaction, level, chunk::up(kept_from, days) / days)? {
                     phase
+                } else if BUILT.contains(&(level + 1)) {
+                    Phase::Level(level + 1)
                 } else {
                     Phase::Events
                 }
@@ -233,29 +241,17 @@ fn bounds(db: &Database, settings: &Settings, today: i64, unlimited: bool) -> Re
     Ok((detail, all))
 }
 
-/// Readers do not look before this day: a period may have lost some of its days.
-fn keep_from(db: &Database, day: i64) -> Result<()> {
-    db.prepare_cached(
-        "INSERT INTO meta (key, value) VALUES ('kept-from', ?1)
-           ON CONFLICT DO UPDATE SET value = max(value, excluded.value) WHERE value < excluded.value",
-    )?
-    .execute([day])?;
-    Ok(())
-}
-
 /// Deletes buckets before this one; true if there may be more.
-fn rollups(db: &Database, level: i64, before: i64) -> Result<bool> {
+fn chunks(db: &Database, level: usize, before: i64) -> Result<bool> {
     let mut delete = db.prepare_cached(
-        "DELETE FROM rollup WHERE (level, dimension, bucket, key, executable, uid) IN
-           (SELECT level, dimension, bucket, key, executable, uid FROM rollup
-              WHERE level = ?1 AND dimension = ?2 AND bucket < ?3 LIMIT ?4)",
+        "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
     )?;
-    for (dimension, _) in api::Dimension::ALL {
-        if delete.execute(params![level, numbers::dimension(dimension), before, STEP])? > 0 {
-            return Ok(true);
-        }
+    let mut deleted = 0;
+    for kind in Kind::ALL {
+        let (first, last) = (chunk::id(kind, level, 0, 0), chunk::id(kind, level, before, 0));
+        deleted += delete.execute(params![first, last, CHUNKS])?;
     }
-    Ok(false)
+    Ok(deleted > 0)
 }
 
 /// Looks at the next numbers of a table and removes those that nothing refers to.
@@ -267,8 +263,34 @@ fn sweep(db: &Database, table: usize, position: i64) -> Result<Phase> {
         ))?
         .query_row([position, SWEEP], |row| row.get(0))?;
     let Some(last) = last else { return Ok(Phase::Sweep(table + 1, 0)) };
-    db.prepare_cached(&format!("DELETE FROM {name} AS t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"))?
-        .execute([position, last])?;
+    let kind = match *name {
+        "who" => Kind::Who,
+        "peer" => Kind::Pair,
+        _ => {
+            db.prepare_cached(&format!(
+                "DELETE FROM {name} AS t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"
+            ))?
+            .execute([position, last])?;
+            return Ok(Phase::Sweep(table, last));
+        }
+    };
+    let candidates: Vec<i64> = db
+        .prepare_cached(&format!("SELECT t.id FROM {name} t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"))?
+        .query_map([position, last], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    if !candidates.is_empty() {
+        let mut used = HashSet::new();
+        let parts: Vec<i64> = (chunk::part(position + 1)..=chunk::part(last)).collect();
+        for piece in chunk::everything(&Reach::read(db)?) {
+            chunk::read(db, kind, piece, Some(&parts), |_, number, _, _| {
+                used.insert(number);
+            })?;
+        }
+        let mut delete = db.prepare_cached(&format!("DELETE FROM {name} WHERE id = ?1"))?;
+        for unused in candidates.iter().filter(|number| !used.contains(number)) {
+            delete.execute([unused])?;
+        }
+    }
     Ok(Phase::Sweep(table, last))
 }
 

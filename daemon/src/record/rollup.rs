@@ -1,69 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Totals that grow in the same transaction as the rows: by day and peer, and by one dimension at a time for
-//! hours, days and periods of 28 days; and what is known of each program.
+//! What one transaction adds to the totals: to the chunks (`chunk.rs`), and to what is known of each program.
 //!
 //! A port counts where it names a service: the remote one of an outgoing connection, the local one of an
 //! incoming one. The other is the kernel's choice and counts under "unknown".
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use picosnitch_api::Dimension;
 use rusqlite::{Connection as Database, Result, params};
 
-use super::dimension::{self as numbers, IN, NO_PORT, OUT, fact};
-use super::intern::{PeerIds, PeerKey, WhoIds};
+use super::chunk::{self, BUILT, MOST, Reach, Sums, Total, stored};
+use super::dimension::{NO_PORT, fact};
+use super::intern::{Interner, PeerIds, WhoIds};
 
 /// Microseconds in an hour.
 pub(super) const HOUR: i64 = 3_600_000_000;
 /// Microseconds in a day.
 pub(super) const DAY: i64 = 24 * HOUR;
-/// Levels of `rollup` with the width of their buckets, µs.
-pub(super) const LEVELS: [i64; 3] = [HOUR, DAY, 28 * DAY];
-
 /// Names, domains, ports and folded command lines remembered for one program.
 const MAX_FACTS: i64 = 1000;
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    sent: u64,
-    received: u64,
-    connections: u64,
-}
-
-/// Sorts, and makes one of those with the same key.
-fn add_up<K: Ord + Copy>(totals: &mut Vec<(K, Sums)>) {
-    totals.sort_unstable_by_key(|(key, _)| *key);
-    totals.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1.add(next.1);
-        }
-        same
-    });
-}
-
-/// No sum of these overflows the database's integers: 2^53 bytes per row, 9 PB.
-const MOST: u64 = 1 << 53;
-
-pub(super) fn stored(value: u64) -> i64 {
-    value.min(MOST).cast_signed()
-}
-
-impl Sums {
-    fn add(&mut self, other: Sums) {
-        self.sent = self.sent.saturating_add(other.sent);
-        self.received = self.received.saturating_add(other.received);
-        self.connections = self.connections.saturating_add(other.connections);
-    }
-}
 
 /// The rows of one program with one peer in one hour.
 #[derive(Debug, Clone, Copy)]
 struct Flow {
     hour: i64,
     who: WhoIds,
-    peer: PeerKey,
-    peer_id: i64,
+    peer: PeerIds,
     first: i64,
     last: i64,
     rows: i64,
@@ -98,8 +59,7 @@ impl Rollup {
         let flow = self.flows.entry((hour, who.id, peer.id)).or_insert_with(|| Flow {
             hour,
             who: *who,
-            peer: peer.key,
-            peer_id: peer.id,
+            peer: *peer,
             first: time,
             last: time,
             rows: 0,
@@ -118,7 +78,7 @@ impl Rollup {
     /// What the rows say of programs.
     fn conclude(&mut self) {
         for flow in std::mem::take(&mut self.flows).into_values() {
-            let Flow { who, peer, .. } = &flow;
+            let (who, peer) = (&flow.who, &flow.peer.key);
             self.volume.entry((flow.hour.div_euclid(DAY / HOUR), who.uid)).or_default().0 += flow.rows;
             for time in [flow.first, flow.last] {
                 self.program(time, who);
@@ -163,69 +123,44 @@ impl Rollup {
     }
 
     /// Writes everything, within the caller's transaction.
-    pub(super) fn write(mut self, db: &Database) -> Result<()> {
+    pub(super) fn write(mut self, db: &Database, interner: &mut Interner) -> Result<()> {
         self.conclude();
-        self.write_sightings(db)?;
-        self.write_daily(db)?;
-        let mut upsert = db.prepare_cached(UPSERT_ROLLUP)?;
-        for (dimension, _) in Dimension::ALL {
-            let number = numbers::dimension(dimension);
-            let mut totals: Vec<_> = self
-                .concluded
-                .iter()
-                .map(|flow| {
-                    let Flow { hour, who, peer, .. } = flow;
-                    ((*hour, key(dimension, who, peer), who.program.executable, who.uid), flow.sums)
-                })
-                .collect();
-            let mut width = HOUR;
-            for (level, next) in LEVELS.iter().enumerate() {
-                for (key, _) in &mut totals {
-                    key.0 = key.0.div_euclid(next / width);
+        self.write_sightings(db, interner)?;
+        self.write_volume(db)?;
+        if self.concluded.is_empty() {
+            return Ok(());
+        }
+        let reach = Reach::read(db)?;
+        let mut hours: BTreeMap<i64, Vec<Total>> = BTreeMap::new();
+        for flow in &self.concluded {
+            hours.entry(flow.hour).or_default().push(Total {
+                who: flow.who.folded,
+                uid: flow.who.uid,
+                peer: flow.peer.id,
+                domain: flow.peer.key.domain,
+                remote: flow.peer.key.remote,
+                service: flow.peer.service,
+                sums: flow.sums,
+            });
+        }
+        for level in std::iter::once(0).chain(BUILT) {
+            let mut buckets: BTreeMap<i64, Vec<Total>> = BTreeMap::new();
+            for (hour, totals) in &hours {
+                let Some(bucket) = reach.bucket(level, *hour) else { continue };
+                if level == 0 {
+                    chunk::add_totals(db, level, bucket, totals)?;
+                } else {
+                    buckets.entry(bucket).or_default().extend(totals);
                 }
-                width = *next;
-                // In the order of the table: neighbours are on one page.
-                add_up(&mut totals);
-                for ((bucket, key, executable, uid), sums) in &totals {
-                    upsert.execute(params![
-                        i64::try_from(level).unwrap_or(i64::MAX),
-                        number,
-                        bucket,
-                        key,
-                        executable,
-                        uid,
-                        stored(sums.sent),
-                        stored(sums.received),
-                        stored(sums.connections)
-                    ])?;
-                }
+            }
+            for (bucket, totals) in buckets {
+                chunk::add_totals(db, level, bucket, &totals)?;
             }
         }
         Ok(())
     }
 
-    fn write_daily(&self, db: &Database) -> Result<()> {
-        let days = self
-            .concluded
-            .iter()
-            .map(|flow| ((flow.hour.div_euclid(DAY / HOUR), flow.who.folded, flow.peer_id), flow.sums));
-        let mut days: Vec<_> = days.collect();
-        add_up(&mut days);
-        let mut upsert = db.prepare_cached(
-            "INSERT INTO daily (day, who, peer, sent, received, connections) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-               ON CONFLICT DO UPDATE SET sent = sent + excluded.sent, received = received + excluded.received,
-               connections = connections + excluded.connections",
-        )?;
-        for ((day, who, peer), sums) in days {
-            upsert.execute(params![
-                day,
-                who,
-                peer,
-                stored(sums.sent),
-                stored(sums.received),
-                stored(sums.connections)
-            ])?;
-        }
+    fn write_volume(&self, db: &Database) -> Result<()> {
         let mut upsert = db.prepare_cached(
             "INSERT INTO volume (day, uid, connections, events) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT DO UPDATE SET connections = connections + excluded.connections, events = events + excluded.events",
@@ -236,7 +171,7 @@ impl Rollup {
         Ok(())
     }
 
-    fn write_sightings(&self, db: &Database) -> Result<()> {
+    fn write_sightings(&self, db: &Database, interner: &mut Interner) -> Result<()> {
         let mut new_days: HashMap<(i64, u32), i64> = HashMap::new();
         let mut insert = db.prepare_cached(
             "INSERT OR IGNORE INTO sighting_day (executable, day, uid) VALUES (?1, ?2, ?3)",
@@ -274,38 +209,15 @@ impl Rollup {
                WHERE ?2 = 2 OR ?7 > (SELECT count(*) FROM (SELECT 1 FROM fact WHERE executable = ?1 AND kind = ?2 LIMIT ?7))",
         )?;
         for ((executable, kind, value, uid), (first, last)) in &self.facts {
+            let key = (*executable, *kind, *value, *uid);
+            if matches!(*kind, fact::PORT | fact::DOMAIN | fact::PATTERN) && interner.told(key, *first, *last)
+            {
+                continue;
+            }
             if update.execute(params![executable, kind, value, uid, first, last])? == 0 {
                 insert.execute(params![executable, kind, value, uid, first, last, MAX_FACTS])?;
             }
         }
         Ok(())
-    }
-}
-
-const UPSERT_ROLLUP: &str =
-    "INSERT INTO rollup (level, dimension, bucket, key, executable, uid, sent, received, connections)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET sent = sent + excluded.sent,
-    received = received + excluded.received, connections = connections + excluded.connections";
-
-/// The number of a row's value in a dimension; 0 (or -1 for ports) where it is unknown.
-fn key(dimension: Dimension, who: &WhoIds, peer: &PeerKey) -> i64 {
-    match dimension {
-        Dimension::Path => who.program.executable,
-        Dimension::Name => who.program.name,
-        Dimension::Sha256 => who.program.content.max(0),
-        Dimension::Cmdline => who.program.pattern,
-        Dimension::Parent => who.parent,
-        Dimension::Grandparent => who.grandparent,
-        Dimension::Uid => i64::from(who.uid),
-        Dimension::Domain => peer.domain,
-        Dimension::Address => peer.remote,
-        Dimension::LocalPort if peer.direction == IN => peer.port,
-        Dimension::RemotePort if peer.direction == OUT => peer.port,
-        Dimension::LocalPort | Dimension::RemotePort => NO_PORT,
-        Dimension::Protocol => peer.protocol,
-        Dimension::Direction => peer.direction,
-        Dimension::Netns => peer.netns,
-        Dimension::Unit => who.unit,
-        Dimension::Container => who.container,
     }
 }

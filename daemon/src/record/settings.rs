@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Choices of `config.toml` that concern the record; see DESIGN §7.
+/// Choices of `config.toml` that concern the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `database.enabled`: connections go to the database. Programs and events always do.

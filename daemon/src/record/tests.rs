@@ -6,6 +6,8 @@ mod faults;
 mod forgetting;
 mod logs;
 mod queries;
+mod scale;
+mod versions;
 mod visibility;
 
 use std::path::PathBuf;
@@ -133,4 +135,17 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
         domain: Some(bytes("www.example.org")),
     };
     Notice { id, time, kind: NoticeKind::NewExecutable(Box::new(contact)) }
+}
+
+/// Connections in the totals of each kind, in all.
+pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 5] {
+    use super::chunk::{self, Kind, Reach};
+    let reach = Reach::read(db).unwrap();
+    Kind::ALL.map(|kind| {
+        let mut connections = 0;
+        for piece in chunk::everything(&reach) {
+            chunk::read(db, kind, piece, None, |_, _, _, sums| connections += sums.connections).unwrap();
+        }
+        connections
+    })
 }

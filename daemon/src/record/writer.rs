@@ -11,12 +11,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use picosnitch_api as api;
 use rusqlite::{Connection as Database, ErrorCode, TransactionBehavior, params};
 
+use super::chunk::stored;
 use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
 use super::intern::{self, Interner, WhoIds};
 use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
-use super::rollup::{Rollup, stored};
+use super::rollup::Rollup;
 use super::textlog::TextLogs;
 use super::{Settings, Trouble, database, retain};
 use crate::model::{Connection, Contact, Hash, Notice, NoticeKind, Viewer, Who};
@@ -378,7 +379,7 @@ impl Writer {
                 Urgent::Hash(id, hash) => complete_notice(&transaction, interner, *id, hash)?,
             }
         }
-        rollup.write(&transaction)?;
+        rollup.write(&transaction, interner)?;
         watched(&transaction)?;
         transaction.commit()
     }

@@ -7,6 +7,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use picosnitch_api::query::Network;
@@ -393,8 +394,25 @@ impl Settings {
     }
 }
 
+/// Whether the daemon would take this file. One that is not there is no settings file.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::File`].
+pub fn check(path: &Path) -> Result<(), Error> {
+    let text = read(path)?.ok_or_else(|| Error::Read {
+        path: path.to_owned(),
+        source: std::io::Error::from(std::io::ErrorKind::NotFound),
+    })?;
+    Settings::parse(&text, path).map(drop)
+}
+
 /// The file's text; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<String>, Error> {
+    // Reading a pipe that nobody writes to would never end.
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is a pipe, not a file");
+        return Err(Error::Read { path: path.to_owned(), source });
+    }
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -16,6 +16,7 @@ use super::Page;
 use super::filter::{self, Filter, Sql};
 use super::row::Columns;
 use crate::model::Viewer;
+use crate::record::chunk::{self, EDGE, Kind, Reach, WIDTHS};
 use crate::record::dimension;
 use crate::record::rollup::DAY;
 use crate::record::writer::{TIE_BITS, unavailable};
@@ -85,8 +86,8 @@ impl Match {
             && self.remote_port.is_none_or(|port| port == row.remote_port)
     }
 
-    /// Where both programs and peers are asked for: `daily` says which of the programs ever had to do with one
-    /// of the peers, and on which days.
+    /// Where both programs and peers are asked for: the totals say which of the programs had to do with one of the
+    /// peers, and on which days.
     fn narrow(&mut self, db: &Database) -> Result<()> {
         let (Some(who), Some(peer)) = (&mut self.who, &self.peer) else { return Ok(()) };
         if peer.len() > NARROWED || who.len() > STREAMS {
@@ -100,21 +101,20 @@ impl Match {
         }
         let asked: HashSet<i64> = folded.iter().copied().collect();
         let (mut met, mut days) = (HashSet::new(), BTreeSet::new());
-        let mut left = LONGEST_WALK;
-        let mut statement = db.prepare_cached("SELECT who, day FROM daily WHERE peer = ?1")?;
-        for id in peer {
-            let mut rows = statement.query([id])?;
-            while let Some(row) = rows.next()? {
-                left -= 1;
-                if left == 0 {
-                    return Ok(());
-                }
-                let who: i64 = row.get(0)?;
-                if asked.contains(&who) {
+        let mut parts: Vec<i64> = peer.iter().map(|id| chunk::part(*id)).collect();
+        parts.dedup();
+        // From the day of the first row on.
+        let first: Option<i64> = db.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
+        let first = chunk::down(first.unwrap_or(0) >> TIE_BITS, DAY);
+        let mut pieces = Vec::new();
+        chunk::cover(&Reach::read(db)?, (first, EDGE), 1, &mut pieces, &mut Vec::new());
+        for piece in pieces {
+            chunk::read(db, Kind::Pair, piece, Some(&parts), |bucket, id, who, _| {
+                if peer.binary_search(&id).is_ok() && asked.contains(&who) {
                     met.insert(who);
-                    days.insert(row.get(1)?);
+                    days.insert(bucket * WIDTHS[piece.0] / DAY);
                 }
-            }
+            })?;
         }
         *who = who.iter().zip(folded).filter(|(_, folded)| met.contains(folded)).map(|(id, _)| *id).collect();
         self.days = Some(days);

@@ -6,9 +6,13 @@ use picosnitch_api::{self as api, Query, row::Executable};
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
+use std::sync::Arc;
+
 use super::Page;
 use super::filter::{self, Sql, contains};
+use super::maps::Maps;
 use super::row::{self, Columns};
+use super::totals;
 use crate::model::Viewer;
 use crate::record::dimension::{self, fact};
 use crate::record::writer::unavailable;
@@ -97,7 +101,12 @@ fn with_content(db: &Database, (mut executable, content): (Executable, i64)) -> 
     Ok(executable)
 }
 
-fn conditions(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, api::Error> {
+fn conditions(
+    db: &Database,
+    maps: &Arc<Maps>,
+    q: &Query,
+    v: &Viewer,
+) -> std::result::Result<Sql, api::Error> {
     let mut all = Sql::default();
     let facts = mine(q, v, "f.uid");
     let has = |kind: i64, values: &str, uids: &str| {
@@ -152,7 +161,7 @@ fn conditions(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, 
             format!("(CAST(e.path AS TEXT) LIKE ? ESCAPE '\\' OR {names} OR {domains} OR {cmdlines})");
         all.and(&either, std::iter::repeat_n(contains(text), 3).chain(values));
     }
-    // What is not known of the program itself is looked up in its days.
+    // What is not known of the program itself is looked up in the totals.
     let rest = Query {
         parent: q.parent.clone(),
         grandparent: q.grandparent.clone(),
@@ -169,15 +178,9 @@ fn conditions(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, 
     };
     if rest != Query::default() {
         let rest = Query { uid: q.uid, ..rest };
-        let sql = filter::filter(db, &rest, v)?.totals();
-        all.and(
-            &format!(
-                "e.id IN (SELECT g.executable FROM daily c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer
-                   JOIN program g ON g.id = w.program WHERE 1{})",
-                sql.text
-            ),
-            sql.values,
-        );
+        let listed: Vec<String> =
+            totals::executables(db, maps, &rest, v)?.iter().map(i64::to_string).collect();
+        all.and(&format!("e.id IN ({})", listed.join(",")), []);
     }
     Ok(all)
 }
@@ -198,6 +201,7 @@ fn read_cursor(q: &Query) -> std::result::Result<Option<(i64, i64)>, api::Error>
 
 pub(super) fn page(
     db: &Database,
+    maps: &Arc<Maps>,
     q: &Query,
     v: &Viewer,
 ) -> std::result::Result<Page<Executable>, api::Error> {
@@ -208,7 +212,7 @@ pub(super) fn page(
     };
     let descending = q.descending.unwrap_or(true);
     let (order, than) = if descending { ("DESC", "<") } else { ("ASC", ">") };
-    let mut all = conditions(db, q, v)?;
+    let mut all = conditions(db, maps, q, v)?;
     if let Some((value, id)) = read_cursor(q)? {
         if *number {
             all.and(&format!("({column}, e.id) {than} (?, ?)"), [Value::Integer(value), Value::Integer(id)]);

@@ -11,6 +11,8 @@ mod events;
 mod executables;
 mod export;
 mod filter;
+mod maps;
+mod plan;
 mod row;
 mod totals;
 
@@ -30,7 +32,6 @@ use crate::model::{Known, ProgramKey, Viewer};
 
 pub(super) use events::{acknowledge, conditions as event_conditions};
 pub(super) use filter::Sql;
-pub(super) use totals::key_sql;
 
 /// Connections for queries, at the most.
 const POOL: usize = 4;
@@ -50,12 +51,13 @@ struct Idle {
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
+    maps: Arc<maps::Shared>,
     pool: Arc<(Mutex<Idle>, Condvar)>,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Reader { shared, pool: Arc::default() }
+        Reader { shared, maps: Arc::default(), pool: Arc::default() }
     }
 
     fn with<T>(&self, ask: impl FnOnce(&Database) -> Result<T, api::Error>) -> Result<T, api::Error> {
@@ -68,6 +70,19 @@ impl Reader {
             lease.give_back(database);
         }
         answer
+    }
+
+    /// The same, within one view of the database, with what its numbers stand for.
+    fn with_maps<T>(
+        &self,
+        ask: impl FnOnce(&Database, &Arc<maps::Maps>) -> Result<T, api::Error>,
+    ) -> Result<T, api::Error> {
+        let generation = self.shared.numbers.generation.load(Ordering::SeqCst);
+        self.with(|db| {
+            let view = db.unchecked_transaction().map_err(unavailable)?;
+            let maps = maps::current(&self.maps, &view, generation).map_err(unavailable)?;
+            ask(&view, &maps)
+        })
     }
 
     fn lease(&self) -> Result<Lease<'_>, api::Error> {
@@ -112,7 +127,7 @@ impl Reader {
     /// # Errors
     /// [`api::Error`]: the query, or the storage.
     pub fn executables(&self, q: &Query, v: &Viewer) -> Result<Page<api::row::Executable>, api::Error> {
-        self.with(|db| executables::page(db, q, v))
+        self.with_maps(|db, maps| executables::page(db, maps, q, v))
     }
 
     /// One program with everything known of it that the viewer may see.
@@ -181,7 +196,7 @@ impl Reader {
         q: &Query,
         v: &Viewer,
     ) -> Result<(Vec<api::row::Total>, u64), api::Error> {
-        self.with(|db| totals::summary(db, by, q, v))
+        self.with_maps(|db, maps| totals::summary(db, maps, by, q, v))
     }
 
     /// Bytes over time of the largest values of a dimension: `limit` of them (default 12), each with the same
@@ -195,7 +210,7 @@ impl Reader {
         q: &Query,
         v: &Viewer,
     ) -> Result<(Vec<api::row::Series>, u64), api::Error> {
-        self.with(|db| totals::series(db, by, q, v))
+        self.with_maps(|db, maps| totals::series(db, maps, by, q, v))
     }
 
     /// Writes all rows that match, page by page, so that a long export holds nothing up; gives their number.

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Rankings and charts.
+//! Rankings and charts: the widest chunks that fit inside the range (`plan.rs` says of which kind), and the rows
+//! themselves for what is left at its ends.
 //!
-//! Where the filters allow it they come from `rollup`: whole periods, days and hours inside the range, and
-//! the rows themselves for what is left at its ends. Filters that allow it: program, uid, and one further
-//! dimension if the grouping is by that one, by program or by uid. All other filters are answered by `daily`
-//! for whole days and by the rows for the ends; there a command line is matched as folded.
-//!
-//! Beyond what is kept in detail the ends of a range are rounded outwards, to the hour or the day. Ports count
-//! where they name a service (`rollup.rs`).
+//! Beyond what is kept in detail the ends of a range are rounded outwards, to the hour or the day, and command
+//! lines are matched as folded. Ports count where they name a service (`rollup.rs`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use picosnitch_api::{self as api, Dimension, Query, row};
-use rusqlite::types::Value;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
 use super::connections::hidden;
 use super::filter::{self, Sql};
+use super::maps::Maps;
+use super::plan::{Plan, Table};
 use super::row as columns;
 use crate::model::Viewer;
+use crate::record::chunk::{self, EDGE, Piece, Reach, Sums, WIDTHS, down, up};
 use crate::record::dimension::{self, IN, NO_PORT, OUT};
-use crate::record::rollup::{DAY, HOUR, LEVELS};
+use crate::record::rollup::{DAY, HOUR};
 use crate::record::writer::{TIE_BITS, now, unavailable};
 
 /// Points of a series at the most.
@@ -34,98 +33,67 @@ const FINE: i64 = 3 * HOUR;
 
 type Answer<T> = std::result::Result<T, api::Error>;
 
-/// Where a total comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// Rows of `rollup`, by level.
-    Rollup(usize),
-    Daily,
-    Detail,
-}
-
-/// A source with the range of it, in its own units: buckets, days, ids.
-type Piece = (Source, i64, i64);
-
-/// A query that is ready to be turned into SQL.
-struct Plan {
-    by: Dimension,
-    /// Filters of `rollup`, if it can answer: dimension to read, column to group by, conditions.
-    rollup: Option<(Dimension, &'static str, Sql)>,
+/// A query that is ready to be read.
+struct Ask {
+    plan: Plan,
+    /// Conditions on rows, and the rows' key.
     rows: Sql,
-    cmdline_uids: (String, String),
+    key: String,
 }
 
-impl Plan {
-    fn new(db: &Database, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
+impl Ask {
+    fn new(db: &Database, maps: &Maps, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
         let filter = filter::filter(db, q, v)?;
-        Ok(Plan {
-            by,
-            rollup: from_rollup(by, q, v),
-            rows: filter.totals(),
-            cmdline_uids: (filter::cmdline_uids("w.uid", v), filter::cmdline_uids("r.uid", v)),
-        })
-    }
-
-    /// `key, bucket, sent, received, connections` of one piece; `bucket` of the given width in µs.
-    fn sql(&self, (source, from, to): Piece, width: Option<i64>) -> Sql {
-        let mut sql = Sql::default();
-        match (source, &self.rollup) {
-            (Source::Rollup(level), Some((dimension, column, conditions))) => {
-                let key = if self.by == Dimension::Cmdline {
-                    format!("CASE WHEN {} THEN r.{column} ELSE 0 END", self.cmdline_uids.1)
-                } else {
-                    format!("r.{column}")
-                };
-                let bucket =
-                    width.map_or("0".to_owned(), |width| format!("(r.bucket * {}) / {width}", LEVELS[level]));
-                sql.text = format!(
-                    "SELECT {key} AS key, {bucket} AS bucket, r.sent AS sent, r.received AS received, r.connections AS connections
-                       FROM rollup r WHERE r.level = {level} AND r.dimension = {} AND r.bucket >= {from} AND r.bucket < {to}",
-                    dimension::dimension(*dimension)
-                );
-                sql.and_all(conditions);
+        let key = match by {
+            Dimension::Cmdline => {
+                format!("CASE WHEN {} THEN g.pattern ELSE 0 END", filter::cmdline_uids("w.uid", v))
             }
-            (Source::Detail, _) => {
-                let bucket = width.map_or("0".to_owned(), |width| format!("(c.id >> {TIE_BITS}) / {width}"));
-                sql = self.rows(&bucket, "connection", "c.id", from, to);
-            }
-            (Source::Daily | Source::Rollup(_), _) => {
-                let bucket = width.map_or("0".to_owned(), |width| format!("(c.day * {DAY}) / {width}"));
-                sql = self.rows(&bucket, "daily", "c.day", from, to);
-            }
-        }
-        sql
-    }
-
-    fn rows(&self, bucket: &str, table: &str, column: &str, from: i64, to: i64) -> Sql {
-        let key = match self.by {
-            Dimension::Cmdline => format!("CASE WHEN {} THEN g.pattern ELSE 0 END", self.cmdline_uids.0),
             by => key_sql(by),
         };
-        let mut sql = Sql {
-            text: format!(
-                "SELECT {key} AS key, {bucket} AS bucket, c.sent AS sent, c.received AS received, c.connections AS connections
-                   FROM {table} c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer JOIN program g ON g.id = w.program
-                   WHERE {column} >= {from} AND {column} < {to}"
-            ),
-            values: Vec::new(),
-        };
-        sql.and_all(&self.rows);
-        sql
+        Ok(Ask { plan: Plan::new(db, maps, &filter, by, q, v)?, rows: filter.totals(), key })
     }
 
-    /// All pieces, one after the other.
-    fn union(&self, pieces: &[Piece], width: Option<i64>) -> Sql {
-        let mut all = Sql::default();
-        for piece in pieces {
-            let sql = self.sql(*piece, width);
-            if !all.text.is_empty() {
-                all.text.push_str(" UNION ALL ");
-            }
-            all.text.push_str(&sql.text);
-            all.values.extend(sql.values);
+    /// `key, time, sums` of the rows of a range in µs; times are rounded down to a width.
+    fn rows(
+        &self,
+        db: &Database,
+        (from, to): (i64, i64),
+        width: i64,
+        mut give: impl FnMut(i64, i64, Sums),
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT {} AS key, (c.id >> {TIE_BITS}) / {width} AS bucket, sum(c.sent), sum(c.received), sum(c.connections)
+               FROM connection c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer JOIN program g ON g.id = w.program
+               WHERE c.id >= {} AND c.id < {}{} GROUP BY key, bucket",
+            self.key,
+            from << TIE_BITS,
+            to << TIE_BITS,
+            self.rows.text
+        );
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(&self.rows.values))?;
+        while let Some(row) = rows.next()? {
+            let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
+            let sums = Sums { sent: count(2)?, received: count(3)?, connections: count(4)? };
+            give(row.get(0)?, row.get::<_, i64>(1)? * width, sums);
         }
-        all
+        Ok(())
+    }
+
+    /// The sums of every key in a range.
+    fn totals(&self, db: &Database, range: &Range) -> Result<HashMap<i64, Sums>> {
+        let mut numbers: Table<Sums> = Table::new();
+        self.plan.read(db, &range.pieces, |_, _, number, sums| numbers.at(number).add(sums))?;
+        let mut totals: HashMap<i64, Sums> = HashMap::new();
+        for (number, sums) in numbers.entries() {
+            if sums != Sums::default() {
+                totals.entry(self.plan.key(number)).or_default().add(sums);
+            }
+        }
+        for rest in &range.rest {
+            self.rows(db, *rest, rest.1 - rest.0, |key, _, sums| totals.entry(key).or_default().add(sums))?;
+        }
+        Ok(totals)
     }
 }
 
@@ -153,219 +121,66 @@ pub(in crate::record) fn key_sql(by: Dimension) -> String {
     }
 }
 
-/// The conditions on `rollup r` that stand for the query's filters, if there are such.
-fn from_rollup(by: Dimension, q: &Query, v: &Viewer) -> Option<(Dimension, &'static str, Sql)> {
-    let mut sql = Sql::default();
-    sql.and(&filter::uids("r.uid", &v.rows), []);
-    let blob = |text: &str| Value::Blob(text.as_bytes().to_vec());
-    let executables = "(SELECT id FROM executable WHERE path = ?)";
-    if let Some(path) = &q.path {
-        sql.and(&format!("r.executable IN {executables}"), [blob(path)]);
-    }
-    if let Some(uid) = q.uid {
-        sql.and("r.uid = ?", [Value::Integer(uid.into())]);
-    }
-    if q.cmdline.is_some() || q.search.is_some() {
-        return None;
-    }
-    let mut others: Vec<(Dimension, String, Vec<Value>)> = Vec::new();
-    let word = "r.key IN (SELECT id FROM word WHERE kind = ? AND value = ?)";
-    for (dimension, kind, value) in [
-        (Dimension::Name, dimension::word::NAME, &q.name),
-        (Dimension::Unit, dimension::word::UNIT, &q.unit),
-        (Dimension::Container, dimension::word::CONTAINER, &q.container),
-    ] {
-        if let Some(value) = value {
-            others.push((dimension, word.to_owned(), vec![Value::Integer(kind), blob(value)]));
+/// A range as it is read: chunks, and what is left at its ends, µs.
+struct Range {
+    pieces: Vec<Piece>,
+    rest: Vec<(i64, i64)>,
+}
+
+impl Range {
+    /// The whole range of a query, with chunks up to this level.
+    fn new(db: &Database, reach: &Reach, q: &Query, level: usize) -> Result<Self> {
+        let mut to = q.until.unwrap_or(EDGE).clamp(0, EDGE);
+        let mut from = q.since.unwrap_or(0).clamp(reach.kept.saturating_mul(DAY).clamp(0, EDGE), EDGE);
+        // A range that ends after the newest row has no end that must be cut out.
+        let newest: Option<i64> =
+            db.prepare_cached("SELECT max(id) FROM connection")?.query_row((), |row| row.get(0))?;
+        if newest.is_none_or(|id| (id >> TIE_BITS) < to) {
+            to = EDGE;
         }
-    }
-    for (dimension, path) in [(Dimension::Parent, &q.parent), (Dimension::Grandparent, &q.grandparent)] {
-        if let Some(path) = path {
-            others.push((dimension, format!("r.key IN {executables}"), vec![blob(path)]));
-        }
-    }
-    if let Some(sha256) = &q.sha256 {
-        let sha256 = Value::Blob(filter::unhex(sha256).unwrap_or_default());
-        others.push((
-            Dimension::Sha256,
-            "r.key IN (SELECT id FROM content WHERE sha256 = ?)".to_owned(),
-            vec![sha256],
-        ));
-    }
-    if let Some((condition, values)) = filter::domain_key(q) {
-        others.push((Dimension::Domain, condition.replace("p.domain", "r.key"), values));
-    }
-    if let Some((condition, values)) = filter::address_key(q) {
-        others.push((Dimension::Address, condition.replace("p.remote", "r.key"), values));
-    }
-    let protocol = q.protocol.as_deref().and_then(dimension::protocol_number);
-    let direction = q.direction.as_deref().map(|word| if word == "in" { IN } else { OUT });
-    for (dimension, number) in [
-        (Dimension::LocalPort, q.local_port.map(i64::from)),
-        (Dimension::RemotePort, q.remote_port.map(i64::from)),
-        (Dimension::Protocol, protocol),
-        (Dimension::Direction, direction),
-        (Dimension::Netns, q.netns.map(i64::from)),
-    ] {
-        if let Some(number) = number {
-            others.push((dimension, "r.key = ?".to_owned(), vec![Value::Integer(number)]));
-        }
-    }
-    let column = match by {
-        Dimension::Path => "executable",
-        Dimension::Uid => "uid",
-        _ => "key",
-    };
-    match others.pop() {
-        None => Some((by, "key", sql)),
-        Some((dimension, condition, values)) if others.is_empty() && (dimension == by || column != "key") => {
-            sql.and(&condition, values);
-            Some((dimension, column, sql))
-        }
-        Some(_) => None,
-    }
-}
-
-/// How far back hours and rows go: the first of each, µs.
-fn oldest(db: &Database) -> Result<(i64, i64)> {
-    let hours: Option<i64> = db
-        .prepare_cached("SELECT min(bucket) FROM rollup WHERE level = 0 AND dimension = 1")?
-        .query_row((), |row| row.get(0))?;
-    let detail: Option<i64> =
-        db.prepare_cached("SELECT min(id) FROM connection")?.query_row((), |row| row.get(0))?;
-    let hours = hours.map_or(i64::MAX, |bucket| bucket.saturating_mul(HOUR));
-    Ok((hours, detail.map_or(i64::MAX, |id| id >> TIE_BITS)))
-}
-
-/// The same, for a record that is still young: nothing of it was folded yet, so that there is known to be
-/// nothing before its first row, and hours and rows answer for any time.
-fn reach(db: &Database, (hours, detail): (i64, i64)) -> Result<(i64, i64)> {
-    let day: Option<i64> = db
-        .prepare_cached("SELECT min(bucket) FROM rollup WHERE level = 1 AND dimension = 1")?
-        .query_row((), |row| row.get(0))?;
-    match day {
-        Some(day) if hours < i64::MAX && day.saturating_mul(LEVELS[1]) >= down(hours, LEVELS[1]) => {
-            Ok((0, if detail < hours + HOUR { 0 } else { detail }))
-        }
-        _ => Ok((hours, detail)),
-    }
-}
-
-/// Far enough in both directions, and a whole number of everything.
-const EDGE: i64 = 28 * DAY * 3500;
-
-fn down(time: i64, width: i64) -> i64 {
-    time.div_euclid(width) * width
-}
-
-fn up(time: i64, width: i64) -> i64 {
-    -(-time).div_euclid(width) * width
-}
-
-/// The range in pieces, coarse ones where they fit.
-fn pieces(db: &Database, q: &Query, rollup: bool) -> Result<Vec<Piece>> {
-    let (hours, detail) = reach(db, oldest(db)?)?;
-    // A period may have lost its first days to retention, and with them itself.
-    let kept: Option<i64> = db
-        .prepare_cached("SELECT value FROM meta WHERE key = 'kept-from'")?
-        .query_row((), |row| row.get(0))
-        .optional()?;
-    let kept = kept.map_or(-EDGE, |day| day.saturating_mul(DAY)).clamp(-EDGE, EDGE);
-    let mut from = q.since.unwrap_or(-EDGE).clamp(kept, EDGE);
-    let mut to = q.until.unwrap_or(EDGE).clamp(-EDGE, EDGE);
-    // A range that ends after the newest row has no end that must be cut out.
-    let newest: Option<i64> =
-        db.prepare_cached("SELECT max(id) FROM connection")?.query_row((), |row| row.get(0))?;
-    if newest.is_none_or(|id| (id >> TIE_BITS) < to) {
-        to = EDGE;
-    }
-    // What is not there any more in detail is rounded outwards.
-    let finest = |time: i64| {
-        if rollup && time < hours || !rollup && time < detail {
-            DAY
-        } else if rollup && time < detail {
-            HOUR
-        } else {
-            1
-        }
-    };
-    (from, to) = (down(from, finest(from)), up(to, finest(to)));
-    let mut pieces = Vec::new();
-    split(&mut pieces, from, to, if rollup { 3 } else { 0 });
-    if !rollup {
-        pieces.clear();
-        let (first, last) = (up(from, DAY), down(to, DAY));
-        if first < last {
-            pieces.push((Source::Daily, first / DAY, last / DAY));
-            rows(&mut pieces, from, first);
-            rows(&mut pieces, last, to);
-        } else {
-            rows(&mut pieces, from, to);
-        }
-    }
-    Ok(pieces)
-}
-
-fn rows(pieces: &mut Vec<Piece>, from: i64, to: i64) {
-    if from < to {
-        pieces.push((Source::Detail, from << TIE_BITS, to << TIE_BITS));
-    }
-}
-
-/// Whole buckets of the coarsest level in the middle, the rest with the next finer one.
-fn split(pieces: &mut Vec<Piece>, from: i64, to: i64, levels: usize) {
-    if from >= to {
-        return;
-    }
-    let Some(level) = levels.checked_sub(1) else { return rows(pieces, from, to) };
-    let width = LEVELS[level];
-    let (first, last) = (up(from, width), down(to, width));
-    if first >= last {
-        return split(pieces, from, to, level);
-    }
-    pieces.push((Source::Rollup(level), first / width, last / width));
-    split(pieces, from, first, level);
-    split(pieces, last, to, level);
-}
-
-fn ranked(
-    db: &Database,
-    plan: &Plan,
-    pieces: &[Piece],
-    q: &Query,
-    limit: u32,
-) -> Result<Vec<(i64, row::Total)>> {
-    let union = plan.union(pieces, None);
-    if union.text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let order = match q.sort.as_deref() {
-        Some("sent") => "s",
-        Some("received") => "r",
-        Some("connections") => "n",
-        _ => "s + r",
-    };
-    let descending = if q.descending.unwrap_or(true) { "DESC" } else { "ASC" };
-    let sql = format!(
-        "SELECT key, sum(sent) AS s, sum(received) AS r, sum(connections) AS n FROM ({}) GROUP BY key
-           HAVING s <> 0 OR r <> 0 OR n <> 0 ORDER BY {order} {descending}, n {descending}, key LIMIT {limit}",
-        union.text
-    );
-    let mut statement = db.prepare(&sql)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(&union.values))?;
-    let mut totals = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number = row.get(0)?;
-        let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
-        let total = row::Total {
-            key: text(db, plan.by, number)?,
-            sent: count(1)?,
-            received: count(2)?,
-            connections: count(3)?,
+        // What is not there any more in detail is rounded outwards.
+        let finest = |time: i64| {
+            if time < reach.hours.saturating_mul(HOUR) {
+                DAY
+            } else if time < reach.detail.saturating_mul(DAY) {
+                HOUR
+            } else {
+                1
+            }
         };
-        totals.push((number, total));
+        (from, to) = (down(from, finest(from)), up(to, finest(to)));
+        let mut range = Range { pieces: Vec::new(), rest: Vec::new() };
+        chunk::cover(reach, (from, to), level, &mut range.pieces, &mut range.rest);
+        Ok(range)
     }
-    Ok(totals)
+}
+
+/// The largest keys, in order.
+fn ranked(totals: HashMap<i64, Sums>, q: &Query, limit: u32) -> Vec<(i64, Sums)> {
+    let mut all: Vec<(i64, Sums)> = totals.into_iter().filter(|(_, sums)| *sums != Sums::default()).collect();
+    let by = |sums: &Sums| match q.sort.as_deref() {
+        Some("sent") => sums.sent,
+        Some("received") => sums.received,
+        Some("connections") => sums.connections,
+        _ => sums.sent.saturating_add(sums.received),
+    };
+    let descending = q.descending.unwrap_or(true);
+    let order = |(a, x): &(i64, Sums), (b, y): &(i64, Sums)| {
+        let larger = (by(x), x.connections).cmp(&(by(y), y.connections));
+        if descending { larger.reverse() } else { larger }.then(a.cmp(b))
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if all.len() > limit && limit > 0 {
+        all.select_nth_unstable_by(limit - 1, order);
+    }
+    all.truncate(limit);
+    all.sort_unstable_by(order);
+    all
+}
+
+fn total(db: &Database, by: Dimension, (key, sums): (i64, Sums)) -> Result<row::Total> {
+    let Sums { sent, received, connections } = sums;
+    Ok(row::Total { key: text(db, by, key)?, sent, received, connections })
 }
 
 fn check_sort(q: &Query) -> Answer<()> {
@@ -377,50 +192,104 @@ fn check_sort(q: &Query) -> Answer<()> {
     }
 }
 
-pub(super) fn summary(db: &Database, by: Dimension, q: &Query, v: &Viewer) -> Answer<(Vec<row::Total>, u64)> {
+pub(super) fn summary(
+    db: &Database,
+    maps: &Arc<Maps>,
+    by: Dimension,
+    q: &Query,
+    v: &Viewer,
+) -> Answer<(Vec<row::Total>, u64)> {
     check_sort(q)?;
-    let plan = Plan::new(db, by, q, v)?;
-    let ask = || -> Result<(Vec<row::Total>, u64)> {
-        let pieces = pieces(db, q, plan.rollup.is_some())?;
-        let totals = ranked(db, &plan, &pieces, q, q.page())?;
-        Ok((totals.into_iter().map(|(_, total)| total).collect(), hidden(db, q, v, "connections")?))
+    let ask = Ask::new(db, maps, by, q, v)?;
+    let answer = || -> Result<(Vec<row::Total>, u64)> {
+        let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
+        let ranking = ranked(ask.totals(db, &range)?, q, q.page());
+        let totals = ranking.into_iter().map(|entry| total(db, by, entry)).collect::<Result<_>>()?;
+        Ok((totals, hidden(db, q, v, "connections")?))
     };
-    ask().map_err(unavailable)
+    answer().map_err(unavailable)
 }
 
-pub(super) fn series(db: &Database, by: Dimension, q: &Query, v: &Viewer) -> Answer<(Vec<row::Series>, u64)> {
+/// Executables that ever had to do with what the query asks for.
+pub(super) fn executables(db: &Database, maps: &Arc<Maps>, q: &Query, v: &Viewer) -> Answer<Vec<i64>> {
+    let ask = Ask::new(db, maps, Dimension::Path, q, v)?;
+    let answer = || -> Result<Vec<i64>> {
+        let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
+        Ok(ask.totals(db, &range)?.into_keys().collect())
+    };
+    answer().map_err(unavailable)
+}
+
+pub(super) fn series(
+    db: &Database,
+    maps: &Arc<Maps>,
+    by: Dimension,
+    q: &Query,
+    v: &Viewer,
+) -> Answer<(Vec<row::Series>, u64)> {
     check_sort(q)?;
-    let plan = Plan::new(db, by, q, v)?;
-    let ask = || -> Result<(Vec<row::Series>, u64)> {
+    let ask = Ask::new(db, maps, by, q, v)?;
+    let answer = || -> Result<(Vec<row::Series>, u64)> {
         let hidden = hidden(db, q, v, "connections")?;
         let Some((from, to)) = span(db, q, v)? else { return Ok((Vec::new(), hidden)) };
-        let rollup = plan.rollup.is_some();
+        let reach = Reach::read(db)?;
         let bounded = Query { since: Some(from), until: Some(to), ..q.clone() };
         let limit = q.limit.unwrap_or(SERIES).min(MOST_SERIES);
-        let ranking = ranked(db, &plan, &pieces(db, &bounded, rollup)?, q, limit)?;
-        let (hours, detail) = reach(db, oldest(db)?)?;
-        let (width, source) = resolution(from, to, rollup, hours, detail);
+        let whole = Range::new(db, &reach, &bounded, WIDTHS.len() - 1)?;
+        let ranking = ranked(ask.totals(db, &whole)?, q, limit);
+        let (width, level) = resolution(from, to, &reach);
         let (first, last) = (down(from, width), up(to, width));
-        let piece = match source {
-            Source::Detail => (source, first << TIE_BITS, last << TIE_BITS),
-            Source::Daily => (source, first / DAY, last / DAY),
-            Source::Rollup(level) => (source, first / LEVELS[level], last / LEVELS[level]),
+        let count = usize::try_from((last - first) / width).unwrap_or(0);
+        let lines: HashMap<i64, usize> =
+            ranking.iter().enumerate().map(|(line, (key, _))| (*key, line)).collect();
+        let mut points = vec![(0u64, 0u64); lines.len() * count];
+        let mut add = |line: usize, time: i64, sums: Sums| {
+            let index = usize::try_from((time - first).div_euclid(width)).unwrap_or(0).min(count - 1);
+            let (sent, received) = &mut points[line * count + index];
+            *sent = sent.saturating_add(sums.sent);
+            *received = received.saturating_add(sums.received);
         };
-        let points = points(db, &plan, piece, width, &ranking)?;
-        let count = (last - first) / width;
-        let lines = ranking.into_iter().map(|(number, total)| row::Series {
-            key: total.key,
-            points: (0..count)
-                .map(|index| {
-                    let bucket = first / width + index;
-                    let (sent, received) = points.get(&(number, bucket)).copied().unwrap_or_default();
-                    row::Point { time: bucket * width, sent, received }
-                })
-                .collect(),
+        match level {
+            Some(level) => {
+                let range = Range::new(db, &reach, &bounded, level)?;
+                // Which line a number belongs to, 0 for none; worked out once for each.
+                let mut line_of: Table<u32> = Table::new();
+                ask.plan.read(db, &range.pieces, |level, bucket, number, sums| {
+                    let known = line_of.at(number);
+                    if *known == 0 {
+                        let line = lines.get(&ask.plan.key(number)).copied();
+                        *known = line.map_or(1, |line| u32::try_from(line + 2).unwrap_or(1));
+                    }
+                    if *known >= 2 {
+                        add(*known as usize - 2, bucket * WIDTHS[level], sums);
+                    }
+                })?;
+                for rest in &range.rest {
+                    ask.rows(db, *rest, width, |key, time, sums| {
+                        if let Some(line) = lines.get(&key) {
+                            add(*line, time, sums);
+                        }
+                    })?;
+                }
+            }
+            None => ask.rows(db, (first, last), width, |key, time, sums| {
+                if let Some(line) = lines.get(&key) {
+                    add(*line, time, sums);
+                }
+            })?,
+        }
+        let lines = ranking.into_iter().zip(points.chunks(count.max(1))).map(|((key, _), points)| {
+            let times = (0..).map(|index| first + index * width);
+            let points = times.zip(points).map(|(time, (sent, received))| row::Point {
+                time,
+                sent: *sent,
+                received: *received,
+            });
+            Ok(row::Series { key: text(db, by, key)?, points: points.collect() })
         });
-        Ok((lines.collect(), hidden))
+        Ok((lines.collect::<Result<_>>()?, hidden))
     };
-    ask().map_err(unavailable)
+    answer().map_err(unavailable)
 }
 
 /// The range with both ends: without them, from the first day that the viewer may see, until now.
@@ -436,51 +305,19 @@ fn span(db: &Database, q: &Query, v: &Viewer) -> Result<Option<(i64, i64)>> {
     Ok((from < to).then_some((from, to)))
 }
 
-/// Width of the points and where they come from.
-fn resolution(from: i64, to: i64, rollup: bool, hours: i64, detail: i64) -> (i64, Source) {
+/// Width of the points, and the level they come from; `None`: from rows.
+fn resolution(from: i64, to: i64, reach: &Reach) -> (i64, Option<usize>) {
     let fits = |width: i64| (up(to, width) - down(from, width)) / width <= POINTS;
     let multiple = |base: i64| (1..).map(|count| count * base).find(|width| fits(*width)).unwrap_or(base);
-    if to - from <= FINE && (from >= detail || !rollup) {
+    if to - from <= FINE && from >= reach.detail.saturating_mul(DAY) {
         let widths = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300].map(|seconds| seconds * 1_000_000);
-        return (widths.into_iter().find(|width| fits(*width)).unwrap_or(300_000_000), Source::Detail);
+        return (widths.into_iter().find(|width| fits(*width)).unwrap_or(300_000_000), None);
     }
-    if !rollup {
-        // Rows answer for two days; beyond them a point is a day.
-        if to - from <= 2 * DAY && from >= detail {
-            return (multiple(HOUR), Source::Detail);
-        }
-        return (multiple(DAY), Source::Daily);
+    if fits(HOUR) && from >= down(reach.hours.saturating_mul(HOUR), DAY) {
+        return (HOUR, Some(0));
     }
-    if fits(HOUR) && from >= down(hours, DAY) {
-        (HOUR, Source::Rollup(0))
-    } else {
-        (multiple(DAY), Source::Rollup(1))
-    }
-}
-
-/// Sent and received by key and bucket, of the keys of the ranking.
-fn points(
-    db: &Database,
-    plan: &Plan,
-    piece: Piece,
-    width: i64,
-    ranking: &[(i64, row::Total)],
-) -> Result<HashMap<(i64, i64), (u64, u64)>> {
-    let keys: Vec<String> = ranking.iter().map(|(number, _)| number.to_string()).collect();
-    let sql = plan.sql(piece, Some(width));
-    let text = format!(
-        "SELECT key, bucket, sum(sent), sum(received) FROM ({}) WHERE key IN ({}) GROUP BY key, bucket",
-        sql.text,
-        keys.join(",")
-    );
-    let mut statement = db.prepare(&text)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(&sql.values))?;
-    let mut points = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
-        points.insert((row.get(0)?, row.get(1)?), (count(2)?, count(3)?));
-    }
-    Ok(points)
+    let days = multiple(DAY);
+    if days > 4 * DAY { (multiple(WIDTHS[2]), Some(2)) } else { (days, Some(1)) }
 }
 
 /// What stands for this number; empty where it is unknown.

@@ -65,7 +65,16 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
     lab.recorder.reconfigure(Settings { detail_days: 7, retention_days: 100, ..settings() });
     settle(&lab, || number("SELECT count(*) FROM volume") <= 101 && !lab.recorder.counters().retaining);
     assert_eq!(number("SELECT count(*) FROM connection"), 80);
-    assert_eq!(number("SELECT count(DISTINCT day) FROM daily"), 101);
+    assert_eq!(number("SELECT count(DISTINCT day) FROM volume"), 101);
+    let kept = number("SELECT value FROM meta WHERE key = 'kept-from'");
+    let first =
+        |level, end| crate::record::chunk::next(&Database::open(lab.database()).unwrap(), level, 0, end);
+    for level in 1..=2 {
+        let days = crate::record::chunk::WIDTHS[level] / DAY;
+        let oldest = first(level, 1 << 23).unwrap().unwrap();
+        assert!(oldest * days >= kept && oldest * days < kept + 2 * days, "level {level}: {oldest}, {kept}");
+    }
+    assert!(first(0, 1 << 23).unwrap().unwrap() >= (kept + 100 - 7 - 60) * 24);
     assert!(number("SELECT count(*) FROM domain") <= 101, "{}", number("SELECT count(*) FROM domain"));
     assert!(number("SELECT count(*) FROM cmdline") <= 85);
     assert!(number("SELECT count(*) FROM who") < before / 2);
@@ -129,9 +138,10 @@ fn s06_a_wrong_clock_costs_two_days_at_most() {
             break;
         }
     }
-    let days: i64 = db.query_row("SELECT count(DISTINCT day) FROM daily", (), |row| row.get(0)).unwrap();
+    let days: i64 = db.query_row("SELECT count(DISTINCT day) FROM volume", (), |row| row.get(0)).unwrap();
     let rows: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
     assert_eq!((days, rows), (363, 3630));
+    assert_eq!(connections_by_kind(&db), [3630; 5]);
 }
 
 #[test]

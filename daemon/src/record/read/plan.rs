@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How a ranking or a chart is read from chunks: which kind answers it, which entries count, and what they are
+//! grouped by.
+
+use std::collections::HashMap;
+
+use picosnitch_api::{self as api, Dimension, Query};
+use rusqlite::types::Value;
+use rusqlite::{Connection as Database, Result, params_from_iter};
+
+use super::filter::{self, Filter, Sql};
+use super::maps::Maps;
+use crate::model::Viewer;
+use crate::record::chunk::{self, Kind, Piece, Sums};
+use crate::record::dimension::{self, IN, NO_PORT, OUT};
+use crate::record::writer::unavailable;
+
+/// Numbers below this are looked up by index.
+const DENSE: usize = 1 << 22;
+
+/// A value for each number; most numbers are small.
+pub(super) struct Table<T> {
+    dense: Vec<T>,
+    sparse: HashMap<i64, T>,
+}
+
+impl<T: Copy + Default> Table<T> {
+    pub(super) fn new() -> Self {
+        Table { dense: Vec::new(), sparse: HashMap::new() }
+    }
+
+    pub(super) fn at(&mut self, number: i64) -> &mut T {
+        match usize::try_from(number) {
+            Ok(index) if index < DENSE => {
+                if index >= self.dense.len() {
+                    self.dense.resize((index + 1).next_power_of_two().min(DENSE), T::default());
+                }
+                &mut self.dense[index]
+            }
+            _ => self.sparse.entry(number).or_default(),
+        }
+    }
+
+    pub(super) fn get(&self, number: i64) -> T {
+        match usize::try_from(number) {
+            Ok(index) if index < DENSE => self.dense.get(index).copied().unwrap_or_default(),
+            _ => self.sparse.get(&number).copied().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (i64, T)> + '_ {
+        let dense = (0..).zip(self.dense.iter().copied());
+        dense.chain(self.sparse.iter().map(|(number, value)| (*number, *value)))
+    }
+}
+
+/// Numbers that count; `None`: all.
+type Set = Option<Table<bool>>;
+
+fn holds(set: &Set, number: i64) -> bool {
+    set.as_ref().is_none_or(|set| set.get(number))
+}
+
+/// See the module.
+pub(super) struct Plan {
+    kind: Kind,
+    first: Set,
+    second: Set,
+    /// Of a search: one of these must hold.
+    either: Option<(Table<bool>, Table<bool>)>,
+    /// Uids that count, where they are the second number.
+    uids: Option<(Vec<std::ops::RangeInclusive<u32>>, Option<u32>)>,
+    /// The second number is grouped by.
+    by_second: bool,
+    /// What the number that is grouped by becomes; `None`: it is the key.
+    keys: Option<Table<i64>>,
+}
+
+fn of_program(by: Dimension) -> bool {
+    matches!(
+        by,
+        Dimension::Path
+            | Dimension::Name
+            | Dimension::Sha256
+            | Dimension::Cmdline
+            | Dimension::Parent
+            | Dimension::Grandparent
+            | Dimension::Uid
+            | Dimension::Unit
+            | Dimension::Container
+    )
+}
+
+/// The kind that has everything the query asks for.
+fn kind(by: Dimension, q: &Query) -> Kind {
+    let program = q.path.is_some()
+        || q.name.is_some()
+        || q.sha256.is_some()
+        || q.cmdline.is_some()
+        || q.parent.is_some()
+        || q.grandparent.is_some()
+        || q.unit.is_some()
+        || q.container.is_some()
+        || of_program(by) && by != Dimension::Uid;
+    let service = q.local_port.is_some()
+        || q.remote_port.is_some()
+        || q.protocol.is_some()
+        || q.direction.is_some()
+        || q.netns.is_some()
+        || !of_program(by) && !matches!(by, Dimension::Domain | Dimension::Address);
+    let domain = q.domain.is_some() || by == Dimension::Domain;
+    let address = q.address.is_some() || by == Dimension::Address;
+    if q.search.is_some() {
+        return Kind::Pair;
+    }
+    match (program, domain, address, service) {
+        (true, false, false, false) => Kind::Who,
+        (false, true, false, false) => Kind::Domain,
+        (false, false, true, false) => Kind::Address,
+        (false, false, false, _) => Kind::Service,
+        _ => Kind::Pair,
+    }
+}
+
+fn numbers(db: &Database, sql: &str, values: &[Value]) -> Result<Table<bool>> {
+    let mut set = Table::new();
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        *set.at(row.get(0)?) = true;
+    }
+    Ok(set)
+}
+
+fn blob(text: &str) -> Value {
+    Value::Blob(text.as_bytes().to_vec())
+}
+
+/// Programs that count, by everything that is asked about them.
+fn programs(db: &Database, maps: &Maps, q: &Query, v: &Viewer) -> Result<Table<bool>> {
+    let mut conditions: Vec<(Dimension, Table<bool>)> = Vec::new();
+    for (by, path) in
+        [(Dimension::Path, &q.path), (Dimension::Parent, &q.parent), (Dimension::Grandparent, &q.grandparent)]
+    {
+        if let Some(path) = path {
+            conditions.push((by, numbers(db, "SELECT id FROM executable WHERE path = ?", &[blob(path)])?));
+        }
+    }
+    for (by, kind, value) in [
+        (Dimension::Name, dimension::word::NAME, &q.name),
+        (Dimension::Unit, dimension::word::UNIT, &q.unit),
+        (Dimension::Container, dimension::word::CONTAINER, &q.container),
+    ] {
+        if let Some(value) = value {
+            let sql = "SELECT id FROM word WHERE kind = ? AND value = ?";
+            conditions.push((by, numbers(db, sql, &[Value::Integer(kind), blob(value)])?));
+        }
+    }
+    if let Some(sha256) = &q.sha256 {
+        let sha256 = Value::Blob(filter::unhex(sha256).unwrap_or_default());
+        conditions
+            .push((Dimension::Sha256, numbers(db, "SELECT id FROM content WHERE sha256 = ?", &[sha256])?));
+    }
+    let cmdline = match &q.cmdline {
+        Some(text) => {
+            let (condition, values) = filter::cmdline(text, v);
+            let sql = format!("SELECT w.id FROM who w WHERE w.folded = 0 AND {condition}");
+            Some(numbers(db, &sql, &values)?)
+        }
+        None => None,
+    };
+    let mut set = Table::new();
+    for program in &maps.programs {
+        *set.at(program.id.into()) = v.sees(program.uid)
+            && q.uid.is_none_or(|uid| uid == program.uid)
+            && conditions.iter().all(|(by, numbers)| numbers.get(program.number(*by).into()))
+            && holds(&cmdline, program.id.into());
+    }
+    Ok(set)
+}
+
+/// Domains, addresses and services that count.
+struct Places {
+    domain: Set,
+    remote: Set,
+    service: Set,
+}
+
+fn places(db: &Database, q: &Query) -> Result<Places> {
+    let set = |key: Option<(String, Vec<Value>)>, table: &str, column: &str| -> Result<Set> {
+        let Some((condition, values)) = key else { return Ok(None) };
+        let sql = format!("SELECT t.id FROM {table} t WHERE {}", condition.replace(column, "t.id"));
+        numbers(db, &sql, &values).map(Some)
+    };
+    let mut services = Sql::default();
+    for (direction, port) in [(OUT, q.remote_port), (IN, q.local_port)] {
+        if let Some(port) = port {
+            services.and(&format!("port = ? AND direction = {direction}"), [Value::Integer(port.into())]);
+        }
+    }
+    if let Some(protocol) = &q.protocol {
+        let number = dimension::protocol_number(protocol).unwrap_or(-1);
+        services.and("protocol = ?", [Value::Integer(number)]);
+    }
+    if let Some(direction) = &q.direction {
+        services.and("direction = ?", [Value::Integer(if direction == "in" { IN } else { OUT })]);
+    }
+    if let Some(netns) = q.netns {
+        services.and("netns = ?", [Value::Integer(netns.into())]);
+    }
+    let service = if services.values.is_empty() {
+        None
+    } else {
+        let sql = format!("SELECT id FROM service WHERE 1{}", services.text);
+        Some(numbers(db, &sql, &services.values)?)
+    };
+    Ok(Places {
+        domain: set(filter::domain_key(q), "domain", "p.domain")?,
+        remote: set(filter::address_key(q), "address", "p.remote")?,
+        service,
+    })
+}
+
+/// Peers that count; `None`: all.
+fn peers(maps: &Maps, places: &Places) -> Set {
+    if places.domain.is_none() && places.remote.is_none() && places.service.is_none() {
+        return None;
+    }
+    let mut set = Table::new();
+    for (id, peer) in (0..).zip(&maps.peers) {
+        if peer.service != 0
+            && holds(&places.domain, peer.domain.into())
+            && holds(&places.remote, peer.remote.into())
+            && holds(&places.service, peer.service.into())
+        {
+            *set.at(id) = true;
+        }
+    }
+    Some(set)
+}
+
+/// The key of each service.
+fn services(db: &Database, by: Dimension) -> Result<Table<i64>> {
+    let column = match by {
+        Dimension::LocalPort => format!("CASE WHEN direction = {IN} THEN port ELSE {NO_PORT} END"),
+        Dimension::RemotePort => format!("CASE WHEN direction = {OUT} THEN port ELSE {NO_PORT} END"),
+        Dimension::Protocol => "protocol".to_owned(),
+        Dimension::Direction => "direction".to_owned(),
+        _ => "netns".to_owned(),
+    };
+    let mut keys = Table::new();
+    let mut statement = db.prepare_cached(&format!("SELECT id, {column} FROM service"))?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        *keys.at(row.get(0)?) = row.get(1)?;
+    }
+    Ok(keys)
+}
+
+impl Plan {
+    pub(super) fn new(
+        db: &Database,
+        maps: &Maps,
+        filter: &Filter,
+        by: Dimension,
+        q: &Query,
+        v: &Viewer,
+    ) -> std::result::Result<Self, api::Error> {
+        Self::made(db, maps, filter, by, q, v).map_err(unavailable)
+    }
+
+    fn made(
+        db: &Database,
+        maps: &Maps,
+        filter: &Filter,
+        by: Dimension,
+        q: &Query,
+        v: &Viewer,
+    ) -> Result<Self> {
+        let kind = kind(by, q);
+        let places = places(db, q)?;
+        let mut plan =
+            Plan { kind, first: None, second: None, either: None, uids: None, by_second: false, keys: None };
+        let program_keys = || {
+            let mut keys = Table::new();
+            for program in &maps.programs {
+                let hidden = by == Dimension::Cmdline
+                    && !(v.sees(program.uid) && v.cmdlines.iter().any(|range| range.contains(&program.uid)));
+                *keys.at(program.id.into()) = if hidden { 0 } else { i64::from(program.number(by)) };
+            }
+            keys
+        };
+        match kind {
+            Kind::Who => {
+                plan.first = Some(programs(db, maps, q, v)?);
+                plan.keys = Some(program_keys());
+            }
+            Kind::Pair => {
+                plan.first = peers(maps, &places);
+                plan.second = Some(programs(db, maps, q, v)?);
+                if let Some((who, peer)) = &filter.search {
+                    let who =
+                        Sql { text: format!(" AND w.folded = 0{}", who.text), values: who.values.clone() };
+                    plan.either = Some((
+                        numbers(db, &format!("SELECT p.id FROM peer p WHERE 1{}", peer.text), &peer.values)?,
+                        numbers(db, &format!("SELECT w.id FROM who w WHERE 1{}", who.text), &who.values)?,
+                    ));
+                }
+                plan.by_second = of_program(by);
+                plan.keys = Some(if plan.by_second {
+                    program_keys()
+                } else {
+                    let services = services(db, by)?;
+                    let mut keys = Table::new();
+                    for (id, peer) in (0..).zip(&maps.peers) {
+                        *keys.at(id) = match by {
+                            Dimension::Domain => peer.domain.into(),
+                            Dimension::Address => peer.remote.into(),
+                            _ => services.get(peer.service.into()),
+                        };
+                    }
+                    keys
+                });
+            }
+            Kind::Domain | Kind::Address | Kind::Service => {
+                plan.by_second = by == Dimension::Uid;
+                if kind == Kind::Service && !plan.by_second {
+                    plan.keys = Some(services(db, by)?);
+                }
+                plan.first = match kind {
+                    Kind::Domain => places.domain,
+                    Kind::Address => places.remote,
+                    _ => places.service,
+                };
+                plan.uids = Some((v.rows.clone(), q.uid));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Reads the pieces; gives level, bucket, the number that is grouped by, and the sums.
+    pub(super) fn read(
+        &self,
+        db: &Database,
+        pieces: &[Piece],
+        mut give: impl FnMut(usize, i64, i64, Sums),
+    ) -> Result<()> {
+        let parts = self.first.as_ref().map(|set| {
+            let mut parts: Vec<i64> =
+                set.entries().filter(|(_, counts)| *counts).map(|(number, _)| chunk::part(number)).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            parts
+        });
+        let mut last = None;
+        for piece in pieces {
+            chunk::read(db, self.kind, *piece, parts.as_deref(), |bucket, first, second, sums| {
+                if !holds(&self.first, first) || !holds(&self.second, second) {
+                    return;
+                }
+                if let Some((firsts, seconds)) = &self.either
+                    && !firsts.get(first)
+                    && !seconds.get(second)
+                {
+                    return;
+                }
+                if let Some((visible, only)) = &self.uids {
+                    // The same few uids come again and again.
+                    let counts = match last {
+                        Some((uid, counts)) if uid == second => counts,
+                        _ => u32::try_from(second).is_ok_and(|uid| {
+                            only.is_none_or(|only| only == uid)
+                                && visible.iter().any(|range| range.contains(&uid))
+                        }),
+                    };
+                    last = Some((second, counts));
+                    if !counts {
+                        return;
+                    }
+                }
+                give(piece.0, bucket, if self.by_second { second } else { first }, sums);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The key that a number stands for.
+    pub(super) fn key(&self, number: i64) -> i64 {
+        self.keys.as_ref().map_or(number, |keys| keys.get(number))
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! S04: a database of every version so far is brought up to date with its data.
+
+use picosnitch_api::{Dimension, Query};
+use rusqlite::Connection as Database;
+
+use super::*;
+use crate::model::Viewer;
+use crate::record::chunk;
+use crate::record::database::MIGRATIONS;
+
+/// Version 1: thirty rows on three days, days of totals before them, two events; as `.dump` writes it.
+const VERSION_1: &str = include_str!("version-1.sql");
+const DAY: i64 = 86_400 * SECOND;
+
+#[test]
+fn s04_every_version_has_a_migration_that_says_why() {
+    assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
+    assert_eq!(
+        MIGRATIONS.len(),
+        2,
+        "a new version: freeze a database of the one before, with a test like below"
+    );
+}
+
+#[test]
+fn s04_version_1_is_brought_up_to_date_with_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
+    let old = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let lab = Lab::with(dir, settings());
+    let reader = lab.recorder.reader();
+    let all = Viewer::everything();
+    let bob = Viewer { rows: vec![1001..=1001], cmdlines: vec![1001..=1001] };
+    assert_eq!(lab.known.next_notice, 3);
+    assert_eq!(lab.known.programs.len(), 2);
+    let page = reader.connections(&Query::default(), &all).unwrap();
+    assert_eq!(page.rows.len(), 30);
+    // Twenty days of ten rows each; the rows of the last three are still there.
+    let sums = |by, q: &Query, v: &Viewer| {
+        let (totals, _) = reader.summary(by, q, v).unwrap();
+        totals.iter().fold((0, 0), |sum, total| (sum.0 + total.sent, sum.1 + total.connections))
+    };
+    for (by, word) in Dimension::ALL {
+        assert_eq!(sums(by, &Query::default(), &all), (200, 200), "{word}");
+        assert_eq!(sums(by, &Query::default(), &bob), (100, 100), "{word}");
+    }
+    let day =
+        |n: i64| Query { since: Some(DAY0 + n * DAY), until: Some(DAY0 + (n + 1) * DAY), ..Query::default() };
+    for n in 0..20 {
+        assert_eq!(sums(Dimension::Path, &day(n), &all), (10, 10), "day {n}");
+        let q = Query { domain: Some(format!("d{n}.example.org")), ..Query::default() };
+        assert_eq!(sums(Dimension::Path, &q, &all), (10, 10), "day {n}");
+    }
+    let q = Query {
+        since: Some(DAY0 + 19 * DAY),
+        until: Some(DAY0 + 19 * DAY + 5 * 3600 * SECOND),
+        ..Query::default()
+    };
+    assert_eq!(sums(Dimension::Name, &q, &all), (5, 5), "hours where there are rows");
+    assert_eq!(reader.events(&Query::default(), &all).unwrap().rows.len(), 2);
+    // And it goes on: numbers, totals, and the wider ones made from them.
+    let mut more = row(DAY0 + 19 * DAY + 1, who("/usr/bin/curl", 1000));
+    more.domain = Some((bytes("d19.example.org"), NameSource::Dns));
+    more.sent = 1;
+    lab.write(vec![more]);
+    let mut db = Database::open(lab.database()).unwrap();
+    let transaction = db.transaction().unwrap();
+    while crate::record::build::step(&transaction, DAY0 + 100 * DAY).unwrap() {}
+    transaction.commit().unwrap();
+    assert!(chunk::next(&db, 2, 0, 1 << 22).unwrap().is_some());
+    assert_eq!(connections_by_kind(&db), [201; 5]);
+    assert_eq!(sums(Dimension::Domain, &Query::default(), &all), (201, 201));
+    let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
