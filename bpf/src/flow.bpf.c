@@ -18,6 +18,9 @@
 #include "address.h"
 #include "task.h"
 
+/* owner_key() of the kernel itself: process 0 that has had one exec. */
+#define KERNEL_KEY (1ull << 32)
+
 /* Slots below this were handed out at least once. */
 u32 fresh;
 /* TCP sockets whose baseline is guessed: while there are none, TCP receives cost nothing twice. */
@@ -79,6 +82,26 @@ static __always_inline struct sock *plain_sock(struct sock *sk)
 	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
 }
 
+/*
+ * A socket that the kernel made for itself. One that it made on behalf of a program's has that one's file,
+ * once the program moves bytes through it.
+ */
+static __always_inline int is_kernels(struct sock *sk)
+{
+	struct socket *socket;
+
+	if (!bpf_core_field_exists(sk->sk_kern_sock) || !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return 0;
+	socket = plain_sock(sk)->sk_socket;
+	return socket && !socket->file;
+}
+
+/* What the kernel does with such a socket in the thread of a program is not the program's doing. */
+static __always_inline int is_kernels_doing(const struct sock_state *st)
+{
+	return st->flags & SOCK_KERNEL && !(bpf_get_current_task_btf()->flags & PF_KTHREAD);
+}
+
 /* All that is known of a socket when it is first seen. Returns with owner and ref 0. */
 static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 {
@@ -91,6 +114,8 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	st->type = sk->sk_type;
 	st->protocol = sk->sk_protocol;
 	st->direction = PS_OUT;
+	if (is_kernels(sk))
+		st->flags |= SOCK_KERNEL;
 	if (st->family == AF_PACKET) {
 		struct packet_sock *packet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct packet_sock));
 
@@ -106,7 +131,7 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 		read_mptcp(st, sk);
 	st->peer_known = !is_zero(st->remote);
 	if (is_tcp(sk))
-		st->flags = SOCK_TCP;
+		st->flags |= SOCK_TCP;
 	if ((st->protocol == IPPROTO_TCP || st->protocol == IPPROTO_MPTCP) && st->type == SOCK_STREAM) {
 		u8 state = sk->__sk_common.skc_state;
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
@@ -266,7 +291,16 @@ __noinline u64 take_slot(struct sock_state *st, const struct stash *ends, u32 se
 	generation = c->generation + 1;
 	if (!generation)
 		generation = 1;
-	fill_ancestry(&f->process, &f->parent, &f->grandparent);
+	if (is_kernels_doing(st)) {
+		__builtin_memset(&f->process, 0, sizeof(f->process));
+		f->process.exec_id = 1; /* see KERNEL_KEY */
+		f->process.kernel = 1;
+		__builtin_memcpy(f->process.comm, "kernel", 7);
+		__builtin_memset(&f->parent, 0, sizeof(f->parent));
+		__builtin_memset(&f->grandparent, 0, sizeof(f->grandparent));
+	} else {
+		fill_ancestry(&f->process, &f->parent, &f->grandparent);
+	}
 	f->opened = bpf_ktime_get_boot_ns();
 	f->cgroup = bpf_get_current_cgroup_id();
 	f->cookie = st->cookie;
@@ -332,6 +366,19 @@ static __always_inline void note_slot(struct sock_state *st, int found)
 	}
 }
 
+/* One more peer or owner of a socket found no slot: counted once, for good. */
+static __always_inline void note_refused(struct peer_key *peer)
+{
+	struct ps_lost *l;
+
+	if (!bpf_map_peek_elem(&refused, peer))
+		return;
+	bpf_map_push_elem(&refused, peer, BPF_ANY);
+	l = lost_counters();
+	if (l)
+		l->flows++;
+}
+
 /* The slot of (socket, process, peer), taken now if there is none yet. */
 __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *ends)
 {
@@ -342,6 +389,8 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 	if (!st || !ends)
 		return 0;
 	old = st->ref;
+	if (is_kernels_doing(st))
+		key = KERNEL_KEY;
 	if (!st->owner)
 		__sync_val_compare_and_swap(&st->owner, 0, key);
 	if (st->owner == key)
@@ -377,16 +426,17 @@ __noinline u64 find_slot(struct sock_state *st, u64 key, const struct stash *end
 	if (known && live(*known))
 		return *known;
 	ref = take_slot(st, ends, 1);
-	note_slot(st, ref != 0);
-	if (!ref)
+	if (!ref) {
+		note_refused(&peer);
 		return 0;
+	}
 	if (bpf_map_update_elem(&peers, &peer, &ref, known ? BPF_ANY : BPF_NOEXIST)) {
 		/* Another thread was first, or the table is full. */
 		known = bpf_map_lookup_elem(&peers, &peer);
 		give_back(ref);
 		if (known)
 			return *known;
-		note_slot(st, 0);
+		note_refused(&peer);
 		return 0;
 	}
 	announce(ref, key);
@@ -416,7 +466,7 @@ static __noinline struct sock_state *create_state(struct sock *sk, u64 key, stru
 		return 0;
 	fill_sock(&init, sk);
 	if (key) {
-		init.owner = key;
+		init.owner = is_kernels_doing(&init) ? KERNEL_KEY : key;
 		init.tgid = task->tgid;
 		init.start = plain(task)->group_leader->start_boottime;
 	}
@@ -459,6 +509,7 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 {
 	int connected = sk->__sk_common.skc_state == TCP_ESTABLISHED;
 	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct arrival *arrival = 0;
 	struct stash *stash = 0;
 	struct stash ends = {};
 
@@ -514,6 +565,13 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		ends.remote_port = st->sent_to_port;
 		ends.cookie = 1;
 	}
+	if (!connected && sk->sk_protocol == IPPROTO_UDP)
+		arrival = bpf_sk_storage_get(&arrivals, sk, 0, 0);
+	if (!sending && !ends.cookie && arrival && arrival->sources == ONE_SOURCE) {
+		__builtin_memcpy(ends.remote, arrival->remote, 16);
+		ends.remote_port = arrival->remote_port;
+		ends.cookie = 1;
+	}
 	if (sending && (!ends.cookie || is_zero(st->local))) {
 		struct packet_note *note = bpf_sk_storage_get(&packets, sk, 0, 0);
 
@@ -530,8 +588,8 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		u16 port;
 
 		read_local(sk, ends.local, &port);
-		if (is_zero(ends.local))
-			__builtin_memcpy(ends.local, st->hint, 16);
+		if (is_zero(ends.local) && arrival)
+			__builtin_memcpy(ends.local, arrival->local, 16);
 	}
 	if (!st->local_port && st->type != SOCK_RAW)
 		st->local_port = __builtin_bswap16(sk->__sk_common.skc_num);

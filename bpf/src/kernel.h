@@ -31,9 +31,10 @@ enum {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
-	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_STACK = 23,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_BLOOM_FILTER = 30,
 };
 enum {
 	BPF_ANY = 0,
@@ -96,6 +97,7 @@ struct in6_addr {
 		__be32 u6_addr32[4];
 	} in6_u;
 };
+struct socket;
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -120,6 +122,8 @@ struct sock {
 	struct bpf_local_storage *sk_bpf_storage;
 	u16 sk_type;
 	u16 sk_protocol;
+	struct socket *sk_socket;
+	u8 sk_kern_sock : 1;
 };
 struct inet_sock {
 	struct sock sk;
@@ -191,6 +195,12 @@ struct nsproxy {
 typedef struct {
 	int counter;
 } atomic_t;
+struct linux_binprm {
+	const char *interp;
+};
+struct socket {
+	struct file *file;
+};
 struct signal_struct {
 	atomic_t live;
 };
@@ -219,8 +229,6 @@ struct sk_buff {
 };
 
 #pragma clang attribute pop
-
-struct linux_binprm;
 
 /* Contexts of cgroup programs: user-space ABI (include/uapi/linux/bpf.h), not relocated. */
 struct bpf_sock {

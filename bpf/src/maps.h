@@ -18,12 +18,13 @@ enum sock_flags {
 	SOCK_UNSEEDED = 1,  /* TCP socket older than the monitor: the baseline was guessed */
 	SOCK_ADDRESSED = 2, /* connected datagram socket that is also sent to other addresses */
 	SOCK_LOST = 4,	    /* found no slot and was counted as lost */
+	SOCK_KERNEL = 16,   /* of the kernel itself: no descriptor of any process leads to it */
 	SOCK_TCP = 8,	    /* a TCP connection: one peer, and the result of the call is what counts */
 };
 
 /*
  * What is kept with a socket; the kernel frees it with the socket. Everything but quick, ref, flags, the
- * TCP baseline, the local end and the hint is written once, before others can see it.
+ * TCP baseline, and the local end is written once, before others can see it.
  */
 struct sock_state {
 	/* What sends and receives need: with the kernel's own word in front of it one cache line. */
@@ -47,7 +48,6 @@ struct sock_state {
 	u16 protocol;
 	u8 direction;
 	u8 peer_known;
-	u8 hint[16];	  /* local address of the latest datagram that arrived */
 	u8 sent_to[16];	  /* where the latest datagram went: further pieces of a corked one go there, too */
 	u16 sent_to_port; /* network order */
 	u16 padding[3];
@@ -97,6 +97,29 @@ PS_EXTERN struct {
 	__type(value, struct packet_note);
 } packets SEC(".maps");
 
+/* What arrived at a UDP socket that is not connected. Apart from `sockets`: nobody has used it yet, perhaps.
+ */
+struct arrival {
+	u32 sources; /* enum sources */
+	u16 remote_port;
+	u16 padding;
+	u8 remote[16];
+	u8 local[16]; /* of the latest */
+};
+enum sources {
+	NO_SOURCE = 0,
+	SOURCE_COMES = 1, /* is being written */
+	ONE_SOURCE = 2,	  /* all that ever arrived came from `remote` */
+	MANY_SOURCES = 3,
+};
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct arrival);
+} arrivals SEC(".maps");
+
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -112,9 +135,10 @@ PS_EXTERN struct {
 	__type(value, struct ps_flow);
 } flows SEC(".maps");
 
-/* Slots that were used and are free again. Never-used ones are counted off by `fresh`. */
+/* Slots that were used and are free again. Never-used ones are counted off by `fresh`. The latest first: its
+ * memory is still in the processor's caches, and a machine with few flows at once touches little of it. */
 PS_EXTERN struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(type, BPF_MAP_TYPE_STACK);
 	__uint(max_entries, PS_SLOTS);
 	__type(value, u32);
 } free_slots SEC(".maps");
@@ -136,6 +160,13 @@ PS_EXTERN struct {
 	__type(key, struct peer_key);
 	__type(value, u64);
 } peers SEC(".maps");
+
+/* Peers that found no slot, so that each is counted once; 256 KiB. Cookies of sockets are not used twice. */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);
+	__uint(max_entries, 4 * PS_SLOTS);
+	__type(value, struct peer_key);
+} refused SEC(".maps");
 
 /* thread -> stash */
 PS_EXTERN struct {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 /*
  * The other end of datagrams on sockets that are not connected: the socket does not know it, the packet
- * does. Each hook runs in the thread that sends or receives, before sock_send_length or
+ * does. Each hook but the last runs in the thread that sends or receives, before sock_send_length or
  * sock_recv_length of the same call, and leaves a note (struct stash) under the thread's id.
  *
- *   sending    cgroup/sendmsg4,6      UDP, the address given to sendto; also while corked
- *              cgroup_skb/egress      raw and ping sockets, and the local address of UDP: what the packet
- * says receiving  cgroup/recvmsg4,6      UDP, when the caller asks for the address skb_copy_datagram_iovec
- * raw and ping sockets
+ *   sending    cgroup/sendmsg4,6        UDP, the address given to sendto; also while corked
+ *              cgroup_skb/egress        raw and ping sockets, and the local address of UDP
+ *   receiving  cgroup/recvmsg4,6        UDP, when the caller asks for the address
+ *              skb_copy_datagram_iovec  raw and ping sockets
+ *              cgroup_skb/ingress       UDP, when the caller does not ask: see note_arrival()
  *
- * cgroup_skb/ingress keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
+ * cgroup_skb/ingress also keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
  * answers on. TCP packets leave both packet programs after one comparison and no call. A packet tap was
  * rejected: it needs one socket in every network namespace and sees forwarded traffic that is no program's.
  */
@@ -202,6 +203,29 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *s
 	}
 }
 
+/*
+ * Who asks for a datagram without asking for its sender is told it here, as long as there is but one: packets
+ * may be dropped between here and the reader, so with several nobody knows whose comes next.
+ */
+static __always_inline void note_arrival(struct bpf_sock *sk, const u8 *remote, u16 port, const u8 *local)
+{
+	struct arrival *a = bpf_sk_storage_get(&arrivals, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!a)
+		return;
+	__builtin_memcpy(a->local, local, 16);
+	if (a->sources == MANY_SOURCES ||
+	    (a->sources == ONE_SOURCE && a->remote_port == port && is_same(a->remote, remote)))
+		return;
+	if (__sync_val_compare_and_swap(&a->sources, NO_SOURCE, SOURCE_COMES) != NO_SOURCE) {
+		a->sources = MANY_SOURCES;
+		return;
+	}
+	__builtin_memcpy(a->remote, remote, 16);
+	a->remote_port = port;
+	__sync_val_compare_and_swap(&a->sources, SOURCE_COMES, ONE_SOURCE);
+}
+
 SEC("cgroup_skb/ingress")
 int packet_in(struct __sk_buff *skb)
 {
@@ -209,7 +233,6 @@ int packet_in(struct __sk_buff *skb)
 	u8 destination[16] __attribute__((aligned(8)));
 	struct bpf_sock *sk = skb->sk;
 	u8 *data = (u8 *)(long)skb->data;
-	struct sock_state *st;
 	__be16 ports[2];
 	u32 payload;
 
@@ -224,11 +247,10 @@ int packet_in(struct __sk_buff *skb)
 	payload = read_ends(skb, source, destination);
 	if (!payload || bpf_skb_load_bytes(skb, payload, ports, 4))
 		return 1;
-	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (st && sk->state != TCP_ESTABLISHED)
-		__builtin_memcpy(st->hint, destination, 16);
+	if (sk->state != TCP_ESTABLISHED)
+		note_arrival(sk, source, ports[0], destination);
 	if (ports[0] == __builtin_bswap16(53))
-		pass_dns(skb, st, payload + 8);
+		pass_dns(skb, bpf_sk_storage_get(&sockets, sk, 0, 0), payload + 8);
 	return 1;
 }
 

@@ -12,20 +12,10 @@
 #include <bpf/bpf_core_read.h>
 #include "task.h"
 
-/*
- * The name of the file itself, for programs that are gone before user space can look and that fanotify does
- * not tell of (memfd). Reading past its end is harmless: what is not mapped reads as zero.
- */
-static __always_inline void fill_name(char *out, struct mm_struct *mm)
+/* Kernel text of unknown length. Reading past its end is harmless: what is not mapped reads as zero. */
+static __always_inline void copy_text(char *out, u32 size, u64 at)
 {
-	struct file *exe = mm->exe_file;
-	u64 at;
-
-	__builtin_memset(out, 0, PS_FILE);
-	if (!exe)
-		return;
-	at = (u64)exe->f_path.dentry->d_name.name;
-	for (int i = 0; i < PS_FILE / 16; i++) {
+	for (u32 i = 0; i < size / 16; i++) {
 		struct in6_addr *bytes =
 		    bpf_rdonly_cast((void *)(at + i * 16), bpf_core_type_id_kernel(struct in6_addr));
 
@@ -34,6 +24,21 @@ static __always_inline void fill_name(char *out, struct mm_struct *mm)
 		((u32 *)out)[i * 4 + 2] = bytes->in6_u.u6_addr32[2];
 		((u32 *)out)[i * 4 + 3] = bytes->in6_u.u6_addr32[3];
 	}
+}
+
+/*
+ * The name of the file itself, for programs that are gone before user space can look and that fanotify does
+ * not tell of (memfd), and the path as it was called: of the interpreter, if it is a script.
+ */
+static __always_inline void fill_names(struct ps_exec_event *event, struct mm_struct *mm,
+				       struct linux_binprm *bprm)
+{
+	struct file *exe = mm->exe_file;
+
+	event->file[0] = 0;
+	if (exe)
+		copy_text(event->file, PS_FILE, (u64)exe->f_path.dentry->d_name.name);
+	copy_text(event->called, PS_CALLED, (u64)bprm->interp);
 }
 
 static __always_inline void count_lost(long failed)
@@ -78,7 +83,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->time = bpf_ktime_get_boot_ns();
 	event->cgroup = bpf_get_current_cgroup_id();
 	fill_ancestry(&event->process, &event->parent, &event->grandparent);
-	fill_name(event->file, mm);
+	fill_names(event, mm, bpf_rdonly_cast(bprm, bpf_core_type_id_kernel(struct linux_binprm)));
 	start = mm->arg_start;
 	end = mm->arg_end;
 	length = end > start ? end - start : 0;

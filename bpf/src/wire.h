@@ -19,6 +19,7 @@
 enum {
 	PS_COMM = 16,	 /* TASK_COMM_LEN */
 	PS_FILE = 64,	 /* bytes of a file's own name that are kept */
+	PS_CALLED = 256, /* bytes of a path given to exec that are kept */
 	PS_ARGV = 4096,	 /* bytes of a command line that are kept */
 	PS_DNS = 1232,	 /* bytes of a DNS answer that are kept (the EDNS size everybody uses) */
 	PS_NODE = 256,	 /* bytes of a name given to getaddrinfo, NUL included */
@@ -66,7 +67,7 @@ struct ps_process {
 	unsigned int uid;	  /* real, initial user namespace */
 	unsigned int euid;	  /* effective, initial user namespace */
 	unsigned int mntns;	  /* mount namespace, inode number */
-	unsigned int kernel;	  /* 1: a kernel thread, file is zero */
+	unsigned int kernel;	  /* 1: a kernel thread, file is zero; the kernel itself, if tgid is 0, too */
 	struct ps_file file;
 	char comm[PS_COMM]; /* of the leader; not always NUL-terminated text */
 };
@@ -107,8 +108,8 @@ struct ps_counters {
 
 /* One per processor; user space adds them up. Only ever grow. */
 struct ps_lost {
-	unsigned long long flows;     /* sockets that found no slot */
-	unsigned long long recovered; /* of these, got one later */
+	unsigned long long flows;     /* sockets, and further peers and owners of one, that found no slot */
+	unsigned long long recovered; /* sockets of these that got one later */
 	unsigned long long sent;      /* bytes that belong to no slot */
 	unsigned long long received;
 	unsigned long long process_events; /* fork, exec, exit that found the ring full */
@@ -142,8 +143,9 @@ struct ps_exec_event {
 	struct ps_process grandparent;
 	unsigned int argv_length; /* bytes of argv below that are valid */
 	unsigned int padding;
-	char file[PS_FILE]; /* last component of the executable's path; NUL-terminated or cut */
-	char argv[PS_ARGV]; /* NUL-separated; the event ends after argv_length bytes */
+	char file[PS_FILE];	/* last component of the executable's path; NUL-terminated or cut */
+	char called[PS_CALLED]; /* path by which the kernel was told to find it; NUL-terminated or cut */
+	char argv[PS_ARGV];	/* NUL-separated; the event ends after argv_length bytes */
 };
 
 struct ps_exit_event {
@@ -178,6 +180,6 @@ struct ps_name_event {
 _Static_assert(sizeof(struct ps_process) == 72, "ps_process");
 _Static_assert(sizeof(struct ps_flow) == 304, "ps_flow");
 _Static_assert(sizeof(struct ps_counters) == 32, "ps_counters");
-_Static_assert(sizeof(struct ps_exec_event) == 4408, "ps_exec_event");
+_Static_assert(sizeof(struct ps_exec_event) == 4664, "ps_exec_event");
 
 #endif

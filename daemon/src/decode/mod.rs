@@ -93,6 +93,8 @@ pub struct Exec {
     pub grandparent: Option<Process>,
     /// Last component of the executable's path, at most 64 bytes.
     pub file: Vec<u8>,
+    /// Path by which the kernel was told to find it, at most 256 bytes: perhaps relative, perhaps a link.
+    pub called: Vec<u8>,
     /// NUL-separated arguments, at most 4096 bytes.
     pub argv: Vec<u8>,
     /// Length of the whole command line in bytes.
@@ -205,6 +207,7 @@ fn exec(fields: Fields<'_>) -> Option<Exec> {
         parent: ancestor(fields, std::mem::offset_of!(E, parent))?,
         grandparent: ancestor(fields, std::mem::offset_of!(E, grandparent))?,
         file: text(fields.bytes(std::mem::offset_of!(E, file), abi::PS_FILE as usize)?),
+        called: text(fields.bytes(std::mem::offset_of!(E, called), abi::PS_CALLED as usize)?),
         argv: fields.bytes(std::mem::offset_of!(E, argv), length)?.to_vec(),
         argv_total: fields.u32(std::mem::offset_of!(E, argv_total))?,
     })

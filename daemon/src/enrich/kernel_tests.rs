@@ -78,7 +78,8 @@ impl Rig {
                     Event::Exit { tgid, start } => self.enrich.exit(tgid, start, Instant::now()),
                     Event::Exec(exec) => {
                         let (process, cgroup, argv) = (&exec.process, exec.cgroup, exec.argv.as_slice());
-                        self.enrich.exec(Exec { process, cgroup, file: b"", argv }, Instant::now());
+                        let called = exec.called.as_slice();
+                        self.enrich.exec(Exec { process, cgroup, file: b"", called, argv }, Instant::now());
                         if process.id.tgid == running.0.id() {
                             seen += 1;
                             last = Some(exec);
@@ -288,4 +289,20 @@ fn root_kernel_i19_ancestors() {
     let parent = subject.who.parent.expect("this test");
     assert_eq!(&*parent.key.path, std::env::current_exe().unwrap().as_os_str().as_encoded_bytes());
     assert_eq!(parent.hash, sha256(Path::new("/proc/self/exe")));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn root_kernel_i04_gone_from_a_mount_that_nobody_watched() {
+    let mut rig = rig();
+    let point = rig.sub("own");
+    let script = "mount -t tmpfs own \"$0\"; cp /bin/true \"$0/tool\"; exec \"$0/tool\" x";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", script]).arg(&point);
+    let (subject, _running) = rig.run(&mut command, 3, true);
+    let program = &subject.who.program;
+    let called = point.join("tool");
+    assert_eq!(String::from_utf8_lossy(&program.key.path), format!("({})", called.display()), "as called");
+    assert_eq!(program.cmdline.as_deref(), Some(format!("{} x", called.display()).as_bytes()));
+    assert_eq!(program.hash, Hash::Unknown(Gap::Exited));
 }

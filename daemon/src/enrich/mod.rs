@@ -53,6 +53,8 @@ pub struct Exec<'a> {
     pub cgroup: u64,
     /// Last component of the executable's path, perhaps cut.
     pub file: &'a [u8],
+    /// Path by which the kernel was told to find the executable, perhaps cut.
+    pub called: &'a [u8],
     /// NUL-separated arguments, perhaps cut.
     pub argv: &'a [u8],
 }
@@ -85,7 +87,7 @@ impl Enrich {
         if let Some(before) = id.exec_id.checked_sub(1) {
             self.table.leave(ProcessId { exec_id: before, ..id }, now);
         }
-        let key = self.key(exec.process, exec.file);
+        let key = self.key(exec.process, exec.file, exec.called);
         let script = script::argument(&exec.process.comm, &key.path, exec.argv).and_then(|argument| {
             let name = script::file_name(argument);
             let (file, place) = self.fingerprint.script(id.tgid, name, exec.process.file)?;
@@ -159,7 +161,7 @@ impl Enrich {
             Some(image) => Arc::clone(image),
             None => {
                 let cmdline = proc::cmdline(process.id.tgid, process.id.start).map(Bytes::from);
-                let image = Arc::new(Image { key: self.key(process, b""), cmdline, script: None });
+                let image = Arc::new(Image { key: self.key(process, b"", b""), cmdline, script: None });
                 self.table.insert(process.id, Arc::clone(&image));
                 image
             }
@@ -186,10 +188,10 @@ impl Enrich {
         self.table.len()
     }
 
-    /// Where the program lies. If nobody saw that before the process was gone, its name in
-    /// parentheses stands for it: no path looks like that. `file`: last component of the path, if known;
-    /// that of a memfd is all of it.
-    fn key(&mut self, process: &Process, file: &[u8]) -> ProgramKey {
+    /// Where the program lies. If nobody saw that before the process was gone, the path by which it was
+    /// called, or else its name, stands for it in parentheses: no path looks like that, and neither passes
+    /// for what lies there. `file`: last component of the path, if known; that of a memfd is all of it.
+    fn key(&mut self, process: &Process, file: &[u8], called: &[u8]) -> ProgramKey {
         let pid = process.id.tgid;
         self.meet(process.mntns, pid);
         self.fingerprint.met(process.file.dev, pid);
@@ -202,7 +204,8 @@ impl Enrich {
                 let path = if file.starts_with(b"memfd:") {
                     [b"/", file].concat()
                 } else {
-                    [b"(", process.comm.as_slice(), b")"].concat()
+                    let name = if called.is_empty() { process.comm.as_slice() } else { called };
+                    [b"(", name, b")"].concat()
                 };
                 ProgramKey { path: path.into(), foreign: self.of_machine(process.mntns) == Some(false) }
             }

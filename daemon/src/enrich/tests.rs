@@ -157,7 +157,8 @@ fn i17_hostile_bytes_and_i18_long_arguments_pass_through() {
     process.comm = b"\xfe) S 1 (".to_vec();
     let mut argv = b"a\0\x1b]0;x\x07\0".to_vec();
     argv.resize(2 << 20, b'y');
-    rig.enrich.exec(Exec { process: &process, cgroup: 0, file: b"", argv: &argv }, Instant::now());
+    rig.enrich
+        .exec(Exec { process: &process, cgroup: 0, file: b"", called: b"", argv: &argv }, Instant::now());
     let program = rig.enrich.program(&process);
     let cmdline = program.cmdline.as_deref().unwrap();
     assert_eq!(cmdline.len(), 4096);
@@ -178,8 +179,10 @@ fn a_forked_child_runs_what_its_parent_runs_even_if_it_is_gone() {
     let path = rig.program("forker");
     let running = start(Command::new(&path).arg("1000"), &path);
     let parent = process(running.0.id(), &path);
-    rig.enrich
-        .exec(Exec { process: &parent, cgroup: 0, file: b"", argv: b"forker\0--all\0" }, Instant::now());
+    rig.enrich.exec(
+        Exec { process: &parent, cgroup: 0, file: b"", called: b"", argv: b"forker\0--all\0" },
+        Instant::now(),
+    );
     let child = ProcessId { tgid: 4_100_000, start: 5, ..parent.id };
     rig.enrich.fork(parent.id, child);
     rig.enrich.exit(child.tgid, child.start, Instant::now());

@@ -102,6 +102,7 @@ pub struct Opening {
 /// All flows.
 pub struct Flows {
     slots: Slots,
+    /// By slot; as long as the highest that was ever used.
     live: Vec<Option<Box<Live>>>,
     count: usize,
     /// Socket and slot: a socket may have as many slots as it has peers.
@@ -122,11 +123,9 @@ impl Flows {
     /// Counts by these slots.
     #[must_use]
     pub fn new(slots: Slots) -> Flows {
-        let mut live = Vec::new();
-        live.resize_with(crate::capture::slots::COUNT as usize, || None);
         Flows {
             slots,
-            live,
+            live: Vec::new(),
             count: 0,
             by_socket: BTreeSet::new(),
             unsettled: BTreeSet::new(),
@@ -181,7 +180,11 @@ impl Flows {
     pub fn open(&mut self, at: SlotRef, flow: Flow, opening: Opening) {
         // The slot was handed out again before its end was told: what it held is complete.
         self.end_slot(at.slot);
-        let Some(place) = self.live.get_mut(at.slot as usize) else { return };
+        let index = at.slot as usize;
+        if index >= self.live.len() {
+            self.live.resize_with(index + 1, || None);
+        }
+        let Some(place) = self.live.get_mut(index) else { return };
         self.by_socket.insert((flow.cookie, at.slot));
         self.packets += usize::from(flow.protocol == Protocol::Packet);
         if !opening.subject.settled() {

@@ -19,12 +19,12 @@ use super::flows::{Flows, Opening};
 use super::ignore::Ignored;
 use super::{Command, Config, Facts, Tell};
 use crate::capture::{Degradation, Lost, Slots};
-use crate::decode::{self, Event, Exec, SlotRef};
+use crate::decode::{self, Event, Exec, Flow, SlotRef};
 use crate::enrich::{self, Enrich};
 use crate::fingerprint::{Done, Fingerprint};
 use crate::judge::{Judge, Moment, Output};
 use crate::memory;
-use crate::model::{Bytes, Connection, Contact, Hash, ProcessId, Protocol};
+use crate::model::{Bytes, Connection, Contact, Hash, Process, ProcessId, Protocol};
 use crate::record::{self, Recorder};
 use crate::settings::Settings;
 
@@ -32,6 +32,8 @@ use crate::settings::Settings;
 const HELPING: usize = 512;
 /// Rows that wait for the next collection at the most; then they are handed over early.
 const MANY_ROWS: usize = 2048;
+/// Processes whose flows are known to be alike within one helping.
+const ALIKE: usize = 4;
 /// Processes whose program was judged already.
 const JUDGED: usize = 16 * 1024;
 /// How long the end waits for hashes of programs that are not announced yet.
@@ -62,6 +64,15 @@ pub(super) fn ring_descriptor<'a>(ring: &'a RingBuffer<'_>) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
 }
 
+/// Who opened a flow of this helping, and what that was found to be.
+struct Seen {
+    process: Process,
+    parent: Option<Process>,
+    grandparent: Option<Process>,
+    cgroup: u64,
+    subject: enrich::Subject,
+}
+
 /// Everything that the thread owns.
 pub(super) struct Pipeline {
     flows: Flows,
@@ -77,6 +88,9 @@ pub(super) struct Pipeline {
     degradations: Vec<Degradation>,
     self_test: Option<bool>,
     judged: HashMap<ProcessId, Hash>,
+    /// Our process id: to ask for it is a system call.
+    own: u32,
+    seen: VecDeque<Seen>,
     lost: Lost,
     execs_lost: u64,
     strange: u64,
@@ -119,6 +133,8 @@ impl Pipeline {
             degradations,
             self_test,
             judged: HashMap::new(),
+            own: std::process::id(),
+            seen: VecDeque::new(),
             lost: Lost::default(),
             execs_lost: 0,
             strange: 0,
@@ -212,6 +228,7 @@ impl Pipeline {
         }
         let now = Now::read();
         let instant = Instant::now();
+        self.seen.clear();
         for event in events {
             match event {
                 Event::Flow(at) => self.open(at, &now, instant),
@@ -244,10 +261,9 @@ impl Pipeline {
             return;
         }
         let Some(flow) = self.flows.read(at) else { return };
-        let hidden = flow.process.id.tgid == std::process::id()
+        let hidden = flow.process.id.tgid == self.own
             && flow.opened < u64::try_from(self.live_since.boot).unwrap_or(0);
-        let subject =
-            self.enrich.who(&flow.process, flow.parent.as_ref(), flow.grandparent.as_ref(), flow.cgroup);
+        let subject = self.who(&flow);
         let domain = flow.remote.and_then(|address| {
             let id = flow.process.id;
             self.enrich.names.lookup(flow.netns, (id.tgid, id.start), address, instant)
@@ -266,6 +282,33 @@ impl Pipeline {
         let interface = flow.ifindex.and_then(interface_name);
         let opened = now.wall_of(flow.opened);
         self.flows.open(at, flow, Opening { subject, domain, interface, opened, hidden });
+    }
+
+    /// Who opened a flow. A process that opens thousands of them is looked up once in a helping: all of it
+    /// happened before the look, so that a change of its program would have been seen by it.
+    fn who(&mut self, flow: &Flow) -> enrich::Subject {
+        let alike = self.seen.iter().find(|seen| {
+            seen.process == flow.process
+                && seen.parent == flow.parent
+                && seen.grandparent == flow.grandparent
+                && seen.cgroup == flow.cgroup
+        });
+        if let Some(seen) = alike {
+            return seen.subject.clone();
+        }
+        let subject =
+            self.enrich.who(&flow.process, flow.parent.as_ref(), flow.grandparent.as_ref(), flow.cgroup);
+        if subject.settled() {
+            self.seen.truncate(ALIKE - 1);
+            self.seen.push_front(Seen {
+                process: flow.process.clone(),
+                parent: flow.parent.clone(),
+                grandparent: flow.grandparent.clone(),
+                cgroup: flow.cgroup,
+                subject: subject.clone(),
+            });
+        }
+        subject
     }
 
     /// Each process is judged once, and again when its content turns out to be another.
@@ -292,8 +335,13 @@ impl Pipeline {
     }
 
     fn exec(&mut self, exec: &Exec, now: &Now, instant: Instant) {
-        let told =
-            enrich::Exec { process: &exec.process, cgroup: exec.cgroup, file: &exec.file, argv: &exec.argv };
+        let told = enrich::Exec {
+            process: &exec.process,
+            cgroup: exec.cgroup,
+            file: &exec.file,
+            called: &exec.called,
+            argv: &exec.argv,
+        };
         self.enrich.exec(told, instant);
         if !self.settings.monitor.every_executable {
             return;
@@ -373,6 +421,7 @@ impl Pipeline {
         let lost = self.flows.slots().lost().unwrap_or(self.lost);
         if lost.hints > self.lost.hints {
             let instant = Instant::now();
+            self.seen.clear();
             for at in self.flows.untold() {
                 self.open(at, &now, instant);
             }
@@ -433,7 +482,7 @@ impl Pipeline {
             self.error(
                 "lost-flows",
                 format!(
-                    "{flows} connections were not recorded, {sent} bytes sent and {received} bytes received are \
+                    "{flows} connections or destinations were not recorded, {sent} bytes sent and {received} bytes received are \
                      missing: more connections were open at once than the monitor can follow"
                 ),
             );

@@ -38,6 +38,7 @@ pub const CASES: &[Case] = &[
     Case { id: "T26", title: "peeked, cut, empty and returned datagrams", run: t26 },
     Case { id: "T27", title: "connections that fail", run: t27 },
     Case { id: "T28", title: "many short connections, both ends", run: t28 },
+    Case { id: "T29", title: "one socket with more destinations than there is room for", run: t29 },
 ];
 
 fn t01(lab: &mut Lab) -> Outcome {
@@ -64,6 +65,7 @@ fn t05(lab: &mut Lab) -> Outcome {
     let to = lab.net.to();
     let expected = lab.run_and_check("t05-elsewhere", &["udp-elsewhere", &to])?;
     ensure(expected.flows.len() == 3, || "the generator has not made 3 flows".to_owned())?;
+    lab.run_and_check("t05-plain", &["udp-plain", &to])?;
     let expected = lab.run_and_check("t05-peers", &["udp-peers", &to, "peers=100"])?;
     ensure(expected.flows.len() == 100, || "the generator has not made 100 flows".to_owned())
 }
@@ -308,5 +310,25 @@ fn t28(lab: &mut Lab) -> Outcome {
         }
         let missing = want.0.2 + want.1.2 - client.2 - peer.2;
         ensure(missing == lost, || format!("{missing} connections are missing, {lost} are reported lost"))
+    })
+}
+
+fn t29(lab: &mut Lab) -> Outcome {
+    // What it loses would be missing in the other cases' sums.
+    let stage = lab.stage("t29", "")?;
+    let program = lab.programs.make("t29-scatter")?;
+    let path = program.to_string_lossy().into_owned();
+    let made = report(&program, &["udp-scatter", "to=127.16.0.1", "peers=70000"])?;
+    settle(PATIENCE, || {
+        let (sent, _, connections) = totals(&stage, &path)?;
+        let status = stage.client.status()?;
+        let (flows, bytes) = (status.lost_flows.unwrap_or(0), status.lost_bytes.unwrap_or(0));
+        ensure(flows > 0, || "nothing was reported lost".to_owned())?;
+        ensure((connections + flows, sent + bytes) == (made.connections, made.sent), || {
+            format!(
+                "{connections} recorded and {flows} lost of {}; {sent} and {bytes} of {} bytes",
+                made.connections, made.sent
+            )
+        })
     })
 }

@@ -119,6 +119,41 @@ pub fn elsewhere(options: &Options) -> io::Result<Report> {
     Ok(Report { started, ..Report::of(vec![here, there, corked]) })
 }
 
+/// T05: a socket that is not connected and asks for datagrams without asking who sent them; there is one who
+/// does.
+///
+/// # Errors
+/// A call fails or an answer is missing.
+pub fn plain(options: &Options) -> io::Result<Report> {
+    let target = options.target(port::ECHO)?;
+    let fd = open(target, libc::SOCK_DGRAM, 0)?;
+    sys::bind(&fd, any(target))?;
+    let started = sys::now_us();
+    let mut flow = Flow::new("udp", "out", sys::local(&fd)?, target);
+    let mut buffer = vec![0_u8; 65_536];
+    for index in 0..10 {
+        flow.add_sent(sys::send_to(&fd, &pattern(50 + index), target)?);
+        flow.add_received(sys::recv(&fd, &mut buffer, 0)?);
+    }
+    Ok(Report { started, ..Report::of(vec![flow]) })
+}
+
+/// T29: one socket, `peers` consecutive addresses from `to` on, a datagram of 10 bytes to each, unanswered. The
+/// report has the sums only.
+///
+/// # Errors
+/// A call fails.
+pub fn scatter(options: &Options) -> io::Result<Report> {
+    let first = options.target(port::ECHO)?;
+    let peers: u32 = options.get("peers", 70_000)?;
+    let fd = open(first, libc::SOCK_DGRAM, 0)?;
+    let mut sent = 0;
+    for index in 0..peers {
+        sent += sys::send_to(&fd, &pattern(10), nth(first, index))? as u64;
+    }
+    Ok(Report { sent, connections: u64::from(peers), ..Report::of(Vec::new()) })
+}
+
 /// T17: `sendmmsg` and `recvmmsg`, on an unconnected socket to `peers` addresses in turn.
 ///
 /// # Errors

@@ -164,6 +164,8 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "udp" => datagram::connected(options)?,
         "udp-peers" => datagram::peers(options)?,
         "udp-elsewhere" => datagram::elsewhere(options)?,
+        "udp-plain" => datagram::plain(options)?,
+        "udp-scatter" => datagram::scatter(options)?,
         "udp-many" => datagram::many_messages(options)?,
         "udp-flood" => datagram::flood(options)?,
         "udp-flags" => datagram::flags(options)?,
