@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::{pipeline, record, serve, settings};
+use crate::{capture, pipeline, record, serve, settings};
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -12,13 +12,13 @@ pub enum Trouble {
     /// Exit status 3.
     #[error("{0}")]
     Settings(#[from] settings::Error),
-    /// Exit status 4.
+    /// Exit status 4; 7 without BTF, 8 without the capabilities.
     #[error("{0}")]
     Capture(#[from] pipeline::Error),
     /// Exit status 5.
     #[error("{0}")]
     Storage(#[from] record::Error),
-    /// Exit status 6.
+    /// Exit status 6; 9 without the policy, 10 beside another picosnitchd.
     #[error("{0}")]
     Bus(#[from] serve::Error),
     /// Exit status 1.
@@ -36,8 +36,12 @@ impl Trouble {
         ExitCode::from(match self {
             Trouble::Other(_) => 1,
             Trouble::Settings(_) => 3,
+            Trouble::Capture(pipeline::Error::Capture(capture::Error::NoBtf)) => 7,
+            Trouble::Capture(pipeline::Error::Capture(capture::Error::NotPermitted(_))) => 8,
             Trouble::Capture(_) => 4,
             Trouble::Storage(_) => 5,
+            Trouble::Bus(serve::Error::NotAllowed) => 9,
+            Trouble::Bus(serve::Error::Taken) => 10,
             Trouble::Bus(_) => 6,
             Trouble::Died => 70,
         })

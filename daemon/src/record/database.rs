@@ -26,14 +26,15 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 /// How long the writer waits for a lock that another process holds, before it gives up until later.
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(1000);
 
-/// Makes the directory with this mode if it is not there.
+/// Makes the directory with this mode if it is not there. One that cannot be written (a read-only file system)
+/// is told now, not with the first row.
 pub(super) fn directory(path: &Path, mode: u32) -> Result<(), Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
     if !path.metadata().map_err(failed)?.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
     }
-    Ok(())
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).map_err(|error| failed(error.into()))
 }
 
 /// Holds the state directory: two daemons must not number events in one database.

@@ -36,7 +36,9 @@ pub use settings::Settings;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be made or is not a directory.
-    #[error("cannot use the directory {path}: {source}")]
+    #[error(
+        "cannot use the directory {path} ({source}): make it one that root can write, or name another one"
+    )]
     Directory {
         /// Which.
         path: PathBuf,

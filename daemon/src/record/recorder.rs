@@ -134,6 +134,7 @@ impl Recorder {
         on_trouble: impl Fn(Trouble) + Send + 'static,
     ) -> Result<(Recorder, Known), Error> {
         database::directory(state_dir, 0o700)?;
+        database::directory(log_dir, 0o750)?;
         let hold = database::hold(state_dir)?;
         let path = state_dir.join(database::FILE);
         let (database, trouble) = database::open(&path)?;

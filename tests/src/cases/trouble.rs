@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The monitor itself comes late, goes and comes back, in the middle of traffic.
+//! The monitor itself comes late, goes and comes back, in the middle of traffic, or cannot start.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use picosnitch_api::Query;
 
@@ -7,13 +11,20 @@ use super::Case;
 use super::expect::{PATIENCE, rows_of};
 use crate::lab::client::settle;
 use crate::lab::program::{Running, sha256_file};
-use crate::lab::{Lab, Outcome, Stage, Trouble, ensure};
+use crate::lab::stage::CONFIG;
+use crate::lab::tools::{spawn, stop, until};
+use crate::lab::{Bus, Daemon, Lab, Outcome, Stage, Trouble, ensure};
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "T00", title: "all of it once more: nothing was added later", run: t00 },
     Case { id: "T23", title: "a socket older than the monitor, idle, then used", run: t23 },
     Case { id: "T30", title: "the monitor restarted in the middle", run: t30 },
+    Case {
+        id: "B00",
+        title: "what is missing at the start: one sentence, a status of its own",
+        run: missing,
+    },
 ];
 
 fn sums(stage: &Stage, path: &str) -> Outcome<(u64, u64)> {
@@ -98,4 +109,83 @@ fn t30(lab: &mut Lab) -> Outcome {
     ensure(gaps >= 1, || format!("{gaps} events tell of the time without a monitor"))?;
     let notices = stage.client.notices("new-executable", &path).len();
     ensure(notices == 1, || format!("{notices} NewExecutable, not 1"))
+}
+
+/// A daemon that cannot start ends with `status`, one sentence with `words` in it and nothing else.
+fn ends(mut command: Command, status: i32, words: &[&str]) -> Outcome {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
+    let ended = until(PATIENCE, || !matches!(child.try_wait(), Ok(None)));
+    if !ended {
+        stop(&mut child, Duration::from_secs(5));
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure(ended, || format!("{what} goes on: {said}"))?;
+    ensure(output.status.code() == Some(status), || {
+        format!("{what}: {}, not {status}: {said}", output.status)
+    })?;
+    ensure(said.trim().lines().count() == 1, || format!("{what} says more than one line: {said}"))?;
+    let lacking: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+    ensure(lacking.is_empty(), || format!("{what} does not say {lacking:?}: {said}"))
+}
+
+/// `program` with its arguments and environment, started by way of `before`.
+fn by_way_of(before: &[&str], program: &Command) -> Command {
+    let mut command = Command::new(before[0]);
+    command.args(&before[1..]).arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+fn missing(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("b00")?;
+    std::fs::write(dir.join("config.toml"), CONFIG)?;
+    let folders = |names: &[&str]| names.iter().try_for_each(|name| std::fs::create_dir_all(dir.join(name)));
+    folders(&["state", "log"])?;
+    let daemon = |address: &str| -> Outcome<Command> {
+        let mut command = Daemon::command(&dir, address)?;
+        command.args(["--log-level", "error"]);
+        Ok(command)
+    };
+    let nowhere = format!("unix:path={}", dir.join("nothing").display());
+    ends(daemon(&nowhere)?, 6, &["no system bus", "start dbus", "DBUS_SYSTEM_BUS_ADDRESS"])?;
+    {
+        let bus = Bus::bare(&dir)?;
+        ends(daemon(&bus.address)?, 9, &["org.picosnitch.Monitor.conf", "/usr/share/dbus-1/system.d"])?;
+    }
+    let bus = Bus::start(&dir)?;
+    // All file systems as they are, but for one folder that is empty.
+    let hidden =
+        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\""];
+    ends(by_way_of(&hidden, &daemon(&bus.address)?), 7, &["no BTF", "CONFIG_DEBUG_INFO_BTF"])?;
+    let without = "-bpf,-sys_admin";
+    let stripped = ["setpriv", "--bounding-set", without, "--inh-caps", without];
+    ends(by_way_of(&stripped, &daemon(&bus.address)?), 8, &["CAP_BPF", "CAP_SYS_ADMIN", "as root"])?;
+    for folder in ["state", "log"] {
+        let read_only = format!(
+            "mount --bind '{0}' '{0}' && mount -o remount,ro,bind '{0}' && exec \"$0\" \"$@\"",
+            dir.join(folder).display()
+        );
+        let read_only = ["unshare", "--mount", "sh", "-c", &read_only];
+        let path = dir.join(folder);
+        ends(by_way_of(&read_only, &daemon(&bus.address)?), 5, &[&path.to_string_lossy(), "can write"])?;
+    }
+    let first = Daemon::start(&dir, &bus.address)?;
+    folders(&["other/state", "other/log"])?;
+    std::fs::write(dir.join("other/config.toml"), CONFIG)?;
+    let beside = |sub: &Path| -> Outcome<Command> {
+        let mut command = Daemon::command(sub, &bus.address)?;
+        command.args(["--log-level", "error"]);
+        Ok(command)
+    };
+    ends(beside(&dir.join("other"))?, 10, &["another picosnitchd", "stop it first"])?;
+    drop(first);
+    // Nothing stands in the way any more.
+    Daemon::start(&dir, &bus.address)?.stop()
 }

@@ -43,14 +43,16 @@ const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 
 /// Starts dbus-daemon with the policy that the project ships.
 fn launch(dir: &Path) -> Outcome<Child> {
-    let socket = dir.join("bus");
     let policy = project().join("dbus-policy/org.picosnitch.Monitor.conf");
     if !policy.is_file() {
         return Err(Trouble::Failed(format!("{} is missing", policy.display())));
     }
+    launch_with(dir, &CONFIG.replace("@POLICY@", &policy.to_string_lossy()))
+}
+
+fn launch_with(dir: &Path, config: &str) -> Outcome<Child> {
+    let text = config.replace("@SOCKET@", &dir.join("bus").to_string_lossy());
     let config = dir.join("bus.conf");
-    let text =
-        CONFIG.replace("@SOCKET@", &socket.to_string_lossy()).replace("@POLICY@", &policy.to_string_lossy());
     std::fs::write(&config, text)?;
     let log = std::fs::File::create(dir.join("bus.log"))?;
     let daemon = spawn(
@@ -88,6 +90,20 @@ impl Bus {
         Ok(bus)
     }
 
+    /// Starts a bus that no service has installed a policy on: nobody may own a name, and there is no
+    /// polkitd.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn bare(dir: &Path) -> Outcome<Bus> {
+        let without: Vec<&str> = CONFIG.lines().filter(|line| !line.contains("<include")).collect();
+        let daemon = launch_with(dir, &without.join("\n"))?;
+        let address = format!("unix:path={}", dir.join("bus").display());
+        let mut bus = Bus { address, dir: dir.to_path_buf(), daemon, polkit: None };
+        bus.listens()?;
+        Ok(bus)
+    }
+
     /// Ends bus and polkitd.
     pub fn stop(&mut self) {
         self.stop_polkit();
@@ -106,6 +122,11 @@ impl Bus {
     }
 
     fn up(&mut self) -> Outcome {
+        self.listens()?;
+        self.start_polkit()
+    }
+
+    fn listens(&mut self) -> Outcome {
         let socket = self.dir.join("bus");
         let up = until(Duration::from_secs(5), || {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
@@ -114,7 +135,7 @@ impl Bus {
         if !up || !matches!(self.daemon.try_wait(), Ok(None)) {
             return Err(format!("the bus does not start: {}", tail(&self.dir.join("bus.log"), 5)).into());
         }
-        self.start_polkit()
+        Ok(())
     }
 
     /// Starts polkitd in a mount namespace of its own, where it finds nothing but the project's actions
