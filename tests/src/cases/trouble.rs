@@ -115,7 +115,7 @@ fn t30(lab: &mut Lab) -> Outcome {
 fn ends(mut command: Command, status: i32, words: &[&str]) -> Outcome {
     let what = command.get_program().to_string_lossy().into_owned();
     let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
-    let ended = until(PATIENCE, || !matches!(child.try_wait(), Ok(None)));
+    let ended = until(Duration::from_secs(40), || !matches!(child.try_wait(), Ok(None)));
     if !ended {
         stop(&mut child, Duration::from_secs(5));
     }
