@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use libbpf_cargo::SkeletonBuilder;
 
 /// One file per concern; the order means nothing.
-const SOURCES: [&str; 5] = ["maps", "process", "flow", "peer", "name"];
+const SOURCES: [&str; 6] = ["maps", "process", "flow", "older", "peer", "name"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);

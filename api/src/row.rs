@@ -230,7 +230,7 @@ row! {
     Status {
         /// Version of the daemon.
         version "version": String,
-        /// How the kernel is watched: `tracepoint`, …; absent until that is known.
+        /// How the kernel is watched: `tracepoint`, `fexit`; absent until that is known.
         engine "engine": String,
         /// `starting`, `watching`, `paused` or `stopping`.
         state "state": String,

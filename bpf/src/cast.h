@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Reading behind pointers whose type the verifier does not know. Linux has bpf_rdonly_cast since 6.2, and
- * allows it under lockdown=confidentiality. Before there is bpf_probe_read_kernel only. The verifier of either
- * kernel sees its own branch alone.
+ * allows it under lockdown=confidentiality. Before there is bpf_probe_read_kernel only. The verifier of
+ * either kernel sees its own branch alone.
  */
 #ifndef PICOSNITCH_CAST_H
 #define PICOSNITCH_CAST_H

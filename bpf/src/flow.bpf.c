@@ -66,7 +66,7 @@ static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 	struct mptcp_sock *whole;
 	struct sock *first;
 
-	if (!bpf_core_type_exists(struct mptcp_sock))
+	if (!bpf_core_type_exists(struct mptcp_sock) || !can_cast())
 		return;
 	whole = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock));
 	first = whole->first;
@@ -79,7 +79,13 @@ static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 /* For walks; see plain(). */
 static __always_inline struct sock *plain_sock(struct sock *sk)
 {
-	return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+	return can_cast() ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock)) : sk;
+}
+
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
+{
+	return can_cast() ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock))
+			  : bpf_skc_to_tcp_sock(sk);
 }
 
 /*
@@ -117,10 +123,8 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	if (is_kernels(sk))
 		st->flags |= SOCK_KERNEL;
 	if (st->family == AF_PACKET) {
-		struct packet_sock *packet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct packet_sock));
-
 		st->protocol = 0;
-		st->ifindex = packet->ifindex;
+		st->ifindex = READ_AS(packet_sock, sk, ifindex);
 		return 0;
 	}
 	read_local(sk, st->local, &st->local_port);
@@ -162,7 +166,7 @@ static __always_inline struct ps_counters *live(u64 ref)
 
 static __always_inline int readable_storage(void)
 {
-	return bpf_core_field_exists(struct sock, sk_bpf_storage) &&
+	return can_cast() && bpf_core_field_exists(struct sock, sk_bpf_storage) &&
 	       bpf_core_field_exists(struct bpf_local_storage, cache) &&
 	       bpf_core_field_exists(struct bpf_local_storage_data, data);
 }
@@ -460,7 +464,7 @@ static __always_inline void add(u64 ref, u32 bytes, int sending)
 /* State of a socket that was never seen, or seen only by somebody else's hook. */
 static __noinline struct sock_state *create_state(struct sock *sk, u64 key, struct task_struct *task)
 {
-	struct sock_state init;
+	struct sock_state init = {};
 
 	if (!sk || !task)
 		return 0;
@@ -626,8 +630,7 @@ static __always_inline int is_ours(u16 family)
 	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
+static __always_inline int sent(struct sock *sk, int ret)
 {
 	if (!is_ours(sk->__sk_common.skc_family))
 		return 0;
@@ -640,6 +643,12 @@ int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
 		}
 	}
 	return send_otherwise(sk, ret);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send, struct sock *sk, int ret, int flags)
+{
+	return sent(sk, ret);
 }
 
 /* The first call on a socket older than the monitor: tcp_rcv_space_adjust missed its first piece. */
@@ -673,8 +682,7 @@ static __noinline int receive_otherwise(struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
+static __always_inline int received(struct sock *sk, int ret, int flags)
 {
 	if (!is_ours(sk->__sk_common.skc_family))
 		return 0;
@@ -683,6 +691,23 @@ int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
 	if (!unseeded || ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0;
 	return seed(sk, ret);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv, struct sock *sk, int ret, int flags)
+{
+	return received(sk, ret, flags);
+}
+
+/* For the programs of older.bpf.c, which learn the same elsewhere. */
+__hidden __noinline int count_sent(struct sock *sk, int ret)
+{
+	return sk ? sent(sk, ret) : 0;
+}
+
+__hidden __noinline int count_received(struct sock *sk, int ret, int flags)
+{
+	return sk ? received(sk, ret, flags) : 0;
 }
 
 /* From here on the baseline is a guess: this call may have read some of it already. */
@@ -698,11 +723,14 @@ static __always_inline void guess_baseline(struct sock_state *st, u32 copied)
 
 static __noinline int tcp_received_otherwise(struct sock *sk)
 {
-	struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
 	struct sock_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	struct task_struct *task = bpf_get_current_task_btf();
-	u32 copied = tcp->copied_seq, bytes, *charged;
+	struct tcp_sock *tcp = tcp_of(sk);
+	u32 copied, bytes, *charged;
 
+	if (!tcp)
+		return 0;
+	copied = tcp->copied_seq;
 	if (!st) {
 		st = create_state(sk, owner_key(task), task);
 		if (st)
@@ -736,9 +764,13 @@ int BPF_PROG(tcp_received, struct sock *sk)
 	struct ps_counters *c = usual(sk);
 
 	if (c && !(sk->__sk_common.skc_flags & (1UL << SOCK_DONE))) {
-		struct tcp_sock *tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-		u32 copied = tcp->copied_seq, bytes = copied - c->copied;
+		struct tcp_sock *tcp = tcp_of(sk);
+		u32 copied, bytes;
 
+		if (!tcp)
+			return 0;
+		copied = tcp->copied_seq;
+		bytes = copied - c->copied;
 		if (!bytes)
 			return 0;
 		c->copied = copied;
@@ -771,9 +803,7 @@ static __always_inline void learn_port(struct sock_state *st, struct sock *sk)
 	read_local(sk, st->local, &st->local_port);
 	if (!st->local_port) {
 		/* Given back by tcp_set_state(CLOSE) before it tells; inet_sport still has it. */
-		struct inet_sock *inet = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_sock));
-
-		st->local_port = inet->inet_sport;
+		st->local_port = READ_AS(inet_sock, sk, inet_sport);
 	}
 	if (!live(st->ref))
 		return;

@@ -98,7 +98,12 @@ struct in6_addr {
 	} in6_u;
 };
 struct socket;
+struct page;
+struct proto {
+	int (*sendpage)(void); /* gone since 6.5 */
+};
 struct sock_common {
+	struct proto *skc_prot;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
@@ -200,6 +205,7 @@ struct linux_binprm {
 };
 struct socket {
 	struct file *file;
+	struct sock *sk;
 };
 struct signal_struct {
 	atomic_t live;

@@ -102,23 +102,21 @@ int identify_fd(struct identify *ctx)
 {
 	struct task_struct *task = plain(bpf_get_current_task_btf());
 	struct fdtable *table = task->files->fdt;
-	struct callback_head *entry;
-	struct file *file;
 	u32 fd = ctx->fd;
+	u64 file, inode, block;
 
 	ctx->found = 0;
 	if (fd >= table->max_fds)
 		return 0;
-	entry = bpf_rdonly_cast((void *)((u64)table->fd + fd * sizeof(void *)),
-				bpf_core_type_id_kernel(struct callback_head));
-	entry = entry->next;
-	if (!entry)
+	file = (u64)READ_AS(callback_head, (u64)table->fd + fd * sizeof(void *), next);
+	if (!file)
 		return 0;
-	file = bpf_rdonly_cast(entry, bpf_core_type_id_kernel(struct file));
-	ctx->file.inode = (u64)file->f_inode;
-	ctx->file.ino = file->f_inode->i_ino;
-	ctx->file.generation = file->f_inode->i_generation;
-	ctx->file.dev = file->f_inode->i_sb->s_dev;
+	inode = (u64)READ_AS(file, file, f_inode);
+	ctx->file.inode = inode;
+	ctx->file.ino = READ_AS(inode, inode, i_ino);
+	ctx->file.generation = READ_AS(inode, inode, i_generation);
+	block = (u64)READ_AS(inode, inode, i_sb);
+	ctx->file.dev = READ_AS(super_block, block, s_dev);
 	ctx->found = 1;
 	return 0;
 }

@@ -29,7 +29,8 @@ int BPF_PROG(older_send6, struct socket *sock, struct msghdr *msg, u64 size, int
 }
 
 SEC("?fexit/inet_sendpage")
-int BPF_PROG(older_send_page, struct socket *sock, struct page *page, int offset, u64 size, int flags, int ret)
+int BPF_PROG(older_send_page, struct socket *sock, struct page *page, int offset, u64 size, int flags,
+	     int ret)
 {
 	struct proto *protocol = sock->sk->__sk_common.skc_prot;
 

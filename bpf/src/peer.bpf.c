@@ -18,8 +18,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "address.h"
-
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
+#include "cast.h"
 
 /* Headers as the kernel has them; only what is read. */
 struct iphdr {
@@ -169,7 +168,8 @@ int packet_out(struct __sk_buff *skb)
 		return 1;
 	__builtin_memcpy(note->local, source, 16);
 	__builtin_memcpy(note->remote, destination, 16);
-	note->tid = (u32)bpf_get_current_pid_tgid();
+	/* bpf_get_current_pid_tgid() is not for these programs everywhere. */
+	note->tid = bpf_get_current_task_btf()->pid;
 	return 1;
 }
 
@@ -257,7 +257,9 @@ int packet_in(struct __sk_buff *skb)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int datagram_copied(u64 *ctx)
 {
-	struct sk_buff *skb = bpf_rdonly_cast((void *)ctx[0], bpf_core_type_id_kernel(struct sk_buff));
+	struct sk_buff *skb = can_cast()
+				  ? bpf_rdonly_cast((void *)ctx[0], bpf_core_type_id_kernel(struct sk_buff))
+				  : (struct sk_buff *)ctx[0];
 	u8 remote[16] __attribute__((aligned(8)));
 	struct sock *sk = skb->sk;
 	u64 header;
@@ -269,13 +271,10 @@ int datagram_copied(u64 *ctx)
 		return 0;
 	header = (u64)skb->head + skb->network_header;
 	if (sk->__sk_common.skc_family == AF_INET) {
-		struct iphdr *ip = bpf_rdonly_cast((void *)header, bpf_core_type_id_kernel(struct iphdr));
-
-		from_v4(remote, ip->saddr);
+		from_v4(remote, READ_AS(iphdr, header, saddr));
 	} else if (sk->__sk_common.skc_family == AF_INET6) {
-		struct ipv6hdr *ip = bpf_rdonly_cast((void *)header, bpf_core_type_id_kernel(struct ipv6hdr));
-
-		from_v6(remote, &ip->saddr);
+		for (int i = 0; i < 4; i++)
+			((u32 *)remote)[i] = READ_AS(ipv6hdr, header, saddr.in6_u.u6_addr32[i]);
 	} else {
 		return 0;
 	}

@@ -15,6 +15,10 @@
 /* Kernel text of unknown length. Reading past its end is harmless: what is not mapped reads as zero. */
 static __always_inline void copy_text(char *out, u32 size, u64 at)
 {
+	if (!can_cast()) {
+		bpf_probe_read_kernel_str(out, size, (void *)at);
+		return;
+	}
 	for (u32 i = 0; i < size / 16; i++) {
 		struct in6_addr *bytes =
 		    bpf_rdonly_cast((void *)(at + i * 16), bpf_core_type_id_kernel(struct in6_addr));
@@ -83,7 +87,9 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	event->time = bpf_ktime_get_boot_ns();
 	event->cgroup = bpf_get_current_cgroup_id();
 	fill_ancestry(&event->process, &event->parent, &event->grandparent);
-	fill_names(event, mm, bpf_rdonly_cast(bprm, bpf_core_type_id_kernel(struct linux_binprm)));
+	if (can_cast())
+		bprm = bpf_rdonly_cast(bprm, bpf_core_type_id_kernel(struct linux_binprm));
+	fill_names(event, mm, bprm);
 	start = mm->arg_start;
 	end = mm->arg_end;
 	length = end > start ? end - start : 0;

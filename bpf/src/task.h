@@ -6,9 +6,8 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include "cast.h"
 #include "wire.h"
-
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
 
 /*
  * The same task, for walks. At each pointer that is read through a trusted one the verifier looks through all
@@ -17,7 +16,7 @@ extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
  */
 static __always_inline struct task_struct *plain(struct task_struct *task)
 {
-	return bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
+	return can_cast() ? bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct)) : task;
 }
 
 /*

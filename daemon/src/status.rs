@@ -15,9 +15,9 @@ pub fn status(facts: &Arc<Mutex<Facts>>, recorder: &Recorder) -> Status {
     let facts = facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let counters = recorder.counters();
     let paused = facts.paused_until != 0;
-    let Facts { lost, degradations, .. } = facts;
+    let Facts { engine, lost, degradations, .. } = facts;
     Status {
-        engine: Some("tracepoint".into()),
+        engine: Some(engine.into()),
         state: Some(if paused { "paused" } else { "watching" }.into()),
         since: Some(facts.since),
         paused_until: (paused && facts.paused_until != i64::MAX).then_some(facts.paused_until),

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Loads and attaches the kernel side. What works is found by trying, never by the kernel's version.
 //!
-//! One engine exists: tracepoints (`bpf/`). Another one, for kernels without `sock_send_length` (before
-//! 6.3), belongs beside it: the same slots and events, other programs; [`Engine::start`] is where the
-//! choice is made.
+//! Results of sends and receives are told by tracepoints, or where the kernel has none (before 6.3) by
+//! programs at the return of the functions below them: see [`Way`]. All else is the same.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -33,7 +32,7 @@ pub enum Error {
     NotPermitted(libbpf_rs::Error),
     /// A program that everything stands on does not load or attach.
     #[error(
-        "this kernel does not offer what picosnitch counts by: {program} ({source}); Linux 6.3 or newer is \
+        "this kernel does not offer what picosnitch counts by: {program} ({source}); Linux 6.1 or newer is \
          needed"
     )]
     Unsupported {
@@ -52,8 +51,57 @@ pub enum Error {
     },
 }
 
+/// How the results of sends and receives are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// `sock_send_length` and `sock_recv_length`, since Linux 6.3.
+    Tracepoints,
+    /// The return of `inet_sendmsg` and its like: `bpf/src/older.bpf.c`.
+    Returns,
+}
+
+impl Way {
+    /// One word, for users.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Way::Tracepoints => "tracepoint",
+            Way::Returns => "fexit",
+        }
+    }
+
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Way::Tracepoints => &["sock_send", "sock_recv"],
+            Way::Returns => &[
+                "older_send4",
+                "older_send6",
+                "older_send_page",
+                "older_send_packet",
+                "older_receive4",
+                "older_receive6",
+                "older_receive_raw6",
+                "older_receive_packet",
+            ],
+        }
+    }
+
+    fn other(self) -> Way {
+        match self {
+            Way::Tracepoints => Way::Returns,
+            Way::Returns => Way::Tracepoints,
+        }
+    }
+}
+
 /// Programs that can be left out, with what the record then lacks.
-const OPTIONAL: [(&str, &str); 12] = [
+const OPTIONAL: [(&str, &str); 18] = [
+    ("older_send6", "what is sent over IPv6 is not counted"),
+    ("older_receive6", "what is received over IPv6 is not counted"),
+    ("older_send_page", "what sendfile and splice send is not counted"),
+    ("older_receive_raw6", "what raw IPv6 sockets receive is not counted"),
+    ("older_send_packet", "frames sent by packet sockets are not recorded"),
+    ("older_receive_packet", "frames received by packet sockets are not recorded"),
     ("process_fork", "forks are not seen, ancestry may have holes"),
     ("process_exit", "exits are not seen, memory is given back later"),
     ("datagram_copied", "senders of raw and ICMP datagrams are not recorded"),
@@ -72,6 +120,8 @@ const OPTIONAL: [(&str, &str); 12] = [
 pub struct Engine {
     skel: PicosnitchSkel<'static>,
     links: Vec<Link>,
+    /// How it counts.
+    pub way: Way,
     /// What does not work here.
     pub degradations: Vec<Degradation>,
 }
@@ -88,12 +138,14 @@ fn open_programs<'a>(
     skel.open_object_mut().progs_mut()
 }
 
-fn load(without: &[&str], ring_bytes: u32) -> Result<PicosnitchSkel<'static>, libbpf_rs::Error> {
+fn load(way: Way, without: &[&str], ring_bytes: u32) -> Result<PicosnitchSkel<'static>, libbpf_rs::Error> {
     let mut open = opened()?;
     open.maps.events.set_max_entries(ring_bytes)?;
     for mut program in open_programs(&mut open) {
-        if without.iter().any(|name| program.name() == *name) {
-            program.set_autoload(false);
+        let named = |names: &[&str]| names.iter().any(|name| program.name() == *name);
+        let (wanted, unwanted) = (named(way.programs()), named(way.other().programs()) || named(without));
+        if unwanted || wanted {
+            program.set_autoload(!unwanted);
         }
     }
     open.load()
@@ -155,33 +207,42 @@ impl Engine {
         }
         let ring_bytes = ring_kib.clamp(64, 1 << 20).next_power_of_two().saturating_mul(1024);
         let mut degradations = Vec::new();
-        let skel = match load(&[], ring_bytes) {
-            Ok(skel) => skel,
+        let (way, skel) = match load(Way::Tracepoints, &[], ring_bytes) {
+            Ok(skel) => (Way::Tracepoints, skel),
             Err(error) if error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !may_load() => {
                 return Err(Error::NotPermitted(error));
             }
             Err(_) => Self::load_what_works(ring_bytes, &mut degradations)?,
         };
-        Ok(Engine { skel, links: Vec::new(), degradations })
+        Ok(Engine { skel, links: Vec::new(), way, degradations })
     }
 
     /// The slow way, on kernels that refuse the whole: tries each optional program with the required ones.
     fn load_what_works(
         ring_bytes: u32,
         degradations: &mut Vec<Degradation>,
-    ) -> Result<PicosnitchSkel<'static>, Error> {
-        let unsupported = |source| Error::Unsupported { program: "the tracepoint programs".into(), source };
+    ) -> Result<(Way, PicosnitchSkel<'static>), Error> {
+        let unsupported = |source| Error::Unsupported { program: "the programs that count".into(), source };
         let all: Vec<&str> = OPTIONAL.iter().map(|(name, _)| *name).collect();
-        drop(load(&all, ring_bytes).map_err(unsupported)?);
+        let way = match load(Way::Tracepoints, &all, ring_bytes) {
+            Ok(_) => Way::Tracepoints,
+            Err(_) => {
+                if let Ok(skel) = load(Way::Returns, &[], ring_bytes) {
+                    return Ok((Way::Returns, skel));
+                }
+                drop(load(Way::Returns, &all, ring_bytes).map_err(unsupported)?);
+                Way::Returns
+            }
+        };
         let mut refused = Vec::new();
-        for (name, lacks) in OPTIONAL {
+        for (name, lacks) in OPTIONAL.into_iter().filter(|(name, _)| !way.other().programs().contains(name)) {
             let without: Vec<&str> = all.iter().copied().filter(|other| *other != name).collect();
-            if let Err(error) = load(&without, ring_bytes) {
+            if let Err(error) = load(way, &without, ring_bytes) {
                 degradations.push(Degradation::Program { what: lacks, why: error.to_string() });
                 refused.push(name);
             }
         }
-        load(&refused, ring_bytes).map_err(unsupported)
+        load(way, &refused, ring_bytes).map(|skel| (way, skel)).map_err(unsupported)
     }
 
     /// From here on it captures. Once only.
@@ -190,13 +251,11 @@ impl Engine {
     /// When a program that everything stands on cannot be attached.
     pub fn attach(&mut self) -> Result<(), Error> {
         // State changes before sends: a connection is known before its first byte.
-        for name in
-            ["process_exec", "state_changed", "tcp_received", "sock_send", "sock_recv", "datagram_copied"]
-        {
+        let before = ["process_exec", "state_changed", "tcp_received"];
+        let after = ["datagram_copied", "process_fork", "process_exit"];
+        for name in before.iter().chain(self.way.programs()).chain(&after) {
             self.attach_trace(name)?;
         }
-        self.attach_trace("process_fork")?;
-        self.attach_trace("process_exit")?;
         self.attach_cgroup();
         self.attach_getaddrinfo();
         Ok(())

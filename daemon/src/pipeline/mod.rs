@@ -56,6 +56,8 @@ pub enum Command {
 /// How it goes; written at each collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// How the kernel is watched, in a word.
+    pub engine: &'static str,
     /// When capture became live, µs since the epoch.
     pub since: i64,
     /// Flows in slots.
@@ -252,6 +254,7 @@ fn start(
     facts: Arc<Mutex<Facts>>,
 ) -> Result<Started, Error> {
     engine.attach()?;
+    facts.lock().unwrap_or_else(PoisonError::into_inner).engine = engine.way.word();
     let slots = engine.slots()?;
     let identify = engine.identify()?;
     let wanted = config.settings.monitor.open_files;

@@ -552,6 +552,7 @@ impl Pipeline {
     fn write_facts(&self) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         *facts = Facts {
+            engine: facts.engine,
             since: self.live_since.wall,
             live_flows: self.flows.count() as u64,
             flows: self.opened,

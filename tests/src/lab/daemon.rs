@@ -84,8 +84,10 @@ impl Daemon {
                     tail(&self.log(), 15)
                 )));
             }
-            if start.elapsed() > Duration::from_secs(20) {
-                return Err(format!("picosnitchd is not ready after 20 s:\n{}", tail(&self.log(), 15)).into());
+            let patience = if crate::cases::slow() { 120 } else { 20 };
+            if start.elapsed() > Duration::from_secs(patience) {
+                let words = tail(&self.log(), 15);
+                return Err(format!("picosnitchd is not ready after {patience} s:\n{words}").into());
             }
         }
     }
