@@ -5,7 +5,7 @@
 # debootstrap), and the programs built: `cargo build --workspace`. Nothing is kept but the systems as they
 # come from Debian, in target/vm.
 #
-#   tests/vm/run.sh [SUITE]...    trixie if none is named
+#   tests/vm/run.sh [SUITE]...    trixie, bookworm; both if none is named
 #
 # Prints a line for each check and at last the counts, as picosnitch-lab does.
 set -uo pipefail
@@ -40,6 +40,7 @@ trap 'exit 130' INT TERM
 count() {
 	local line
 	while IFS= read -r line; do
+		line=${line%$'\r'}
 		case $line in
 		"ok "*) passed=$((passed + 1)) line="ok $1: ${line#ok }" ;;
 		"FAILED "*) failed=$((failed + 1)) line="FAILED $1: ${line#FAILED }" ;;
@@ -132,7 +133,7 @@ boot() {
 }
 
 suites=("$@")
-[ $# -gt 0 ] || suites=(trixie)
+[ $# -gt 0 ] || suites=(trixie bookworm)
 if [ "$(uname -m)" != x86_64 ]; then
 	count "virtual machines" <<<"skipped all of them: only written for x86-64"
 	suites=()
@@ -151,7 +152,7 @@ for suite in "${suites[@]}"; do
 	: >"$work/results"
 	boot "$suite"
 	# What it says is shown while it runs.
-	count "${name[$suite]}" < <(tail -s 0.2 --pid="$emulator" -n +1 -F "$work/results" 2>/dev/null | tr -d '\r')
+	count "${name[$suite]}" < <(tail -s 0.2 --pid="$emulator" -n +1 -F "$work/results" 2>/dev/null)
 	wait "$emulator"
 	emulator=
 	grep -q '^that was all' "$work/results" ||
