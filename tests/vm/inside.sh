@@ -26,9 +26,9 @@ check() {
 	fi
 }
 
-# Asks again until it is so; 30 s are for a machine that is emulated.
+# Asks again until it is so; two minutes are for a machine that is emulated on a busy one.
 until_it_holds() {
-	local end=$((SECONDS + 30)) said
+	local end=$((SECONDS + 120)) said
 	until said=$("$@" 2>&1); do
 		[ "$SECONDS" -lt "$end" ] || no "$said" || return
 		sleep 0.3

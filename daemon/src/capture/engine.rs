@@ -212,7 +212,10 @@ impl Engine {
             Err(error) if error.kind() == libbpf_rs::ErrorKind::PermissionDenied && !may_load() => {
                 return Err(Error::NotPermitted(error));
             }
-            Err(_) => Self::load_what_works(ring_bytes, &mut degradations)?,
+            Err(_) => match load(Way::Returns, &[], ring_bytes) {
+                Ok(skel) => (Way::Returns, skel),
+                Err(_) => Self::load_what_works(ring_bytes, &mut degradations)?,
+            },
         };
         Ok(Engine { skel, links: Vec::new(), way, degradations })
     }
@@ -227,9 +230,6 @@ impl Engine {
         let way = match load(Way::Tracepoints, &all, ring_bytes) {
             Ok(_) => Way::Tracepoints,
             Err(_) => {
-                if let Ok(skel) = load(Way::Returns, &[], ring_bytes) {
-                    return Ok((Way::Returns, skel));
-                }
                 drop(load(Way::Returns, &all, ring_bytes).map_err(unsupported)?);
                 Way::Returns
             }
