@@ -52,6 +52,7 @@ needs() {
 		"command -v openssl|openssl|openssl|openssl" \
 		"command -v setpriv|util-linux|util-linux|util-linux" \
 		"command -v useradd|passwd|shadow-utils|shadow" \
+		"command -v logrotate|logrotate|logrotate|logrotate" \
 		"command -v dbus-send|-|dbus-tools|-" \
 		"command -v strip|binutils|binutils|binutils" \
 		"command -v Xvfb|xvfb|xorg-x11-server-Xvfb|xorg-server-xvfb" \

@@ -189,6 +189,12 @@ pub enum ConfigCommand {
     },
     /// Change settings in your editor ($VISUAL, $EDITOR)
     Edit,
+    /// Say whether picosnitchd would take a settings file, and if not, in which line it has a mistake
+    Check {
+        /// The file
+        #[arg(default_value = "/etc/picosnitch/config.toml")]
+        file: std::path::PathBuf,
+    },
 }
 
 /// How many rows, in which order.

@@ -236,6 +236,9 @@ fn generate(recorder: &Recorder, rows: u64, now: i64) {
     let days = if rows >= 1_000_000 { 5 * 365 } else { 60 };
     let today = now - now % DAY;
     for day in (1..=days).rev() {
+        if day == DETAIL_DAYS {
+            folding(recorder, 30, now);
+        }
         let count = if day > DETAIL_DAYS { OLD_ROWS_A_DAY } else { rows as i64 / DETAIL_DAYS };
         world.day(today - day * DAY, count, |row| {
             batch.push(row);
@@ -448,6 +451,51 @@ fn queries(reader: &Reader, now: i64) {
     println!("{lines} kinds of queries, slowest p95 {worst:.2} ms, {late} above {BUDGET} ms");
 }
 
+/// Forgets what is older than so many days of detail; how long a row waits meanwhile is the longest lock.
+fn folding(recorder: &Recorder, detail_days: u32, now: i64) {
+    static CHANGES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let change = CHANGES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut world = World::new();
+    let (began, mut begun) = (Instant::now(), false);
+    recorder.reconfigure(Settings { detail_days, retention_days: 6 * 365 - change, ..Settings::default() });
+    let mut waits = Vec::new();
+    while !begun || recorder.counters().retaining {
+        begun |= recorder.counters().retaining || began.elapsed() > Duration::from_secs(5);
+        let began = Instant::now();
+        recorder.submit(vec![world.row(now)]);
+        recorder.flush();
+        waits.push(began.elapsed());
+    }
+    waits.sort();
+    let at = |part: usize| waits[(waits.len() - 1) * part / 1000].as_secs_f64() * 1000.0;
+    println!(
+        "detail of {detail_days} days: folding took {:.1} s; a row waited p50 {:.1} ms, p99.9 {:.1} ms, at most {:.1} ms",
+        began.elapsed().as_secs_f64(),
+        at(500),
+        at(999),
+        at(1000)
+    );
+}
+
+/// What the database takes on the disk.
+fn size(dir: &Path, recorder: &Recorder) -> Result<(), Box<dyn std::error::Error>> {
+    let bytes = recorder.counters().database_bytes;
+    let db = rusqlite::Connection::open_with_flags(
+        dir.join("picosnitch.db"),
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+    )?;
+    let number = |sql: &str| db.query_row(sql, (), |row| row.get::<_, i64>(0));
+    let rows = number("SELECT count(*) FROM connection")?;
+    let chunks = number("SELECT sum(length(data)) FROM chunk")?;
+    // The second level is days: the days before there is detail are days of a typical desktop.
+    let days = number("SELECT count(DISTINCT id >> 20) FROM chunk WHERE id >> 44 = 1")?;
+    let day = number("SELECT sum(length(data)) FROM chunk WHERE (id >> 44) & 7 = 1")?;
+    println!("{rows} rows, {bytes} bytes; totals {chunks} bytes of them, those of {days} days {day}");
+    let names = number("SELECT (SELECT count(*) FROM who) + (SELECT count(*) FROM peer)")?;
+    println!("{names} programs as they ran and peers");
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let dir = arguments.next().ok_or("which directory?")?;
@@ -455,22 +503,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = Path::new(&dir);
     let fresh = !dir.join("picosnitch.db").exists();
     let settings = Settings { retention_days: 6 * 365, ..Settings::default() };
+    let opening = Instant::now();
     let (recorder, known) = Recorder::open(dir, dir, settings, |trouble| println!("trouble: {trouble}"))?;
+    println!("opened in {:.1} ms", opening.elapsed().as_secs_f64() * 1000.0);
     let now = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros())?;
     println!("{} programs known", known.programs.len());
     if fresh {
         generate(&recorder, rows, now);
         // As somebody who asks for it: the first round forgets what is too old and makes the wider totals.
-        let began = Instant::now();
-        recorder.reconfigure(Settings { retention_days: 6 * 365 + 1, ..Settings::default() });
-        let mut began_to = false;
-        while !began_to || recorder.counters().retaining {
-            began_to |= recorder.counters().retaining;
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        println!("folding took {:.1} s more", began.elapsed().as_secs_f64());
+        folding(&recorder, 30, now);
+        folding(&recorder, 29, now);
     }
-    println!("{:?}", recorder.counters());
+    size(dir, &recorder)?;
     if arguments.next().as_deref() != Some("write") {
         queries(&recorder.reader(), now);
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use zbus::zvariant::{OwnedValue, Value};
@@ -30,7 +30,42 @@ pub async fn run(command: &ConfigCommand, out: &mut Out) -> Result<(), Failure> 
         ConfigCommand::Get { key } => get(key.as_deref(), out).await,
         ConfigCommand::Set { key, value } => set(key, value).await,
         ConfigCommand::Edit => edit(out).await,
+        ConfigCommand::Check { file } => check(file, out),
     }
+}
+
+/// Asks the daemon's program itself: there is one opinion about what is right.
+fn check(file: &Path, out: &mut Out) -> Result<(), Failure> {
+    let daemon = daemon()?;
+    let checked = Command::new(&daemon)
+        .arg("--check")
+        .arg("--config")
+        .arg(file)
+        .output()
+        .map_err(|error| Failure::file(&daemon, "run", &error))?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if checked.status.success() {
+        out.line(&inert(&said(&checked.stdout)))?;
+        return out.flush();
+    }
+    match checked.status.code() {
+        Some(REFUSED) => Err(Failure::usage(said(&checked.stderr))),
+        _ => Err(Failure::new(format!("{} did not end well: {}", daemon.display(), said(&checked.stderr)))),
+    }
+}
+
+/// The daemon's exit status for settings with a mistake.
+const REFUSED: i32 = 3;
+
+/// Where the daemon's program is: beside this one, or where it is installed.
+fn daemon() -> Result<PathBuf, Failure> {
+    let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
+    let beside = beside.into_iter().flat_map(|folder| [folder.clone(), folder.join("../libexec")]);
+    beside
+        .chain(["/usr/libexec", "/usr/local/libexec"].map(PathBuf::from))
+        .map(|folder| folder.join("picosnitchd"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Failure::new("picosnitchd is not installed here, and it is what checks its settings"))
 }
 
 async fn get(key: Option<&str>, out: &mut Out) -> Result<(), Failure> {

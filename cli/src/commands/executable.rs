@@ -71,7 +71,7 @@ fn lines(row: &Executable, view: &View, style: Style) -> Vec<String> {
         put("domains", &list(domains));
     }
     if let Some(ports) = &row.ports {
-        put("remote ports", &list(&ports.iter().map(u16::to_string).collect::<Vec<_>>()));
+        put("ports", &list(&ports.iter().map(u16::to_string).collect::<Vec<_>>()));
     }
     for (index, cmdline) in row.cmdlines.iter().flatten().enumerate() {
         put(if index == 0 { "command lines" } else { "" }, cmdline);
@@ -134,7 +134,7 @@ mod tests {
             "  sent           1.50 KiB\n",
             "  connections    1,234\n",
             "  domains        example.com, example.org\n",
-            "  remote ports   443, 80\n",
+            "  ports          443, 80\n",
             "  command lines  curl *\n                 curl -O *\n",
             &format!("  contents       {}\n                   from ", "ab".repeat(32)),
             "; scanner: clean (0/70)",

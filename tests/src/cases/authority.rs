@@ -132,6 +132,19 @@ fn b04(lab: &mut Lab) -> Outcome {
     settle(PATIENCE, || {
         let all = person.ask(&format!("connections scope=any path={}", paths["b04-alice"]))?;
         ensure(!rows(&all).is_empty(), || format!("bob is allowed and gets {all}"))
+    })?;
+    // He goes on with it: that is one grant and one line, and alice has none.
+    person.ask("summary path scope=any")?;
+    let log = std::fs::read_to_string(stage.daemon.log())?;
+    let granted = |uid: u32| {
+        let line = |line: &&str| {
+            line.contains(&format!("uid {uid} "))
+                && line.contains(&format!("was granted {}", name::action::READ_ANY))
+        };
+        log.lines().filter(line).count()
+    };
+    ensure((granted(bob.uid), granted(alice.uid)) == (1, 0), || {
+        format!("{} and {} lines in the audit log, not 1 and 0", granted(bob.uid), granted(alice.uid))
     })
 }
 

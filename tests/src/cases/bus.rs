@@ -83,7 +83,21 @@ fn b02(lab: &mut Lab) -> Outcome {
         format!("what was allowed is not in the file: {config}")
     })?;
     let log = std::fs::read_to_string(stage.daemon.log())?;
-    ensure(log.contains(&format!("uid {}", alice.uid)), || "the audit log does not name alice".to_owned())
+    for did in [
+        "changed settings: notify.desktop",
+        "changed settings: virustotal.upload",
+        "deleted 0 rows of history",
+        "paused the record for 60 s",
+        "ended the pause",
+    ] {
+        let line = |line: &&str| line.contains(&format!("uid {} ", alice.uid)) && line.ends_with(did);
+        let lines = log.lines().filter(line).count();
+        ensure(lines == 1, || format!("{lines} lines of the audit log say that alice {did}"))?;
+    }
+    ensure(
+        !log.lines().any(|line| line.contains(&format!("uid {} ", bob.uid)) && !line.contains("was refused")),
+        || "the audit log says that bob did something".to_owned(),
+    )
 }
 
 fn b03(lab: &mut Lab) -> Outcome {

@@ -8,6 +8,7 @@ pub mod desktop;
 pub mod expect;
 pub mod identity;
 pub mod notices;
+pub mod settings;
 pub mod storage;
 pub mod traffic;
 pub mod trouble;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         notices::CASES,
         trouble::CASES,
         storage::CASES,
+        settings::CASES,
         authority::CASES,
         bus::CASES,
         command::CASES,

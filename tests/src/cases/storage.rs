@@ -2,9 +2,10 @@
 //! S: the database survives whatever happens to it, and says what it lost.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
-use picosnitch_api::Query;
+use picosnitch_api::{Dimension, Query};
 use rusqlite::Connection;
 
 use super::Case;
@@ -15,7 +16,7 @@ use crate::lab::client::settle;
 use crate::lab::daemon::Clock;
 use crate::lab::program::{Running, report};
 use crate::lab::tools::run;
-use crate::lab::{Daemon, Lab, Outcome, Stage, Trouble, ensure};
+use crate::lab::{Daemon, Lab, Outcome, Stage, Trouble, built, ensure, project};
 use crate::traffic::sys::now_us;
 
 /// The cases.
@@ -23,7 +24,9 @@ pub const CASES: &[Case] = &[
     Case { id: "S01", title: "kill -9 at any instant", run: s01 },
     Case { id: "S02", title: "disk full, read-only, locked", run: s02 },
     Case { id: "S03", title: "corrupt database set aside, locked one never", run: s03 },
+    Case { id: "S05", title: "what is forgotten, and when", run: s05 },
     Case { id: "S06", title: "clock steps", run: s06 },
+    Case { id: "S09", title: "logrotate loses no line", run: s09 },
 ];
 
 /// A database that every reader of SQLite calls sound.
@@ -204,6 +207,122 @@ fn s03(lab: &mut Lab) -> Outcome {
     ensure(events.iter().any(|event| event.error.as_deref() == Some("storage")), || {
         format!("no Error event tells of it: {events:?}")
     })
+}
+
+/// Rows of forty days ago: first the detail goes, then the totals, at the word of whoever changes the settings.
+fn s05(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("s05")?;
+    let clock = Clock::new(&dir)?;
+    let stage = Stage::start(&dir, "")?;
+    let to = lab.net.to();
+    let made = |days: i64, name: &str| -> Outcome<String> {
+        clock.set(days * 86_400)?;
+        let program = lab.programs.make(name)?;
+        report(&program, &["tcp-echo", &to])?;
+        let path = program.to_string_lossy().into_owned();
+        settle(PATIENCE, || {
+            let got = totals(&stage, &path)?;
+            ensure(got == (10_000, 10_000, 1), || format!("{name}: {got:?} on record"))
+        })?;
+        Ok(path)
+    };
+    let (old, new) = (made(-40, "s05-old")?, made(0, "s05-new")?);
+    let set = |key: &str, value: &str| -> Outcome {
+        let mut command = Command::new(built("picosnitch")?);
+        command.args(["config", "set", key, value]).env("DBUS_SYSTEM_BUS_ADDRESS", &stage.bus.address);
+        let output = command.output()?;
+        ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let summed = |path: &str| -> Outcome<u64> {
+        let q = Query { path: Some(path.to_owned()), ..Query::default() };
+        let (totals, _) =
+            stage.client.call(|client| async move { client.summary(Dimension::Path, &q).await })?;
+        Ok(totals.iter().map(|total| total.sent).sum())
+    };
+    set("database.detail_days", "7")?;
+    settle(PATIENCE, || ensure(rows_of(&stage.client, &old)?.is_empty(), || "old rows stay".to_owned()))?;
+    ensure(summed(&old)? == 10_000, || "the totals of what was folded are gone".to_owned())?;
+    set("database.retention_days", "20")?;
+    settle(PATIENCE, || {
+        let left = summed(&old)?;
+        ensure(left == 0, || format!("{left} bytes older than the retention"))
+    })?;
+    ensure(rows_of(&stage.client, &new)?.len() == 1 && summed(&new)? == 10_000, || {
+        "what is new was forgotten too".to_owned()
+    })?;
+    // It stays known: no second notice.
+    clock.set(0)?;
+    report(&old, &["tcp-echo", &to])?;
+    settle(PATIENCE, || ensure(summed(&old)? == 10_000, || "new traffic is not recorded".to_owned()))?;
+    let notices = stage.client.notices("new-executable", &old).len();
+    ensure(notices == 1, || format!("{notices} NewExecutable, not 1"))
+}
+
+/// The shipped snippet, with the real logrotate, again and again while lines are written.
+fn s09(lab: &mut Lab) -> Outcome {
+    const ROUNDS: usize = 8;
+    let stage = lab.stage("s09", "[database]\nwrite_interval_seconds = 1\n[log]\nconnections = true\n")?;
+    let logs = stage.daemon.log_dir();
+    let snippet = std::fs::read_to_string(project().join("data/picosnitch.logrotate"))?;
+    let snippet = snippet.replace("/var/log/picosnitch", &logs.to_string_lossy());
+    let (rules, state) = (stage.dir.join("logrotate.conf"), stage.dir.join("logrotate.state"));
+    std::fs::write(&rules, snippet)?;
+    // It takes rules of root alone.
+    std::fs::set_permissions(&rules, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let good = std::fs::read(stage.daemon.config())?;
+    let mut made = Vec::new();
+    for round in 0..ROUNDS {
+        let program = lab.programs.make(&format!("s09-line{round}"))?;
+        let path = program.to_string_lossy().into_owned();
+        for _ in 0..20 {
+            report(&program, &["tcp-echo", &lab.net.to(), "bytes=10"])?;
+        }
+        std::fs::write(stage.daemon.config(), format!("round{round} = 1\n"))?;
+        let pid = i32::try_from(stage.daemon.pid()).unwrap_or(0);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGHUP)
+            .map_err(|error| Trouble::Failed(error.to_string()))?;
+        // There is something to rotate; lines of this round may come before it, after it, or both.
+        settle(PATIENCE, || {
+            let text = std::fs::read_to_string(logs.join("exe.log")).unwrap_or_default();
+            ensure(text.contains(&path), || format!("exe.log has no line of round {round}"))
+        })?;
+        run("logrotate", &["--force", "--state", &state.to_string_lossy(), &rules.to_string_lossy()])?;
+        made.push(path);
+    }
+    std::fs::write(stage.daemon.config(), good)?;
+    let lines = |name: &str| -> Outcome<Vec<String>> {
+        let mut all = String::new();
+        for entry in std::fs::read_dir(&logs)? {
+            let path = entry?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !file.starts_with(name) {
+                continue;
+            }
+            if file.ends_with(".gz") {
+                let output = Command::new("gzip").arg("-dc").arg(&path).output()?;
+                all.push_str(&String::from_utf8_lossy(&output.stdout));
+            } else {
+                all.push_str(&std::fs::read_to_string(&path)?);
+            }
+        }
+        Ok(all.lines().map(str::to_owned).collect())
+    };
+    settle(PATIENCE, || {
+        let (rows, news, errors) = (lines("conn.log")?, lines("exe.log")?, lines("error.log")?);
+        for (round, path) in made.iter().enumerate() {
+            let count =
+                |lines: &[String], text: &str| lines.iter().filter(|line| line.contains(text)).count();
+            let cell = format!("{path},");
+            let got = (count(&rows, &cell), count(&news, path), count(&errors, &format!("round{round}")));
+            ensure(got == (20, 1, 1), || format!("round {round}: {got:?} lines, not 20, 1 and 1"))?;
+        }
+        ensure(errors.len() == ROUNDS, || format!("{} errors, not {ROUNDS}", errors.len()))
+    })?;
+    let rotated = std::fs::read_dir(&logs)?.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".gz"))
+    });
+    let rotated = rotated.count();
+    ensure(rotated >= ROUNDS, || format!("only {rotated} files were rotated and compressed"))
 }
 
 /// The daemon's own clock is set; the machine's stays.

@@ -53,23 +53,29 @@ impl Ask {
         Ok(Ask { plan: Plan::new(db, maps, &filter, by, q, v)?, rows: filter.totals(), key })
     }
 
-    /// `key, time, sums` of the rows of a range in µs; times are rounded down to a width.
-    fn rows(
-        &self,
-        db: &Database,
-        (from, to): (i64, i64),
-        width: i64,
-        mut give: impl FnMut(i64, i64, Sums),
-    ) -> Result<()> {
-        let sql = format!(
+    /// The range is short: rows are found by their time and nothing else, whatever the planner thinks of the filters.
+    fn sql(&self, (from, to): (i64, i64), width: i64) -> String {
+        format!(
             "SELECT {} AS key, (c.id >> {TIE_BITS}) / {width} AS bucket, sum(c.sent), sum(c.received), sum(c.connections)
-               FROM connection c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer JOIN program g ON g.id = w.program
+               FROM connection c CROSS JOIN who w ON w.id = c.who CROSS JOIN peer p ON p.id = c.peer
+                 CROSS JOIN program g ON g.id = w.program
                WHERE c.id >= {} AND c.id < {}{} GROUP BY key, bucket",
             self.key,
             from << TIE_BITS,
             to << TIE_BITS,
             self.rows.text
-        );
+        )
+    }
+
+    /// `key, time, sums` of the rows of a range in µs; times are rounded down to a width.
+    fn rows(
+        &self,
+        db: &Database,
+        range: (i64, i64),
+        width: i64,
+        mut give: impl FnMut(i64, i64, Sums),
+    ) -> Result<()> {
+        let sql = self.sql(range, width);
         let mut statement = db.prepare(&sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(&self.rows.values))?;
         while let Some(row) = rows.next()? {
@@ -348,4 +354,46 @@ fn text(db: &Database, by: Dimension, number: i64) -> Result<String> {
         Dimension::Direction => dimension::direction_word(number).unwrap_or_default().to_owned(),
         Dimension::Uid | Dimension::Netns => number.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    /// Every query that reads rows finds them by their time, however many there are.
+    #[test]
+    fn s10_no_ranking_or_chart_looks_at_every_row() {
+        let mut db = Database::open_in_memory().unwrap();
+        crate::record::database::migrate(&mut db, 0).unwrap();
+        let maps = Arc::default();
+        let text = |text: &str| Some(text.to_owned());
+        let queries = [
+            Query::default(),
+            Query { path: text("/bin/x"), ..Query::default() },
+            Query { domain: text("example.org"), ..Query::default() },
+            Query { address: "192.0.2.0/24".parse().ok(), remote_port: Some(443), ..Query::default() },
+            Query { uid: Some(1000), unit: text("x.service"), ..Query::default() },
+            Query { search: text("x"), ..Query::default() },
+            Query { cmdline: text("x"), protocol: text("tcp"), ..Query::default() },
+        ];
+        let bob = Viewer { rows: vec![1001..=1001, 0..=999], cmdlines: vec![1001..=1001] };
+        for v in [Viewer::everything(), bob] {
+            for q in &queries {
+                for (by, word) in Dimension::ALL {
+                    let ask = Ask::new(&db, &maps, by, q, &v).unwrap();
+                    let sql = format!("EXPLAIN QUERY PLAN {}", ask.sql((HOUR, HOUR + 1000), 1000));
+                    let mut statement = db.prepare(&sql).unwrap();
+                    let steps = statement
+                        .query_map(rusqlite::params_from_iter(&ask.rows.values), |row| {
+                            row.get::<_, String>(3)
+                        })
+                        .unwrap();
+                    let steps: Vec<String> = steps.map(Result::unwrap).collect();
+                    let by_time = |step: &&String| step.starts_with("SEARCH c USING INTEGER PRIMARY KEY");
+                    assert_eq!(steps.iter().filter(by_time).count(), 1, "{word}, {q:?}: {steps:?}");
+                }
+            }
+        }
+    }
 }

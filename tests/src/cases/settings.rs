@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! S07, S08: settings that are wrong are refused with their place, settings that are right hold at once.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use picosnitch_api::{Query, row};
+
+use super::Case;
+use super::expect::{PATIENCE, rows_of};
+use super::traffic::totals;
+use crate::lab::client::settle;
+use crate::lab::program::{report, sha256_file};
+use crate::lab::{Daemon, Lab, Outcome, Stage, Trouble, built, ensure, project};
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { id: "S07", title: "settings with a mistake", run: s07 },
+    Case { id: "S08", title: "every setting has its effect at once", run: s08 },
+];
+
+/// Mistakes with the place that is told and a word of what is said.
+const MISTAKES: [(&str, &[u8], &str, &str); 6] = [
+    ("syntax", b"[database]\nretention_days = = 3\n", ":2:", "config.toml"),
+    ("wrong type", b"[database]\n\nretention_days = \"long\"\n", ":3:", "database.retention_days"),
+    ("unknown key", b"[database]\nretention_dayz = 3\n", ":2:", "retention_days"),
+    ("out of range", b"# mine\n[database]\nretention_days = -7\n", ":3:", "database.retention_days"),
+    ("absurd", b"[monitor]\nring_buffer_kib = 1000\n", ":2:", "power of two"),
+    ("not UTF-8", b"[log]\n# caf\xe9\nports = false\n", ":2:", "UTF-8"),
+];
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn s07(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("s07", "[database]\nwrite_interval_seconds = 1\nretention_days = 77\n")?;
+    let config = stage.daemon.config();
+    let good = std::fs::read(&config)?;
+    let name = config.to_string_lossy().into_owned();
+    let ask = |program: &str, arguments: &[&str]| -> Outcome<Output> {
+        let mut command = Command::new(built(program)?);
+        Ok(command.args(arguments).env("DBUS_SYSTEM_BUS_ADDRESS", &stage.bus.address).output()?)
+    };
+    // The same opinion from the client, from a start, and from the one that runs.
+    let elsewhere = lab.new_dir("s07-start")?;
+    for (what, text, place, word) in MISTAKES {
+        std::fs::write(&config, text)?;
+        let place = format!("config.toml{place}");
+        let said = |output: &Output, status: i32, who: &str| -> Outcome {
+            let text = words(output);
+            ensure(
+                output.status.code() == Some(status) && text.contains(&place) && text.contains(word),
+                || format!("{what}, {who}: {:?}, {text}", output.status.code()),
+            )
+        };
+        said(&ask("picosnitch", &["config", "check", &name])?, 2, "config check")?;
+        std::fs::write(elsewhere.join("config.toml"), text)?;
+        said(&Daemon::command(&elsewhere, &stage.bus.address)?.output()?, 3, "start")?;
+        let before = errors(&stage, "settings")?.len();
+        signal(&stage, nix::sys::signal::Signal::SIGHUP)?;
+        settle(PATIENCE, || {
+            let errors = errors(&stage, "settings")?;
+            ensure(errors.len() > before, || format!("{what}: no Error event"))?;
+            let last = errors.into_iter().next().and_then(|event| event.message).unwrap_or_default();
+            ensure(last.contains(&place) && last.contains(word), || format!("{what}, running: {last}"))
+        })?;
+        let kept = ask("picosnitch", &["config", "get", "database.retention_days"])?;
+        ensure(kept.stdout == b"database.retention_days = 77\n", || {
+            format!("{what}: the last good settings are gone: {}", words(&kept))
+        })?;
+    }
+    // Nor is a mistake that somebody left in the file written over.
+    let set = ask("picosnitch", &["config", "set", "database.retention_days", "30"])?;
+    ensure(!set.status.success() && std::fs::read(&config)? == MISTAKES[5].1, || {
+        format!("a file with a mistake was changed: {}", words(&set))
+    })?;
+    std::fs::write(&config, &good)?;
+    let right = ask("picosnitch", &["config", "check", &name])?;
+    ensure(right.status.success(), || words(&right))?;
+    let missing = ask("picosnitch", &["config", "check", "/nonexistent/config.toml"])?;
+    ensure(missing.status.code() == Some(2), || format!("no file: {}", words(&missing)))?;
+    let shipped = project().join("data/config.toml");
+    let shipped = ask("picosnitch", &["config", "check", &shipped.to_string_lossy()])?;
+    ensure(shipped.status.success(), || words(&shipped))
+}
+
+/// Error events of one kind, newest first.
+fn errors(stage: &Stage, kind: &str) -> Outcome<Vec<row::Event>> {
+    let mut events = stage.client.events(&Query::default())?;
+    events.retain(|event| event.error.as_deref() == Some(kind));
+    events.sort_by_key(|event| std::cmp::Reverse(event.id));
+    Ok(events)
+}
+
+fn signal(stage: &Stage, signal: nix::sys::signal::Signal) -> Outcome {
+    let pid = i32::try_from(stage.daemon.pid()).unwrap_or(0);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)
+        .map_err(|error| Trouble::Failed(format!("kill: {error}")))
+}
+
+/// What shows that a key has its effect.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// This, on a daemon that runs.
+    Here(fn(&mut World<'_>, &str) -> Outcome),
+    /// A case with this id.
+    Case(&'static str),
+    /// A test of the crate with this name.
+    Test(&'static str, &'static str),
+}
+
+/// Every key of the shipped file.
+const KEYS: &[(&str, Shown)] = &[
+    ("monitor.bandwidth", Shown::Here(bandwidth)),
+    ("monitor.every_executable", Shown::Here(every_executable)),
+    ("monitor.ring_buffer_kib", Shown::Here(ring_buffer)),
+    ("monitor.open_files", Shown::Here(open_files)),
+    ("database.enabled", Shown::Here(enabled)),
+    ("database.retention_days", Shown::Case("S05")),
+    ("database.detail_days", Shown::Case("S05")),
+    ("database.write_interval_seconds", Shown::Here(write_interval)),
+    ("log.connections", Shown::Here(conn_log)),
+    ("log.addresses", Shown::Here(addresses)),
+    ("log.commands", Shown::Here(commands)),
+    ("log.ports", Shown::Here(ports)),
+    ("log.ignore.sha256", Shown::Here(ignored)),
+    ("log.ignore.domains", Shown::Here(ignored_domain)),
+    ("log.ignore.ports", Shown::Here(ignored)),
+    ("log.ignore.networks", Shown::Here(ignored)),
+    ("log.ignore.names", Shown::Here(ignored)),
+    ("notify.desktop", Shown::Test("tray/src/policy", "wanted")),
+    ("remote.url", Shown::Case("S11")),
+    ("remote.host_name", Shown::Case("S11")),
+    ("remote.ca_file", Shown::Case("S11")),
+    ("virustotal.api_key", Shown::Case("V01")),
+    ("virustotal.upload", Shown::Case("V01")),
+    ("virustotal.request_interval_seconds", Shown::Case("V01")),
+];
+
+/// Sections that belong to the part that leaves the machine.
+const ELSEWHERE: [&str; 2] = ["remote.", "virustotal."];
+
+struct World<'a> {
+    lab: &'a mut Lab,
+    stage: Stage,
+}
+
+impl World<'_> {
+    fn set(&self, key: &str, value: &str) -> Outcome {
+        let mut command = Command::new(built("picosnitch")?);
+        command.args(["config", "set", key, value]).env("DBUS_SYSTEM_BUS_ADDRESS", &self.stage.bus.address);
+        let output = command.output()?;
+        ensure(output.status.success(), || format!("config set {key} {value}: {}", words(&output)))
+    }
+
+    /// A new program that sends and receives 500 bytes once.
+    fn traffic(&self, name: &str) -> Outcome<(PathBuf, String)> {
+        let program = self.lab.programs.make(name)?;
+        report(&program, &["tcp-echo", &self.lab.net.to(), "bytes=500"])?;
+        let path = program.to_string_lossy().into_owned();
+        Ok((program, path))
+    }
+
+    /// Its row.
+    fn row(&self, path: &str) -> Outcome<row::Connection> {
+        let mut found = None;
+        settle(PATIENCE, || {
+            found = rows_of(&self.stage.client, path)?.into_iter().next();
+            ensure(found.is_some(), || format!("no row of {path}"))
+        })?;
+        found.ok_or_else(|| "no row".into())
+    }
+
+    /// The row of new traffic.
+    fn seen(&self, name: &str) -> Outcome<row::Connection> {
+        let (_, path) = self.traffic(name)?;
+        self.row(&path)
+    }
+}
+
+fn s08(lab: &mut Lab) -> Outcome {
+    let shipped = std::fs::read_to_string(project().join("data/config.toml"))?;
+    let keys = keys_of(&shipped)?;
+    let listed: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+    for key in &keys {
+        ensure(listed.contains(&key.as_str()), || format!("{key}: nothing shows that it has an effect"))?;
+    }
+    for key in &listed {
+        ensure(keys.iter().any(|known| known == key), || format!("{key} is no setting"))?;
+    }
+    let known: Vec<&str> = super::all().iter().map(|case| case.id).collect();
+    let comment = "# a comment of mine, in the middle\n";
+    let stage = lab.stage("s08", &format!("[database]\n{comment}write_interval_seconds = 1\n"))?;
+    let mut world = World { lab, stage };
+    for (key, shown) in KEYS {
+        match shown {
+            Shown::Here(show) => show(&mut world, key).map_err(|trouble| match trouble {
+                Trouble::Failed(text) => Trouble::Failed(format!("{key}: {text}")),
+                other => other,
+            })?,
+            Shown::Case(_) if ELSEWHERE.iter().any(|section| key.starts_with(section)) => {}
+            Shown::Case(id) => ensure(known.contains(id), || format!("{key}: there is no case {id}"))?,
+            Shown::Test(place, word) => {
+                let tests = std::fs::read_to_string(project().join(place).join("tests.rs"))?;
+                ensure(tests.contains(word), || format!("{key}: {place} has no test of it"))?;
+            }
+        }
+    }
+    let text = std::fs::read_to_string(world.stage.daemon.config())?;
+    ensure(text.contains(comment), || format!("the comment is gone: {text}"))
+}
+
+/// Keys of a TOML text, with their sections.
+fn keys_of(text: &str) -> Outcome<Vec<String>> {
+    let (mut section, mut keys) = (String::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !line.starts_with('#')
+        {
+            keys.push(format!("{section}.{key}"));
+        }
+    }
+    ensure(keys.len() > 20, || format!("only {} keys in the shipped file", keys.len()))?;
+    Ok(keys)
+}
+
+fn bandwidth(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "false")?;
+    let row = world.seen("s08-uncounted")?;
+    ensure((row.sent, row.received, row.connections) == (Some(0), Some(0), Some(1)), || format!("{row:?}"))?;
+    world.set(key, "true")?;
+    let (_, path) = world.traffic("s08-counted")?;
+    settle(PATIENCE, || {
+        let got = totals(&world.stage, &path)?;
+        ensure(got == (500, 500, 1), || format!("{got:?}, not 500 bytes"))
+    })
+}
+
+fn every_executable(world: &mut World<'_>, key: &str) -> Outcome {
+    let run = |name: &str| -> Outcome<String> {
+        // It runs, and does nothing.
+        let program = world.lab.programs.make(name)?;
+        let _ = Command::new(&program).output()?;
+        Ok(program.to_string_lossy().into_owned())
+    };
+    let before = run("s08-idle")?;
+    world.set(key, "true")?;
+    let after = run("s08-ran")?;
+    let row = world.row(&after)?;
+    ensure(row.protocol.as_deref() == Some("exec") && row.address.is_none(), || format!("{row:?}"))?;
+    settle(PATIENCE, || {
+        ensure(world.stage.client.notices("new-executable", &after).len() == 1, || "not announced".to_owned())
+    })?;
+    ensure(rows_of(&world.stage.client, &before)?.is_empty(), || {
+        "recorded before it was asked for".to_owned()
+    })?;
+    world.set(key, "false")
+}
+
+/// Starts the daemon again, with this value, and gives its process id.
+fn again(world: &mut World<'_>, key: &str, value: &str) -> Outcome<u32> {
+    world.set(key, value)?;
+    world.stage.daemon.stop()?;
+    world.stage.daemon.launch_again()?;
+    Ok(world.stage.daemon.pid())
+}
+
+fn ring_buffer(world: &mut World<'_>, key: &str) -> Outcome {
+    let rings = |pid: u32| -> Outcome<Vec<u64>> {
+        let mut sizes = Vec::new();
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+            let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+            let field = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+                line.trim().parse::<u64>().ok()
+            };
+            // BPF_MAP_TYPE_RINGBUF
+            if field("map_type:") == Some(27) {
+                sizes.extend(field("max_entries:"));
+            }
+        }
+        Ok(sizes)
+    };
+    for kib in [128_u64, 256] {
+        let pid = again(world, key, &kib.to_string())?;
+        let got = rings(pid)?;
+        ensure(got.contains(&(kib * 1024)), || format!("{kib} KiB asked for, {got:?} bytes there"))?;
+    }
+    Ok(())
+}
+
+fn open_files(world: &mut World<'_>, key: &str) -> Outcome {
+    let pid = again(world, key, "4321")?;
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+    ensure(line.split_whitespace().nth(3) == Some("4321"), || line.to_owned())?;
+    again(world, key, "0").map(drop)
+}
+
+fn enabled(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "false")?;
+    let (_, path) = world.traffic("s08-unrecorded")?;
+    settle(PATIENCE, || {
+        ensure(world.stage.client.notices("new-executable", &path).len() == 1, || "not announced".to_owned())
+    })?;
+    // Its row would have come before that of the next.
+    let written = world.stage.client.status()?.recorded_through;
+    settle(PATIENCE, || {
+        let now = world.stage.client.status()?.recorded_through;
+        ensure(now > written, || "nothing is written".to_owned())
+    })?;
+    world.set(key, "true")?;
+    world.seen("s08-recorded")?;
+    ensure(rows_of(&world.stage.client, &path)?.is_empty(), || "recorded all the same".to_owned())
+}
+
+fn write_interval(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "3600")?;
+    // The interval that was under way, of a second, ends first.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let (_, path) = world.traffic("s08-waits")?;
+    settle(PATIENCE, || {
+        ensure(world.stage.client.notices("new-executable", &path).len() == 1, || "not announced".to_owned())
+    })?;
+    // Three of the intervals that it had before.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    ensure(rows_of(&world.stage.client, &path)?.is_empty(), || "written before its time".to_owned())?;
+    world.set(key, "1")?;
+    world.row(&path).map(drop)
+}
+
+fn conn_log(world: &mut World<'_>, key: &str) -> Outcome {
+    let log = world.stage.daemon.log_dir().join("conn.log");
+    world.seen("s08-unlogged")?;
+    ensure(!log.exists(), || "conn.log is there unasked".to_owned())?;
+    world.set(key, "true")?;
+    let (_, path) = world.traffic("s08-logged")?;
+    settle(PATIENCE, || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        ensure(text.lines().filter(|line| line.contains(&path)).count() == 1, || format!("conn.log: {text}"))
+    })?;
+    world.set(key, "false")
+}
+
+fn addresses(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "false")?;
+    let row = world.seen("s08-nowhere")?;
+    ensure(row.address.is_none() && row.domain.is_none() && row.remote_port.is_some(), || {
+        format!("{row:?}")
+    })?;
+    world.set(key, "true")?;
+    let row = world.seen("s08-somewhere")?;
+    ensure(row.address == Some(world.lab.net.peer.to_string()), || format!("{row:?}"))
+}
+
+fn commands(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "false")?;
+    let row = world.seen("s08-wordless")?;
+    ensure(row.cmdline.is_none() && row.parent_cmdline.is_none(), || format!("{row:?}"))?;
+    world.set(key, "true")?;
+    let row = world.seen("s08-wordy")?;
+    ensure(row.cmdline.as_deref().is_some_and(|text| text.contains("tcp-echo")), || format!("{row:?}"))
+}
+
+fn ports(world: &mut World<'_>, key: &str) -> Outcome {
+    world.set(key, "false")?;
+    let row = world.seen("s08-portless")?;
+    ensure(row.remote_port.is_none() && row.local_port.is_none(), || format!("{row:?}"))?;
+    world.set(key, "true")?;
+    let row = world.seen("s08-ported")?;
+    ensure(row.remote_port.is_some() && row.local_port.is_some(), || format!("{row:?}"))
+}
+
+/// The same program once more while what it does is ignored: it is not recorded again, but announced if it is new.
+fn ignored(world: &mut World<'_>, key: &str) -> Outcome {
+    let (program, path) = world.traffic("s08-ignored")?;
+    let row = world.row(&path)?;
+    let value = match key {
+        "log.ignore.sha256" => sha256_file(&program)?,
+        "log.ignore.ports" => row.remote_port.unwrap_or(0).to_string(),
+        "log.ignore.networks" => format!("{}/32", world.lab.net.peer),
+        _ => row.name.clone().unwrap_or_default(),
+    };
+    world.set(key, &value)?;
+    let to = world.lab.net.to();
+    report(&program, &["tcp-echo", &to, "bytes=500"])?;
+    let fresh = world.lab.programs.make("s08-new")?;
+    let news = fresh.to_string_lossy().into_owned();
+    if matches!(key, "log.ignore.ports" | "log.ignore.networks") {
+        report(&fresh, &["tcp-echo", &to, "bytes=500"])?;
+        settle(PATIENCE, || {
+            ensure(world.stage.client.notices("new-executable", &news).len() == 1, || {
+                "a new program is not announced".to_owned()
+            })
+        })?;
+    }
+    world.set(key, "")?;
+    world.seen("s08-heard")?;
+    let got = totals(&world.stage, &path)?;
+    ensure(got == (500, 500, 1), || format!("{value} is ignored, and {got:?} on record"))?;
+    ensure(rows_of(&world.stage.client, &news)?.is_empty(), || format!("{value} is ignored, not for {news}"))
+}
+
+/// `localhost`, as bash resolves it.
+fn ignored_domain(world: &mut World<'_>, key: &str) -> Outcome {
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let port = server.local_addr()?.port();
+    let shell = world.lab.programs.dir().join("s08-shell");
+    std::fs::copy("/bin/bash", &shell)?;
+    std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o755))?;
+    let say = |shell: &Path, host: &str| -> Outcome {
+        let script = format!("exec 3<>/dev/tcp/{host}/{port}; printf hello >&3");
+        let status = Command::new(shell).args(["-c", &script]).status()?;
+        ensure(status.success(), || format!("{host}: {status}"))?;
+        let mut text = String::new();
+        server.accept()?.0.read_to_string(&mut text)?;
+        ensure(text == "hello", || text.clone())
+    };
+    say(&shell, "localhost")?;
+    let path = shell.to_string_lossy().into_owned();
+    let row = world.row(&path)?;
+    ensure(row.domain.as_deref() == Some("localhost"), || format!("{row:?}"))?;
+    // A name stands for itself and its subdomains.
+    world.set(key, "localhost")?;
+    say(&shell, "localhost")?;
+    world.set(key, "ocalhost")?;
+    say(&shell, "localhost")?;
+    settle(PATIENCE, || {
+        let got = totals(&world.stage, &path)?;
+        ensure(got == (10, 0, 2), || format!("said three times, once unheard: {got:?} on record"))
+    })?;
+    world.set(key, "")
+}
