@@ -35,6 +35,7 @@ pub const CASES: &[Case] = &[
     Case { id: "T21", title: "60 connections one after another", run: t21 },
     Case { id: "T22", title: "30 connections at once", run: t22 },
     Case { id: "T24", title: "a server: accepted connections", run: t24 },
+    Case { id: "T25", title: "a connection shared with a child: each is charged for its own", run: t25 },
     Case { id: "T26", title: "peeked, cut, empty and returned datagrams", run: t26 },
     Case { id: "T27", title: "connections that fail", run: t27 },
     Case { id: "T28", title: "many short connections, both ends", run: t28 },
@@ -331,4 +332,17 @@ fn t29(lab: &mut Lab) -> Outcome {
             )
         })
     })
+}
+
+fn t25(lab: &mut Lab) -> Outcome {
+    lab.shared()?;
+    let (program, child) = (lab.programs.make("t25-shared")?, lab.programs.make("t25-child")?);
+    let made = report(&program, &["shared", &lab.net.to(), &format!("child={}", child.display())])?;
+    let own = Expected::new(&program, std::slice::from_ref(&made))?;
+    let mut inherited = Expected::new(&child, &made.children)?;
+    inherited.grandparent = inherited.parent.take().map(|parent| parent.0);
+    inherited.parent = Some((own.path.clone(), own.sha256.clone()));
+    ensure(inherited.flows.len() == 2, || "the children have not made 2 flows".to_owned())?;
+    lab.check(&own)?;
+    lab.check(&inherited)
 }

@@ -42,6 +42,36 @@ pub fn chain(options: &Options) -> io::Result<Report> {
         .exec())
 }
 
+/// T25: a connection that is used by this process, by another thread of it, and twice by a child that inherited it
+/// (`child`: its program), in turns. The children's reports are within.
+///
+/// # Errors
+/// A call fails or bytes are missing.
+pub fn shared(options: &Options) -> io::Result<Report> {
+    let program = options.text("child").ok_or_else(|| io::Error::other("child is not given"))?;
+    let (stream, mut flow, started) = connect(options, port::ECHO)?;
+    sys::keep_on_exec(&stream)?;
+    let mut children = Vec::new();
+    for bytes in [700, 900] {
+        send_all(&stream, &pattern(bytes), &mut flow)?;
+        receive(&stream, bytes as u64, &mut flow)?;
+        let child = Command::new(program)
+            .args(["chain", &format!("fd={}", stream.as_raw_fd()), &format!("bytes={}", bytes + 1)])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()?;
+        children.push(serde_json::from_slice(&child.stdout)?);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                send_all(&stream, &pattern(30), &mut flow)?;
+                receive(&stream, 30, &mut flow)
+            });
+            thread.join().map_err(|_| io::Error::other("the thread panicked"))?
+        })?;
+    }
+    Ok(Report { started, children, ..Report::of(vec![flow]) })
+}
+
 /// I07: runs this program from a memfd called `name`, as mode `run` with the same options. `tail` is
 /// appended to its bytes.
 ///

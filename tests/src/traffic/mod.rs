@@ -177,6 +177,7 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "sendfile" => zero_copy::send_file(options)?,
         "splice" => zero_copy::splice_down(options)?,
         "chain" => chain::chain(options)?,
+        "shared" => chain::shared(options)?,
         "memory" => chain::from_memory(options)?,
         "disguise" => chain::disguise(options)?,
         "orphan" => chain::orphan(options)?,
