@@ -320,7 +320,8 @@ fn t29(lab: &mut Lab) -> Outcome {
     let program = lab.programs.make("t29-scatter")?;
     let path = program.to_string_lossy().into_owned();
     let made = report(&program, &["udp-scatter", "to=127.16.0.1", "peers=70000"])?;
-    settle(PATIENCE, || {
+    // A debug build on a busy machine writes a thousand rows a second.
+    settle(4 * PATIENCE, || {
         let (sent, _, connections) = totals(&stage, &path)?;
         let status = stage.client.status()?;
         let (flows, bytes) = (status.lost_flows.unwrap_or(0), status.lost_bytes.unwrap_or(0));
