@@ -20,6 +20,7 @@ profiledir = $(or $(CARGO_TARGET_DIR),target)/release
 as_root = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 programs = picosnitch picosnitch-tray picosnitch-gui
+units = picosnitchd.service picosnitch-relay.socket picosnitch-relay@.service
 bash_completion = $(datadir)/bash-completion/completions/picosnitch
 zsh_completion = $(datadir)/zsh/site-functions/_picosnitch
 fish_completion = $(datadir)/fish/vendor_completions.d/picosnitch.fish
@@ -28,6 +29,7 @@ fish_completion = $(datadir)/fish/vendor_completions.d/picosnitch.fish
 
 all:
 	tests/setup.sh build
+	$(CARGO) build --release -p picosnitch-relay
 	$(CARGO) build --release -p picosnitchd $(programs:%=-p %)
 
 run:
@@ -61,6 +63,7 @@ man:
 install:
 	@[ -x $(profiledir)/picosnitchd ] || { echo "install: build it first: make" >&2; exit 1; }
 	install -D -m 755 $(profiledir)/picosnitchd $(DESTDIR)$(libexecdir)/picosnitchd
+	install -D -m 755 $(profiledir)/picosnitch-relay $(DESTDIR)$(libexecdir)/picosnitch-relay
 	for program in $(programs); do \
 		install -D -m 755 $(profiledir)/$$program $(DESTDIR)$(bindir)/$$program || exit 1; \
 	done
@@ -70,7 +73,10 @@ install:
 	$(profiledir)/picosnitch completions bash > $(DESTDIR)$(bash_completion)
 	$(profiledir)/picosnitch completions zsh > $(DESTDIR)$(zsh_completion)
 	$(profiledir)/picosnitch completions fish > $(DESTDIR)$(fish_completion)
-	sed 's|@libexecdir@|$(libexecdir)|' data/picosnitchd.service > $(DESTDIR)$(unitdir)/picosnitchd.service
+	for unit in $(units); do \
+		sed 's|@libexecdir@|$(libexecdir)|' data/$$unit > $(DESTDIR)$(unitdir)/$$unit || exit 1; \
+	done
+	for file in data/sql/*.sql; do install -D -m 644 $$file $(DESTDIR)$(datadir)/picosnitch/sql/$${file##*/} || exit 1; done
 	install -D -m 644 data/picosnitch.sysusers $(DESTDIR)$(sysusersdir)/picosnitch.conf
 	install -D -m 644 data/picosnitch.tmpfiles $(DESTDIR)$(tmpfilesdir)/picosnitch.conf
 	install -D -m 644 data/picosnitch.logrotate $(DESTDIR)$(sysconfdir)/logrotate.d/picosnitch
@@ -104,11 +110,11 @@ desktop-files:
 
 # The settings and the history stay.
 uninstall:
-	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now picosnitchd || true
-	rm -f $(DESTDIR)$(libexecdir)/picosnitchd $(programs:%=$(DESTDIR)$(bindir)/%) \
+	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now picosnitchd picosnitch-relay.socket || true
+	rm -f $(DESTDIR)$(libexecdir)/picosnitchd $(DESTDIR)$(libexecdir)/picosnitch-relay $(programs:%=$(DESTDIR)$(bindir)/%) \
 		$(DESTDIR)$(mandir)/man1/picosnitch.1 \
 		$(DESTDIR)$(bash_completion) $(DESTDIR)$(zsh_completion) $(DESTDIR)$(fish_completion) \
-		$(DESTDIR)$(unitdir)/picosnitchd.service \
+		$(units:%=$(DESTDIR)$(unitdir)/%) $(patsubst data/sql/%,$(DESTDIR)$(datadir)/picosnitch/sql/%,$(wildcard data/sql/*)) \
 		$(DESTDIR)$(sysusersdir)/picosnitch.conf $(DESTDIR)$(tmpfilesdir)/picosnitch.conf \
 		$(DESTDIR)$(sysconfdir)/logrotate.d/picosnitch \
 		$(DESTDIR)$(dbusdir)/system.d/org.picosnitch.Monitor.conf \

@@ -11,7 +11,7 @@ say() { printf 'run: %s\n' "$*" >&2; }
 if [ "${1:-}" != --built ]; then
 	tests/setup.sh run
 	say "building (the first time takes a few minutes)"
-	cargo build -p picosnitchd -p picosnitch
+	cargo build -p picosnitchd -p picosnitch-relay -p picosnitch
 	if [ "$(id -u)" != 0 ]; then
 		say "the service needs root: going on with sudo"
 		exec sudo -- "$PWD/run.sh" --built "${CARGO_TARGET_DIR:-target}"

@@ -50,6 +50,9 @@ needs() {
 		"command -v mkfs.xfs|xfsprogs|xfsprogs|xfsprogs" \
 		"command -v mksquashfs|squashfs-tools|squashfs-tools|squashfs-tools" \
 		"command -v openssl|openssl|openssl|openssl" \
+		"postgres_server|postgresql|postgresql-server|postgresql" \
+		"command -v mariadbd|mariadb-server-core|mariadb-server|mariadb" \
+		"command -v mariadb|mariadb-client|mariadb|mariadb-clients" \
 		"command -v setpriv|util-linux|util-linux|util-linux" \
 		"command -v useradd|passwd|shadow-utils|shadow" \
 		"command -v logrotate|logrotate|logrotate|logrotate" \
@@ -70,6 +73,9 @@ libclang() {
 	ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' && return
 	compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang.so*' >/dev/null
 }
+
+# Only the programs: the tests start servers of their own.
+postgres_server() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null; }
 
 polkit() { [ -x /usr/lib/polkit-1/polkitd ] || [ -x /usr/libexec/polkit-1/polkitd ] || [ -x /usr/libexec/polkitd ]; }
 
@@ -114,6 +120,13 @@ as_root() {
 install() {
 	case $manager in
 	apt-get)
+		# The tests start servers of their own; the package would make one that starts with the machine.
+		local cluster=/etc/postgresql-common/createcluster.conf
+		if [[ " ${packages[*]} " == *" postgresql "* ]] && [ ! -e "$cluster" ]; then
+			as_root mkdir -p "${cluster%/*}"
+			echo "create_main_cluster = false" | as_root tee "$cluster" >/dev/null
+			say "no PostgreSQL server will start with the machine ($cluster)"
+		fi
 		local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
 		# A machine whose lists are missing or old has to fetch them first.
 		as_root "${get[@]}" install -y --no-install-recommends "${packages[@]}" >&2 2>/dev/null && return

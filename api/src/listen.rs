@@ -200,6 +200,20 @@ fn read(interface: &str, member: &str, message: &Message) -> Option<Event> {
                 ..Default::default()
             })
         }
+        (name::MONITOR, "Verdict") => {
+            let (id, path, name, sha256, verdict, uid): (i64, String, String, String, String, u32) =
+                body.deserialize().ok()?;
+            notice(row::Event {
+                id: Some(id),
+                kind: Some("verdict".into()),
+                path: Some(path),
+                name: Some(name),
+                sha256: known(sha256),
+                message: Some(verdict),
+                uid: Some(uid),
+                ..Default::default()
+            })
+        }
         (name::MONITOR, "Error") => {
             let (id, kind, message): (i64, String, String) = body.deserialize().ok()?;
             notice(row::Event {

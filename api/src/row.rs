@@ -170,7 +170,8 @@ row! {
         hashes_first_seen "hashes-first-seen": Vec<i64>,
         /// Last time of each of `hashes`.
         hashes_last_seen "hashes-last-seen": Vec<i64>,
-        /// Verdict on each of `hashes`; empty where none was asked for.
+        /// Verdict on each of `hashes`: `3 of 72 engines (2026-11-22)`, `unknown` to the scanner, `sent, no verdict
+        /// yet`, or empty where none was asked for.
         verdicts "verdicts": Vec<String>,
     }
 }
@@ -182,7 +183,7 @@ row! {
         id "id": i64,
         /// When, µs since the epoch.
         time "time": i64,
-        /// `new-executable`, `hash-changed` or `error`.
+        /// `new-executable`, `hash-changed`, `verdict` or `error`.
         kind "kind": String,
         /// Path of the executable.
         path "path": String,
@@ -218,7 +219,7 @@ row! {
         container "container": String,
         /// For `error`: what kind (`lost-flows`, `storage`, `clock`, …).
         error "error": String,
-        /// One sentence.
+        /// One sentence; for `verdict` what the engines say: `3 of 72 engines (2026-11-22)`.
         message "message": String,
         /// Somebody has seen it.
         acknowledged "acknowledged": bool,
@@ -260,6 +261,24 @@ row! {
         database_bytes "database-bytes": u64,
         /// Rows that wait to be written.
         database_queued "database-queued": u64,
+        /// Rows that wait for the remote database; absent, as all of `remote-*`, if there is none.
+        remote_queued "remote-queued": u64,
+        /// Rows that it has taken since `since`.
+        remote_sent "remote-sent": u64,
+        /// Rows that it will never have: too many waited, or it refuses them.
+        remote_lost "remote-lost": u64,
+        /// When it last took rows, µs since the epoch.
+        remote_last "remote-last": i64,
+        /// Why it does not take rows now; one sentence.
+        remote_error "remote-error": String,
+        /// Contents that wait for a verdict; absent, as all of `scan-*`, if nobody is asked.
+        scan_queued "scan-queued": u64,
+        /// When the scanner last answered, µs since the epoch.
+        scan_last "scan-last": i64,
+        /// Why it does not answer now; one sentence.
+        scan_error "scan-error": String,
+        /// How often the helper that speaks to both had to be started again.
+        relay_restarts "relay-restarts": u64,
     }
 }
 

@@ -82,6 +82,7 @@ pub fn kind(kind: Option<&str>) -> &str {
     match kind {
         Some("new-executable") => "new",
         Some("hash-changed") => "changed",
+        Some("verdict") => "suspicious",
         Some(other) => other,
         None => UNKNOWN,
     }

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod record;
+pub mod relay;
 pub mod serve;
 pub mod settings;
 pub mod status;

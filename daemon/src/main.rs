@@ -11,7 +11,7 @@ use picosnitchd::exit::Trouble;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
 use picosnitchd::settings::{self, Store};
-use picosnitchd::{memory, record, status};
+use picosnitchd::{memory, record, relay, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::LevelFilter;
@@ -37,6 +37,10 @@ struct Arguments {
     /// Directory of the text logs
     #[arg(long, value_name = "DIR", default_value = "/var/log/picosnitch")]
     log_dir: PathBuf,
+    /// Socket on which systemd starts picosnitch-relay; without it the service starts that itself, from
+    /// its own directory
+    #[arg(long, value_name = "SOCKET")]
+    relay_socket: Option<PathBuf>,
     /// How much to say: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -127,13 +131,27 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         tell: Box::new(move |tell| tell_bus(&outgoing, tell)),
     })?;
     let (control, facts) = (pipeline.control(), pipeline.facts());
+    let relay = match start_relay(arguments.relay_socket, &settings, &recorder, &control) {
+        Ok(relay) => relay,
+        Err(error) => {
+            let _ = pipeline.stop();
+            recorder.stop();
+            return Err(error.into());
+        }
+    };
     let (orders, mut ordered) = mpsc::channel(16);
     let served = async {
         let status = {
-            let recorder = recorder.clone();
-            Arc::new(move || status::status(&facts, &recorder))
+            let (recorder, relay) = (recorder.clone(), relay.facts());
+            Arc::new(move || status::status(&facts, &recorder, &relay))
         };
-        let deps = Deps { reader: recorder.reader(), status, settings: settings.clone(), control: orders };
+        let deps = Deps {
+            reader: recorder.reader(),
+            status,
+            settings: settings.clone(),
+            control: orders,
+            relay: relay.control(),
+        };
         let mut server = Server::connect(deps).await?;
         server.own_name().await?;
         Ok::<_, Trouble>(server)
@@ -142,6 +160,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     let server = match served {
         Ok(server) => server,
         Err(trouble) => {
+            relay.stop();
             let _ = pipeline.stop();
             recorder.stop();
             return Err(trouble);
@@ -158,20 +177,46 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
             _ = hangup.recv() => reload(&settings, &control),
             Ok(()) = changes.changed() => {
                 let now = changes.borrow_and_update().clone();
+                relay.control().settings(now.clone());
                 let _ = control.send(Command::Settings(now));
             }
             Some(order) = ordered.recv() => obey(&control, &order),
             Some(trouble) = troubled.recv() => {
-                let _ = control.send(Command::Error("storage", trouble.to_string()));
+                let _ = control.send(Command::Error(trouble.kind(), trouble.to_string()));
             }
         }
     }
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tokio::task::spawn_blocking(move || relay.stop()).await.map_err(std::io::Error::other)?;
     let alive = tokio::task::spawn_blocking(move || pipeline.stop()).await.unwrap_or(false);
     let _ = serving.await;
     tokio::task::spawn_blocking(move || recorder.stop()).await.map_err(std::io::Error::other)?;
     if alive { Ok(()) } else { Err(Trouble::Died) }
+}
+
+fn start_relay(
+    socket: Option<PathBuf>,
+    settings: &Store,
+    recorder: &record::Recorder,
+    control: &Control,
+) -> std::io::Result<relay::Handle> {
+    let way = match socket {
+        Some(socket) => relay::Way::Socket(socket),
+        None => relay::Way::Program(std::env::current_exe()?.with_file_name("picosnitch-relay")),
+    };
+    let control = control.clone();
+    relay::Handle::start(relay::Config {
+        settings: settings.current(),
+        recorder: recorder.clone(),
+        way,
+        tell: Box::new(move |tell| {
+            let _ = control.send(match tell {
+                relay::Tell::Error(kind, message) => Command::Error(kind, message),
+                relay::Tell::Alarm(suspect, verdict) => Command::Verdict(suspect, verdict),
+            });
+        }),
+    })
 }
 
 /// Called on the pipeline's thread: never waits. A bus that takes nothing for thousands of notices loses

@@ -97,6 +97,19 @@ impl Gap {
         [Gap::Pending, Gap::Exited, Gap::Unreadable, Gap::Changing, Gap::Kernel, Gap::Resources];
 }
 
+/// Reads 64 hexadecimal digits.
+#[must_use]
+pub fn sha256(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 impl Hash {
     /// Hexadecimal, lower case; `None` while unknown.
     #[must_use]
@@ -287,6 +300,13 @@ pub enum NoticeKind {
         /// The latest content known before.
         old: [u8; 32],
     },
+    /// Engines of a scanner find the content of a program malicious or suspicious.
+    Verdict {
+        /// The program.
+        suspect: Box<Suspect>,
+        /// What they say.
+        verdict: Verdict,
+    },
     /// The record has a hole, or something needs a person.
     Error {
         /// `lost-flows`, `lost-events`, `storage`, `clock`, `capture`, …; see `data/org.picosnitch.Monitor.xml`.
@@ -294,6 +314,73 @@ pub enum NoticeKind {
         /// One sentence: what, how much, what to do.
         message: String,
     },
+}
+
+/// What the engines of a scanner say of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// Engines that call it malicious.
+    pub malicious: u32,
+    /// Engines that call it suspicious.
+    pub suspicious: u32,
+    /// Engines that looked at it.
+    pub total: u32,
+    /// When they did, µs since the epoch; 0: not said.
+    pub analysed: i64,
+}
+
+impl Verdict {
+    /// Whether people should know.
+    #[must_use]
+    pub fn alarms(&self) -> bool {
+        self.malicious > 0 || self.suspicious > 0
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    /// `3 of 72 engines (2026-11-22)`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { malicious, suspicious, total, analysed } = self;
+        write!(f, "{} of {total} engines", malicious.saturating_add(*suspicious))?;
+        if *analysed > 0 {
+            let date = crate::record::date_text(*analysed);
+            write!(f, " ({date})")?;
+        }
+        Ok(())
+    }
+}
+
+/// How a question to a scanner ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// Engines have looked at the content.
+    Verdict(Verdict),
+    /// The scanner does not know the content.
+    Unknown,
+    /// It is to be asked for again.
+    Later {
+        /// The content was sent to the scanner.
+        sent: bool,
+        /// µs since the epoch.
+        due: i64,
+        /// How often it was asked for since.
+        tries: u32,
+    },
+}
+
+/// A program, as the history knows it, that a verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// Its number in the history.
+    pub who: i64,
+    /// Real uid.
+    pub uid: u32,
+    /// Path of the executable.
+    pub path: Bytes,
+    /// Name of the process.
+    pub name: Bytes,
+    /// Content of the executable.
+    pub sha256: [u8; 32],
 }
 
 /// A program and the first contact that made it news.

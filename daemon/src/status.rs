@@ -8,10 +8,12 @@ use picosnitch_api::Status;
 use crate::capture::Degradation;
 use crate::pipeline::Facts;
 use crate::record::Recorder;
+use crate::relay;
 
 /// The answer now. Locks for a moment, does no I/O worth the name.
 #[must_use]
-pub fn status(facts: &Arc<Mutex<Facts>>, recorder: &Recorder) -> Status {
+pub fn status(facts: &Arc<Mutex<Facts>>, recorder: &Recorder, relay: &Arc<Mutex<relay::Facts>>) -> Status {
+    let relay = relay.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let facts = facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let counters = recorder.counters();
     let paused = facts.paused_until != 0;
@@ -39,6 +41,15 @@ pub fn status(facts: &Arc<Mutex<Facts>>, recorder: &Recorder) -> Status {
         lost_rows: Some(counters.rows_lost),
         database_bytes: Some(counters.database_bytes),
         database_queued: Some(counters.rows_waiting),
+        remote_queued: relay.remote.then_some(counters.outbox_rows),
+        remote_sent: relay.remote.then_some(relay.sent),
+        remote_lost: relay.remote.then_some(counters.outbox_lost),
+        remote_last: (relay.remote && relay.sent_last != 0).then_some(relay.sent_last),
+        remote_error: relay.remote_error,
+        scan_queued: relay.scanner.then_some(relay.scans),
+        scan_last: (relay.scanner && relay.scan_last != 0).then_some(relay.scan_last),
+        scan_error: relay.scan_error,
+        relay_restarts: (relay.remote || relay.scanner).then_some(relay.restarts),
         ..Status::default()
     }
 }

@@ -72,11 +72,48 @@ fn lines(
     if let Some(bytes) = status.database_bytes {
         put("database", size::bytes(bytes));
     }
+    if let Some(waiting) = status.remote_queued {
+        put("remote", remote(status, waiting, view));
+    }
+    if let Some(waiting) = status.scan_queued {
+        put("scanner", scanner(status, waiting, view));
+    }
+    if let Some(times) = status.relay_restarts.filter(|times| *times > 0) {
+        put("helper", format!("started again {}", plural(times, "time")));
+    }
     put("you see", see(permissions));
     for sentence in status.degraded.iter().flatten() {
         lines.push(format!("  {}    {}", style.yellow("degraded"), inert(sentence)));
     }
     lines
+}
+
+/// How the remote database does: what waits, when it last took something, why it does not now.
+fn remote(status: &Status, waiting: u64, view: &View) -> String {
+    let mut text =
+        format!("{} sent, {} waiting", plural(status.remote_sent.unwrap_or(0), "row"), size::count(waiting));
+    if let Some(lost) = status.remote_lost.filter(|lost| *lost > 0) {
+        text.push_str(&format!(", {} will not arrive", size::count(lost)));
+    }
+    if let Some(last) = status.remote_last {
+        text.push_str(&format!("; last {}", view.time(Some(last))));
+    }
+    if let Some(error) = &status.remote_error {
+        text.push_str(&format!("; {error}"));
+    }
+    text
+}
+
+/// How the scanner does.
+fn scanner(status: &Status, waiting: u64, view: &View) -> String {
+    let mut text = format!("{} waiting", plural(waiting, "program"));
+    if let Some(last) = status.scan_last {
+        text.push_str(&format!("; last answer {}", view.time(Some(last))));
+    }
+    if let Some(error) = &status.scan_error {
+        text.push_str(&format!("; {error}"));
+    }
+    text
 }
 
 fn lost(status: &Status) -> String {

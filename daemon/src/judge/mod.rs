@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::model::{Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Program};
+use crate::model::{self, Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Program, Suspect};
 use errors::Errors;
 use programs::{Digest, Programs, Verdict};
 
@@ -181,6 +181,11 @@ impl Judge {
     pub fn error(&mut self, kind: &'static str, message: String, now: Moment) -> Option<Notice> {
         let message = self.errors.admit(kind, message, now.monotonic)?;
         Some(self.number(NoticeKind::Error { kind, message }, now))
+    }
+
+    /// Numbers a verdict.
+    pub fn verdict(&mut self, suspect: Suspect, verdict: model::Verdict, now: Moment) -> Notice {
+        self.number(NoticeKind::Verdict { suspect: Box::new(suspect), verdict }, now)
     }
 
     /// What was not done for lack of room.

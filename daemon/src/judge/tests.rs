@@ -319,7 +319,7 @@ proptest! {
                                 prop_assert_ne!(new, old);
                                 prop_assert!(changed.insert((path, new)), "the same change twice");
                             }
-                            NoticeKind::Error { .. } => prop_assert!(false),
+                            NoticeKind::Verdict { .. } | NoticeKind::Error { .. } => prop_assert!(false),
                         }
                     }
                     Output::Completed { notice, hash } => {

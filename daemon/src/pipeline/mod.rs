@@ -23,7 +23,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::capture::{self, Degradation, Lost};
 use crate::fingerprint;
-use crate::model::{Known, Notice};
+use crate::model::{Known, Notice, Suspect, Verdict};
 use crate::record::Recorder;
 use crate::settings::Settings;
 
@@ -49,6 +49,8 @@ pub enum Command {
     Settings(Arc<Settings>),
     /// Something failed elsewhere: tell people, kind and sentence.
     Error(&'static str, String),
+    /// A scanner finds a program suspicious: tell its people.
+    Verdict(Suspect, Verdict),
     /// Collect everything, hand it to the record, and end.
     Stop,
 }

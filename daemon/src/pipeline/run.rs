@@ -411,6 +411,10 @@ impl Pipeline {
                 self.settings = settings;
             }
             Command::Error(kind, message) => self.error(kind, message),
+            Command::Verdict(suspect, verdict) => {
+                let notice = self.judge.verdict(suspect, verdict, Now::read().moment());
+                self.say(vec![Output::Notice(notice)]);
+            }
             Command::Stop => {}
         }
     }
@@ -606,6 +610,8 @@ pub fn record_settings(settings: &Settings) -> record::Settings {
         addresses: settings.log.addresses,
         commands: settings.log.commands,
         ports: settings.log.ports,
+        outbox: if settings.remote.url.is_empty() { 0 } else { u64::from(settings.remote.outbox_mib) << 20 },
+        verdicts: !settings.virustotal.api_key.is_empty(),
     }
 }
 

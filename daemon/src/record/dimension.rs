@@ -27,6 +27,7 @@ pub(super) mod event {
     pub(in crate::record) const NEW: i64 = 1;
     pub(in crate::record) const CHANGED: i64 = 2;
     pub(in crate::record) const ERROR: i64 = 3;
+    pub(in crate::record) const VERDICT: i64 = 4;
 }
 
 /// `peer.direction`.

@@ -14,6 +14,7 @@ mod delete;
 mod dimension;
 mod fold;
 mod intern;
+mod outbox;
 mod queue;
 mod read;
 mod recorder;
@@ -25,9 +26,12 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::test_row;
 
 use std::path::PathBuf;
 
+pub use outbox::{Batch, Due};
 pub use read::Reader;
 pub use recorder::{Counters, Recorder};
 pub use settings::Settings;
@@ -94,6 +98,12 @@ pub enum Trouble {
         /// What SQLite said.
         reason: String,
     },
+    /// Rows could not wait for the remote database.
+    #[error(
+        "{0} rows will not reach the remote database: more waited for it than remote.outbox_mib allows; the history \
+         here has them"
+    )]
+    Outbox(u64),
     /// A text log cannot be written; the database is not concerned.
     #[error("the text log {path} cannot be written: {reason}")]
     TextLog {
@@ -102,4 +112,21 @@ pub enum Trouble {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+impl Trouble {
+    /// The kind of the Error event.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trouble::Outbox(_) => "remote",
+            _ => "storage",
+        }
+    }
+}
+
+/// `2026-11-22` of a time in µs since the epoch, UTC.
+#[must_use]
+pub fn date_text(time: i64) -> String {
+    textlog::time_text(time).chars().take(10).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 
 use picosnitch_api as api;
 
-use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Viewer, Who};
+use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scan, Viewer, Who};
 
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.
 pub(super) const MAX_ROWS: usize = 65_536;
@@ -34,6 +34,8 @@ pub(super) enum Request {
 pub(super) enum Urgent {
     Notice(Notice),
     Hash(i64, Hash),
+    /// What a scanner said.
+    Scan([u8; 32], Scan),
 }
 
 /// Which sighting it is; those of one program become one while they wait.
@@ -47,6 +49,8 @@ pub(super) struct Queue {
     /// First and last time of each.
     pub(super) seen: HashMap<SeenKey, (Who, i64, i64)>,
     pub(super) requests: Vec<Request>,
+    /// Chunks of the outbox that have arrived.
+    pub(super) sent: Vec<i64>,
     pub(super) lost_rows: u64,
     pub(super) lost_bytes: u64,
     pub(super) stop: bool,
@@ -137,7 +141,7 @@ impl Queue {
 
     /// Something waits for the interval.
     pub(super) fn waits(&self) -> bool {
-        !self.rows.is_empty() || !self.seen.is_empty() || self.lost_rows > 0
+        !self.rows.is_empty() || !self.seen.is_empty() || !self.sent.is_empty() || self.lost_rows > 0
     }
 }
 

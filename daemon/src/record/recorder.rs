@@ -12,7 +12,7 @@ use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
 use super::writer::Writer;
 use super::{Error, Settings, Trouble, database};
-use crate::model::{Connection, Hash, Known, Notice, Who};
+use crate::model::{Connection, Hash, Known, Notice, Scan, Who};
 
 /// What the writer and the handles share.
 pub(super) struct Shared {
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     /// Readers that wait for a notice wait here.
     noticed: Condvar,
     pub(super) numbers: Numbers,
+    /// Called when there is something new to send or to ask for.
+    pub(super) on_outbox: Mutex<Option<Box<dyn Fn() + Send>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -38,6 +40,9 @@ pub(super) struct Numbers {
     pub(super) last_commit: AtomicI64,
     pub(super) last_commit_us: AtomicU64,
     pub(super) retaining: AtomicBool,
+    pub(super) outbox_rows: AtomicU64,
+    pub(super) outbox_lost: AtomicU64,
+    pub(super) verdicts_lost: AtomicU64,
     /// Grows when the database file is another one; readers open theirs anew.
     pub(super) generation: AtomicU64,
 }
@@ -57,6 +62,12 @@ pub struct Counters {
     pub last_commit: i64,
     /// How long that took, µs.
     pub last_commit_us: u64,
+    /// Rows that wait for the remote database.
+    pub outbox_rows: u64,
+    /// Rows that it will never have, since the start.
+    pub outbox_lost: u64,
+    /// Contents that will not be asked for, since the start.
+    pub verdicts_lost: u64,
     /// Retention has work to do.
     pub retaining: bool,
     /// Size of the database with its log, bytes.
@@ -148,6 +159,7 @@ impl Recorder {
             committed_notice: Mutex::new(known.next_notice - 1),
             noticed: Condvar::new(),
             numbers: Numbers::default(),
+            on_outbox: Mutex::new(None),
             writer: Mutex::new(None),
         });
         let writer = Writer::new(shared.clone(), database, log_dir, Box::new(on_trouble), hold);
@@ -203,6 +215,23 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
+    /// Calls this whenever there is something new to send or to ask for; it must not block.
+    pub fn on_outbox(&self, call: impl Fn() + Send + 'static) {
+        *locked(&self.shared.on_outbox) = Some(Box::new(call));
+    }
+
+    /// These chunks of the outbox have arrived, but for so many rows that nobody takes.
+    pub fn sent(&self, chunks: &[i64], refused: u64) {
+        self.shared.numbers.outbox_lost.fetch_add(refused, Ordering::Relaxed);
+        self.shared.queue().sent.extend_from_slice(chunks);
+        self.shared.work.notify_one();
+    }
+
+    /// What a scanner said of a content; it is committed at once.
+    pub fn scanned(&self, sha256: [u8; 32], scan: Scan) {
+        self.urgent(Urgent::Scan(sha256, scan));
+    }
+
     /// New settings, from the next write on.
     pub fn reconfigure(&self, settings: Settings) {
         *locked(&self.shared.settings) = settings.clamped();
@@ -252,6 +281,9 @@ impl Recorder {
             bytes_lost: numbers.lost_bytes.load(Ordering::Relaxed) + queue.lost_bytes,
             last_commit: numbers.last_commit.load(Ordering::Relaxed),
             last_commit_us: numbers.last_commit_us.load(Ordering::Relaxed),
+            outbox_rows: numbers.outbox_rows.load(Ordering::Relaxed),
+            outbox_lost: numbers.outbox_lost.load(Ordering::Relaxed),
+            verdicts_lost: numbers.verdicts_lost.load(Ordering::Relaxed),
             retaining: numbers.retaining.load(Ordering::Relaxed),
             database_bytes: size("") + size("-wal"),
         }

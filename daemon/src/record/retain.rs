@@ -256,7 +256,16 @@ fn chunks(db: &Database, level: usize, before: i64) -> Result<bool> {
 
 /// Looks at the next numbers of a table and removes those that nothing refers to.
 fn sweep(db: &Database, table: usize, position: i64) -> Result<Phase> {
-    let Some((name, unused)) = SWEPT.get(table) else { return Ok(Phase::Vacuum) };
+    let Some((name, unused)) = SWEPT.get(table) else {
+        // Verdicts are kept by content, not by number.
+        let again = db
+            .prepare_cached(
+                "DELETE FROM verdict WHERE sha256 IN (SELECT v.sha256 FROM verdict v
+                   LEFT JOIN content c ON c.sha256 = v.sha256 WHERE c.id IS NULL LIMIT ?1)",
+            )?
+            .execute([SWEEP])?;
+        return Ok(if again > 0 { Phase::Sweep(table, 0) } else { Phase::Vacuum });
+    };
     let last: Option<i64> = db
         .prepare_cached(&format!(
             "SELECT max(id) FROM (SELECT id FROM {name} WHERE id > ?1 ORDER BY id LIMIT ?2)"

@@ -22,6 +22,10 @@ pub struct Settings {
     pub commands: bool,
     /// `log.ports`: port numbers are stored.
     pub ports: bool,
+    /// `remote`: bytes of rows that may wait for the remote database; 0: nobody is sent any.
+    pub outbox: u64,
+    /// `virustotal.api_key` is set: contents that are news wait for a verdict.
+    pub verdicts: bool,
 }
 
 impl Default for Settings {
@@ -35,6 +39,8 @@ impl Default for Settings {
             addresses: true,
             commands: true,
             ports: true,
+            outbox: 0,
+            verdicts: false,
         }
     }
 }

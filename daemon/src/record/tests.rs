@@ -5,6 +5,7 @@
 mod faults;
 mod forgetting;
 mod logs;
+mod outbox;
 mod queries;
 mod scale;
 mod versions;
@@ -148,4 +149,9 @@ pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 5] {
         }
         connections
     })
+}
+
+/// A row, for tests of other stages.
+pub(crate) fn test_row() -> Connection {
+    row(DAY0, who("/bin/a", 1000))
 }

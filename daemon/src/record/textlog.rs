@@ -68,6 +68,15 @@ impl TextLogs {
                         contact_text(contact, settings)
                     ));
                 }
+                NoticeKind::Verdict { suspect, verdict } => {
+                    let sha256 = hash_text(&Hash::Known(suspect.sha256));
+                    executables.push_str(&format!(
+                        "{time} verdict path={} name={} sha256={sha256} uid={} verdict=\"{verdict}\"\n",
+                        quoted(&suspect.path),
+                        quoted(&suspect.name),
+                        suspect.uid,
+                    ));
+                }
                 NoticeKind::Error { kind, message } => {
                     errors.push_str(&format!("{time} {kind} {}\n", inert(message.as_bytes())));
                 }
@@ -246,8 +255,11 @@ fn hash_text(hash: &Hash) -> String {
     hash.hex().unwrap_or_default()
 }
 
+fn quoted(bytes: &[u8]) -> String {
+    format!("\"{}\"", inert(bytes).replace('"', "\\\""))
+}
+
 fn contact_text(contact: &Contact, settings: &Settings) -> String {
-    let quoted = |bytes: &[u8]| format!("\"{}\"", inert(bytes).replace('"', "\\\""));
     let program = &contact.who.program;
     let mut text = format!(
         "path={} name={} sha256={} uid={}",

@@ -15,6 +15,7 @@ use super::chunk::stored;
 use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
 use super::intern::{self, Interner, WhoIds};
+use super::outbox::{self, Outbox};
 use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
 use super::rollup::Rollup;
@@ -41,6 +42,7 @@ struct Work {
     rows: Vec<Connection>,
     urgent: Vec<Urgent>,
     seen: Vec<(SeenKey, (Who, i64, i64))>,
+    sent: Vec<i64>,
 }
 
 pub(super) struct Writer {
@@ -48,6 +50,9 @@ pub(super) struct Writer {
     database: Database,
     settings: Settings,
     interner: Interner,
+    outbox: Outbox,
+    /// That the outbox is full was said, and it is still more than half full.
+    outbox_told: bool,
     logs: TextLogs,
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
@@ -78,11 +83,16 @@ impl Writer {
         hold: File,
     ) -> Self {
         let settings = shared.settings();
+        // A database that cannot be read now says so at the first write.
+        let outbox = Outbox::load(&database).unwrap_or_default();
+        shared.numbers.outbox_rows.store(outbox.rows, Ordering::Relaxed);
         Writer {
             shared,
             database,
             settings,
             interner: Interner::default(),
+            outbox,
+            outbox_told: false,
             logs: TextLogs::new(log_dir),
             on_trouble,
             broken: None,
@@ -211,15 +221,22 @@ impl Writer {
             if due {
                 work.rows = queue.take_rows();
                 work.seen = std::mem::take(&mut queue.seen).into_iter().collect();
+                work.sent = std::mem::take(&mut queue.sent);
             }
         }
         self.report_loss(false);
-        if work.rows.is_empty() && work.urgent.is_empty() && work.seen.is_empty() {
+        let off = self.settings.outbox == 0 && self.outbox.rows > 0;
+        if work.rows.is_empty()
+            && work.urgent.is_empty()
+            && work.seen.is_empty()
+            && work.sent.is_empty()
+            && !off
+        {
             return;
         }
         let began = Instant::now();
         match self.transaction(&work) {
-            Ok(()) => self.succeeded(&work, began),
+            Ok(change) => self.succeeded(&work, began, &change),
             Err(error) => {
                 self.interner.forget();
                 let poisoned = matches!(
@@ -237,7 +254,7 @@ impl Writer {
         }
     }
 
-    fn succeeded(&mut self, work: &Work, began: Instant) {
+    fn succeeded(&mut self, work: &Work, began: Instant, change: &outbox::Change) {
         let numbers = &self.shared.numbers;
         numbers.written.fetch_add(work.rows.len() as u64, Ordering::Relaxed);
         numbers.last_commit.store(now(), Ordering::Relaxed);
@@ -245,6 +262,7 @@ impl Writer {
             .last_commit_us
             .store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.interner.rest();
+        self.sent_out(work, change);
         for urgent in &work.urgent {
             if let Urgent::Notice(notice) = urgent {
                 self.shared.notice_committed(notice.id);
@@ -256,6 +274,25 @@ impl Writer {
         if self.broken.take().is_some() {
             self.report_loss(true);
             (self.on_trouble)(Trouble::Recovered);
+        }
+    }
+
+    /// Keeps count of the outbox and says that there is something in it.
+    fn sent_out(&mut self, work: &Work, change: &outbox::Change) {
+        self.outbox = change.done();
+        let numbers = &self.shared.numbers;
+        numbers.outbox_rows.store(self.outbox.rows, Ordering::Relaxed);
+        numbers.outbox_lost.fetch_add(change.lost, Ordering::Relaxed);
+        if change.lost > 0 && !std::mem::replace(&mut self.outbox_told, true) {
+            (self.on_trouble)(Trouble::Outbox(change.lost));
+        } else if change.lost == 0 && self.outbox.rows == 0 {
+            self.outbox_told = false;
+        }
+        let asks = self.settings.verdicts && !work.urgent.is_empty();
+        if (change.added || asks)
+            && let Some(call) = &*self.shared.on_outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            call();
         }
     }
 
@@ -275,6 +312,7 @@ impl Writer {
             for (_, (who, first, last)) in work.seen {
                 queue.push_seen(&who, first, last);
             }
+            queue.sent.extend(work.sent);
         }
     }
 
@@ -306,6 +344,7 @@ impl Writer {
         let (fresh, _) = database::open(&self.shared.path).map_err(|error| error.to_string())?;
         self.database = fresh;
         self.interner.forget();
+        self.outbox = Outbox::load(&self.database).unwrap_or_default();
         self.retention = retain::Retention::default();
         self.shared.numbers.generation.fetch_add(1, Ordering::SeqCst);
         Ok(aside)
@@ -354,7 +393,7 @@ impl Writer {
         }
     }
 
-    fn transaction(&mut self, work: &Work) -> rusqlite::Result<()> {
+    fn transaction(&mut self, work: &Work) -> rusqlite::Result<outbox::Change> {
         let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut rollup = Rollup::default();
         let (interner, settings) = (&mut self.interner, &self.settings);
@@ -377,11 +416,38 @@ impl Writer {
                     insert_notice(&transaction, interner, settings, notice, &mut rollup)?
                 }
                 Urgent::Hash(id, hash) => complete_notice(&transaction, interner, *id, hash)?,
+                Urgent::Scan(sha256, scan) => outbox::scanned(&transaction, sha256, scan)?,
+            }
+            if settings.verdicts
+                && let Some(sha256) = news(urgent)
+                && !outbox::want_verdict(&transaction, &sha256)?
+            {
+                self.shared.numbers.verdicts_lost.fetch_add(1, Ordering::Relaxed);
             }
         }
         rollup.write(&transaction, interner)?;
+        let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
         watched(&transaction)?;
-        transaction.commit()
+        transaction.commit()?;
+        Ok(change)
+    }
+}
+
+/// The content that is news by this.
+fn news(urgent: &Urgent) -> Option<[u8; 32]> {
+    let hash = match urgent {
+        Urgent::Hash(_, hash) => *hash,
+        Urgent::Notice(notice) => match &notice.kind {
+            NoticeKind::NewExecutable(contact) | NoticeKind::HashChanged { contact, .. } => {
+                contact.who.program.hash
+            }
+            NoticeKind::Verdict { .. } | NoticeKind::Error { .. } => return None,
+        },
+        Urgent::Scan(..) => return None,
+    };
+    match hash {
+        Hash::Known(sha256) => Some(sha256),
+        Hash::Unknown(_) => None,
     }
 }
 
@@ -452,11 +518,16 @@ fn insert_notice(
         NoticeKind::HashChanged { contact, old } => {
             (event::CHANGED, Some(contact), interner.content(db, &Hash::Known(*old))?)
         }
+        NoticeKind::Verdict { .. } => (event::VERDICT, None, 0),
         NoticeKind::Error { .. } => (event::ERROR, None, 0),
+    };
+    let verdict = match &notice.kind {
+        NoticeKind::Verdict { suspect, verdict } => Some((suspect, verdict.to_string())),
+        _ => None,
     };
     let (error, message) = match &notice.kind {
         NoticeKind::Error { kind, message } => (Some(*kind), Some(message.as_str())),
-        _ => (None, None),
+        _ => (None, verdict.as_ref().map(|(_, text)| text.as_str())),
     };
     let mut who: Option<WhoIds> = None;
     let (mut domain, mut remote, mut remote_port, mut protocol) = (0, 0, numbers::NO_PORT, 0);
@@ -472,6 +543,16 @@ fn insert_notice(
         remote_port = intern::port(contact.remote_port, settings);
         protocol = numbers::protocol(contact.protocol);
     }
+    let (mut uid, mut who_id, mut content) = (
+        who.as_ref().map(|who| who.uid),
+        who.as_ref().map_or(0, |who| who.id),
+        who.as_ref().map_or(0, |who| who.program.content),
+    );
+    if let Some((suspect, _)) = &verdict {
+        (uid, who_id) = (Some(suspect.uid), suspect.who);
+        content = interner.content(db, &Hash::Known(suspect.sha256))?;
+        rollup.event(time, suspect.uid);
+    }
     db.prepare_cached(
         "INSERT OR REPLACE INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol,
            error, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -480,9 +561,9 @@ fn insert_notice(
         notice.id,
         time,
         kind,
-        who.map(|who| who.uid),
-        who.map_or(0, |who| who.id),
-        who.map_or(0, |who| who.program.content),
+        uid,
+        who_id,
+        content,
         old,
         domain,
         remote,

@@ -17,6 +17,7 @@ use super::watchers::Watchers;
 use super::{Control, Deps};
 use crate::model::Viewer;
 use crate::record::Reader;
+use crate::relay;
 use crate::settings;
 
 /// Queries that run at once; the others wait.
@@ -32,6 +33,7 @@ pub struct Desk {
     pub(super) settings: settings::Store,
     status: Arc<dyn Fn() -> Status + Send + Sync>,
     control: mpsc::Sender<Control>,
+    pub(super) relay: relay::Control,
     reads: Semaphore,
 }
 
@@ -54,6 +56,7 @@ impl Desk {
             settings: deps.settings.clone(),
             status: deps.status.clone(),
             control: deps.control.clone(),
+            relay: deps.relay.clone(),
             reads: Semaphore::new(READS),
         }
     }

@@ -38,8 +38,9 @@ use authority::Authority;
 use desk::Desk;
 use monitor::Monitor;
 
-use crate::model::{Contact, Notice, NoticeKind};
+use crate::model::{Contact, Hash, Notice, NoticeKind};
 use crate::record::Reader;
+use crate::relay;
 use crate::settings::{self, Settings};
 
 /// Notices kept while there is no bus.
@@ -59,6 +60,8 @@ pub struct Deps {
     pub settings: settings::Store,
     /// Orders to the pipeline. If it is full, the caller is told to try again.
     pub control: mpsc::Sender<Control>,
+    /// Who asks the scanner.
+    pub relay: relay::Control,
 }
 
 /// An order to the pipeline, from somebody who may give it.
@@ -199,21 +202,27 @@ impl Link {
             NoticeKind::Error { kind, message } => {
                 Monitor::error(&self.emitter, notice.id, kind, &answer::text(message)).await
             }
-            NoticeKind::NewExecutable(contact) => self.tell_of(notice.id, contact, None).await,
-            NoticeKind::HashChanged { contact, old } => self.tell_of(notice.id, contact, Some(old)).await,
+            NoticeKind::NewExecutable(contact) => self.tell_of(News::of(notice.id, contact, Kind::New)).await,
+            NoticeKind::HashChanged { contact, old } => {
+                let old = Hash::Known(*old).hex().unwrap_or_default();
+                self.tell_of(News::of(notice.id, contact, Kind::Changed { old })).await
+            }
+            NoticeKind::Verdict { suspect, verdict } => {
+                self.tell_of(News {
+                    event: notice.id,
+                    path: answer::bytes(&suspect.path),
+                    name: answer::bytes(&suspect.name),
+                    sha256: Hash::Known(suspect.sha256).hex().unwrap_or_default(),
+                    kind: Kind::Verdict(verdict.to_string()),
+                    uid: suspect.uid,
+                })
+                .await
+            }
         }
     }
 
-    async fn tell_of(&self, event: i64, contact: &Contact, old: Option<&[u8; 32]>) -> zbus::Result<()> {
-        let program = &contact.who.program;
-        let news = Arc::new(News {
-            event,
-            path: answer::bytes(&program.key.path),
-            name: answer::bytes(&program.name),
-            sha256: program.hash.hex().unwrap_or_default(),
-            old: old.map(|old| crate::model::Hash::Known(*old).hex().unwrap_or_default()),
-            uid: contact.who.uid,
-        });
+    async fn tell_of(&self, news: News) -> zbus::Result<()> {
+        let news = Arc::new(news);
         let Owner::Person(person) = self.desk.authority.owner(news.uid).await else {
             return news.send(&self.emitter).await;
         };
@@ -246,16 +255,40 @@ struct News {
     path: String,
     name: String,
     sha256: String,
-    old: Option<String>,
+    kind: Kind,
     uid: u32,
 }
 
+/// Which signal it is, with what that alone has.
+enum Kind {
+    New,
+    Changed { old: String },
+    Verdict(String),
+}
+
 impl News {
+    fn of(event: i64, contact: &Contact, kind: Kind) -> Self {
+        let program = &contact.who.program;
+        Self {
+            event,
+            path: answer::bytes(&program.key.path),
+            name: answer::bytes(&program.name),
+            sha256: program.hash.hex().unwrap_or_default(),
+            kind,
+            uid: contact.who.uid,
+        }
+    }
+
     async fn send(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
-        let Self { event, path, name, sha256, old, uid } = self;
-        match old {
-            None => Monitor::new_executable(emitter, *event, path, name, sha256, *uid).await,
-            Some(old) => Monitor::hash_changed(emitter, *event, path, name, old, sha256, *uid).await,
+        let Self { event, path, name, sha256, kind, uid } = self;
+        match kind {
+            Kind::New => Monitor::new_executable(emitter, *event, path, name, sha256, *uid).await,
+            Kind::Changed { old } => {
+                Monitor::hash_changed(emitter, *event, path, name, old, sha256, *uid).await
+            }
+            Kind::Verdict(verdict) => {
+                Monitor::verdict(emitter, *event, path, name, sha256, verdict, *uid).await
+            }
         }
     }
 }

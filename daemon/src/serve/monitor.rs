@@ -29,7 +29,9 @@ impl Monitor {
     /// version s; engine s: how the kernel is watched; state s: starting, watching, paused, stopping; since x;
     /// paused-until x; degraded as: one sentence for each thing that does not work as it should; self-test s:
     /// passed, skipped, or a sentence; live-flows t; rows-written t; recorded-through x; lost-flows,
-    /// lost-bytes, lost-events, lost-rows t: 0 is a claim; database-bytes t; database-queued t.
+    /// lost-bytes, lost-events, lost-rows t: 0 is a claim; database-bytes t; database-queued t. With a remote database remote-queued,
+    /// remote-sent, remote-lost t, remote-last x, remote-error s; with a scanner scan-queued t, scan-last x,
+    /// scan-error s; with either relay-restarts t: how often the helper that speaks to them had to be started again.
     #[zbus(out_args("status"))]
     async fn status(&self) -> Result<Row, Error> {
         Ok(answer::row(desk::of(&self.desk)?.status().to_dict()))
@@ -46,7 +48,7 @@ impl Monitor {
         Ok(desk.authority.permissions(&caller).await)
     }
 
-    /// Asks for NewExecutable and HashChanged about the caller's own programs, and about everybody's with
+    /// Asks for NewExecutable, HashChanged and Verdict about the caller's own programs, and about everybody's with
     /// org.picosnitch.Monitor.read-any. They are addressed to the caller until Unwatch or until it
     /// disconnects. Those about system accounts are sent to everybody in any case.
     async fn watch(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
@@ -161,7 +163,7 @@ impl Monitor {
 
     /// What people were told, newest first unless descending is false.
     ///
-    /// A row: id x, time x, kind s (new-executable, hash-changed, error), path s, path-raw ay, name s, sha256 s,
+    /// A row: id x, time x, kind s (new-executable, hash-changed, verdict, error), path s, path-raw ay, name s, sha256 s,
     /// sha256-unknown s, old-sha256 s, uid u, executable x, parent s, cmdline s, address s, domain s,
     /// remote-port q, protocol s, unit s, container s, error s, message s, acknowledged b.
     #[zbus(out_args("rows", "cursor", "hidden"))]
@@ -244,8 +246,21 @@ impl Monitor {
         uid: u32,
     ) -> zbus::Result<()>;
 
+    /// Engines of a scanner find the content of a program that was used here malicious or suspicious. verdict:
+    /// how many of them, like 3 of 72 engines (2026-11-22).
+    #[zbus(signal)]
+    pub async fn verdict(
+        emitter: &SignalEmitter<'_>,
+        event: i64,
+        path: &str,
+        name: &str,
+        sha256: &str,
+        verdict: &str,
+        uid: u32,
+    ) -> zbus::Result<()>;
+
     /// The record has a hole, or something needs a person. kind: lost-flows, lost-bytes, lost-events, lost-rows,
-    /// storage, clock, gap (nobody watched for a while), capture, and others later; message: one sentence with what to do.
+    /// storage, clock, gap (nobody watched for a while), capture, remote, scanner, relay, and others later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(
         emitter: &SignalEmitter<'_>,

@@ -3,6 +3,7 @@
 //! means stands in `data/config.toml`, once; a test holds the two together.
 
 mod convert;
+mod outside;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use picosnitch_api::query::Network;
+pub use picosnitch_relay_wire::Tls;
 use serde::{Deserialize, Serialize};
 
 pub use store::Store;
@@ -109,7 +111,7 @@ pub struct Notify {
 }
 
 /// `[remote]`
-#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Remote {
     /// Where to, with a password in it; empty is off. Secret.
@@ -118,6 +120,12 @@ pub struct Remote {
     pub host_name: String,
     /// PEM file; empty is the system's certificates.
     pub ca_file: String,
+    /// How the way there is protected.
+    pub tls: Tls,
+    /// Where rows go.
+    pub table: String,
+    /// MiB of rows that may wait.
+    pub outbox_mib: u32,
 }
 
 /// `[virustotal]`
@@ -130,6 +138,10 @@ pub struct VirusTotal {
     pub upload: bool,
     /// Seconds.
     pub request_interval_seconds: u32,
+    /// Base of the addresses that are asked.
+    pub url: String,
+    /// PEM file; empty is the system's certificates.
+    pub ca_file: String,
 }
 
 impl Default for Monitor {
@@ -158,31 +170,55 @@ impl Default for Notify {
 
 impl Default for VirusTotal {
     fn default() -> Self {
-        Self { api_key: String::new(), upload: false, request_interval_seconds: 15 }
+        Self {
+            api_key: String::new(),
+            upload: false,
+            request_interval_seconds: 15,
+            url: "https://www.virustotal.com/api/v3".to_owned(),
+            ca_file: String::new(),
+        }
+    }
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            host_name: String::new(),
+            ca_file: String::new(),
+            tls: Tls::default(),
+            table: "picosnitch_connections".to_owned(),
+            outbox_mib: 256,
+        }
     }
 }
 
 // By hand, so that no log line ever has a secret in it.
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url, host_name, ca_file } = self;
+        let Self { url, host_name, ca_file, tls, table, outbox_mib } = self;
         let url = if url.is_empty() { "" } else { "(set)" };
         f.debug_struct("Remote")
             .field("url", &url)
             .field("host_name", host_name)
             .field("ca_file", ca_file)
+            .field("tls", tls)
+            .field("table", table)
+            .field("outbox_mib", outbox_mib)
             .finish()
     }
 }
 
 impl std::fmt::Debug for VirusTotal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { api_key, upload, request_interval_seconds } = self;
+        let Self { api_key, upload, request_interval_seconds, url, ca_file } = self;
         let api_key = if api_key.is_empty() { "" } else { "(set)" };
         f.debug_struct("VirusTotal")
             .field("api_key", &api_key)
             .field("upload", upload)
             .field("request_interval_seconds", request_interval_seconds)
+            .field("url", url)
+            .field("ca_file", ca_file)
             .finish()
     }
 }
@@ -384,6 +420,8 @@ impl Settings {
             // The value is a secret and stays out of the message.
             return Err(Problem::of("remote.url", "begins with postgresql://, mysql:// or mariadb://"));
         }
+        outside::check(remote, virustotal)?;
+        within("remote.outbox_mib", remote.outbox_mib, 1..=65_536)?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub mod command;
 pub mod desktop;
 pub mod expect;
 pub mod identity;
+pub mod leaving;
 pub mod notices;
 pub mod settings;
 pub mod storage;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         settings::CASES,
         authority::CASES,
         bus::CASES,
+        leaving::CASES,
         command::CASES,
         desktop::CASES,
     ]

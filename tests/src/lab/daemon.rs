@@ -49,10 +49,13 @@ impl Daemon {
             .arg("--state-dir")
             .arg(dir.join("state"))
             .arg("--log-dir")
-            .arg(dir.join("log"))
-            .env("DBUS_SYSTEM_BUS_ADDRESS", address)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null());
+            .arg(dir.join("log"));
+        // Where something like systemd listens in place of the helper.
+        let socket = dir.join("relay.sock");
+        if socket.exists() {
+            command.arg("--relay-socket").arg(socket);
+        }
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", address).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
         Ok(command)
     }
 

@@ -4,11 +4,14 @@
 //! away at the next start.
 
 pub mod bus;
+pub mod certificates;
 pub mod client;
 pub mod daemon;
+pub mod database;
 pub mod desktop;
 pub mod net;
 pub mod program;
+pub mod scanner;
 pub mod stage;
 pub mod tools;
 pub mod users;

@@ -15,6 +15,7 @@ pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
     let (what, about) = match event.kind.as_deref() {
         Some("new-executable") => (style.green("new program"), path.to_owned()),
         Some("hash-changed") => (style.yellow("changed program"), path.to_owned()),
+        Some("verdict") => (style.red("suspicious program"), path.to_owned()),
         Some("error") => {
             let kind = event.error.as_deref().unwrap_or("error");
             let message = event.message.as_deref().unwrap_or("no message");
@@ -29,6 +30,9 @@ pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
     let mut put = |label: &str, text: String| {
         lines.push(format!("{indent}{}  {}", style.dim(&format!("{label:<8}")), inert(&text)));
     };
+    if let Some(verdict) = event.message.as_ref() {
+        put("found by", verdict.clone());
+    }
     if let Some(to) = destination(event) {
         put("to", to);
     }

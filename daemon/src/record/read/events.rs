@@ -149,6 +149,7 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
     let kind = match c.next()? {
         event::NEW => "new-executable",
         event::CHANGED => "hash-changed",
+        event::VERDICT => "verdict",
         _ => "error",
     };
     let (path, path_raw) = c.path()?;
@@ -176,7 +177,7 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
         message: c.next()?,
         acknowledged: Some(c.next()?),
     };
-    if kind == "error" {
+    if matches!(kind, "error" | "verdict") {
         row.protocol = None;
     }
     if !row.uid.is_some_and(|uid| v.sees(uid) && v.cmdlines.iter().any(|range| range.contains(&uid))) {

@@ -15,6 +15,7 @@ use super::row::{self, Columns};
 use super::totals;
 use crate::model::Viewer;
 use crate::record::dimension::{self, fact};
+use crate::record::outbox;
 use crate::record::writer::unavailable;
 
 /// Names, domains, ports and so on listed of one program, the latest ones.
@@ -327,6 +328,11 @@ fn facts(db: &Database, id: i64, v: &Viewer, executable: &mut Executable) -> Res
         _ => None,
     });
     executable.hashes = Some(hashes.collect());
+    let verdicts = contents.iter().map(|(value, ..)| match value {
+        Value::Blob(sha256) => outbox::verdict_text(db, sha256),
+        _ => Ok(String::new()),
+    });
+    executable.verdicts = Some(verdicts.collect::<Result<_>>()?);
     executable.hashes_first_seen = Some(contents.iter().map(|(_, first, _)| *first).collect());
     executable.hashes_last_seen = Some(contents.iter().map(|(.., last)| *last).collect());
     Ok(())

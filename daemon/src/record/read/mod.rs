@@ -60,7 +60,10 @@ impl Reader {
         Reader { shared, maps: Arc::default(), pool: Arc::default() }
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Database) -> Result<T, api::Error>) -> Result<T, api::Error> {
+    pub(super) fn with<T>(
+        &self,
+        ask: impl FnOnce(&Database) -> Result<T, api::Error>,
+    ) -> Result<T, api::Error> {
         let mut lease = self.lease()?;
         let answer = match &lease.database {
             Some(database) => ask(database),

@@ -11,6 +11,8 @@ use crate::record::database::MIGRATIONS;
 
 /// Version 1: thirty rows on three days, days of totals before them, two events; as `.dump` writes it.
 const VERSION_1: &str = include_str!("version-1.sql");
+/// Version 2, totals packed: the same data.
+const VERSION_2: &str = include_str!("version-2.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -18,7 +20,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        2,
+        3,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -76,4 +78,28 @@ fn s04_version_1_is_brought_up_to_date_with_its_data() {
     assert_eq!(sums(Dimension::Domain, &Query::default(), &all), (201, 201));
     let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+}
+
+#[test]
+fn s04_version_2_is_brought_up_to_date_with_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
+    let old = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+    old.execute_batch(VERSION_2).unwrap();
+    old.pragma_update(None, "user_version", 2).unwrap();
+    drop(old);
+    let lab = Lab::with(dir, Settings { outbox: 1 << 20, ..settings() });
+    let reader = lab.recorder.reader();
+    let all = Viewer::everything();
+    assert_eq!((lab.known.next_notice, lab.known.programs.len()), (3, 2));
+    assert_eq!(reader.connections(&Query::default(), &all).unwrap().rows.len(), 30);
+    let (totals, _) = reader.summary(Dimension::Path, &Query::default(), &all).unwrap();
+    assert_eq!(totals.iter().map(|total| total.connections).sum::<u64>(), 200);
+    // And it goes on, with what is new: rows that wait to be sent, from a history with a number of its own.
+    lab.write(vec![row(DAY0 + 19 * DAY + 1, who("/usr/bin/curl", 1000))]);
+    let batch = reader.outbox(0, usize::MAX).unwrap().unwrap();
+    assert_eq!(batch.rows, 1);
+    assert!(batch.origin > 0);
+    let db = Database::open(lab.database()).unwrap();
+    assert_eq!(connections_by_kind(&db), [201; 5]);
 }

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use picosnitch_relay_wire::{Answer, Ask};
+use sha2::{Digest as _, Sha256};
+
+use super::scans::Scans;
+use super::*;
+use crate::model::Scan;
+use crate::record::Due;
+
+const CONTENT: [u8; 32] = [7; 32];
+const SECOND: Duration = Duration::from_secs(1);
+
+fn due(sent: bool, tries: u32) -> Option<Due> {
+    Some(Due { sha256: CONTENT, due: 0, sent, tries })
+}
+
+/// Asks the next question; its number is `number`.
+fn ask(scans: &mut Scans, due: Option<Due>, number: u64, now: Instant) -> Option<Ask> {
+    let ask = scans.next(due, number, 1_000, now)?;
+    scans.asked(number, now);
+    Some(ask)
+}
+
+fn scans(now: Instant) -> Scans {
+    let mut scans = Scans::new(now);
+    scans.reset(SECOND);
+    scans
+}
+
+#[test]
+fn only_status_404_leads_to_an_upload() {
+    let now = Instant::now();
+    for (answer, upload, copies) in [
+        (Answer::Unknown { number: 1 }, true, true),
+        (Answer::Unknown { number: 1 }, false, false),
+        (Answer::Pending { number: 1 }, true, false),
+        (Answer::Failed { number: 1, why: "status 500".into(), wait: None }, true, false),
+        (Answer::Verdict { number: 1, malicious: 0, suspicious: 0, total: 70, analysed: 0 }, true, false),
+    ] {
+        let mut scans = scans(now);
+        assert!(matches!(ask(&mut scans, due(false, 0), 1, now), Some(Ask::Lookup { .. })));
+        let outcome = scans.answer(&answer, upload, 1_000, now).unwrap();
+        assert_eq!(outcome.copy.is_some(), copies, "{answer:?}, upload {upload}");
+    }
+    // One that was sent is not sent again, however often it is not known yet.
+    let mut scans = scans(now);
+    ask(&mut scans, due(true, 3), 1, now).unwrap();
+    let outcome = scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
+    assert!(outcome.copy.is_none());
+    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: true, tries: 4, .. }))));
+}
+
+#[test]
+fn trouble_is_no_verdict_and_makes_everybody_wait() {
+    let now = Instant::now();
+    let mut scans = scans(now);
+    ask(&mut scans, due(false, 0), 1, now).unwrap();
+    let failed = Answer::Failed { number: 1, why: "no".into(), wait: Some(30) };
+    let outcome = scans.answer(&failed, true, 1_000, now).unwrap();
+    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: false, .. }))));
+    assert!(outcome.tell.is_some());
+    assert!(ask(&mut scans, due(false, 0), 2, now + 29 * SECOND).is_none());
+    ask(&mut scans, due(false, 0), 2, now + 31 * SECOND).unwrap();
+    // Of the same incident people hear once.
+    let failed = Answer::Failed { number: 2, why: "no".into(), wait: None };
+    assert!(scans.answer(&failed, true, 1_000, now + 31 * SECOND).unwrap().tell.is_none());
+}
+
+#[test]
+fn two_requests_are_an_interval_apart() {
+    let now = Instant::now();
+    let mut scans = scans(now);
+    ask(&mut scans, due(false, 0), 1, now).unwrap();
+    scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    scans.copied(CONTENT, Ok(file.into()));
+    assert!(ask(&mut scans, None, 2, now + SECOND / 2).is_none());
+    assert!(matches!(ask(&mut scans, None, 2, now + SECOND), Some(Ask::Upload { .. })));
+    let outcome = scans.answer(&Answer::Pending { number: 2 }, true, 1_000, now + SECOND).unwrap();
+    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: true, .. }))));
+}
+
+#[test]
+fn a_helper_is_not_believed_everything() {
+    let now = Instant::now();
+    let verdict = |number, malicious, suspicious, total| Answer::Verdict {
+        number,
+        malicious,
+        suspicious,
+        total,
+        analysed: i64::MAX,
+    };
+    for nonsense in [
+        verdict(1, 5, 0, 4),
+        verdict(1, 0, 0, 0),
+        verdict(1, u32::MAX, u32::MAX, u32::MAX),
+        // About nothing that was asked.
+        verdict(2, 0, 0, 70),
+        Answer::Stored { number: 1, refused: 0, why: None },
+    ] {
+        let mut scans = scans(now);
+        ask(&mut scans, due(false, 0), 1, now).unwrap();
+        assert!(scans.answer(&nonsense, true, 1_000, now).is_err(), "{nonsense:?}");
+    }
+    // A verdict before anything was asked.
+    assert!(scans(now).answer(&verdict(0, 0, 0, 70), true, 1_000, now).is_err());
+    let mut scans = scans(now);
+    ask(&mut scans, due(false, 0), 1, now).unwrap();
+    let outcome = scans.answer(&verdict(1, 1, 0, 70), true, 1_000, now).unwrap();
+    let Some((CONTENT, Scan::Verdict(verdict))) = outcome.scan else { panic!("no verdict") };
+    assert_eq!(verdict.analysed, 1_000, "nobody looked later than now");
+}
+
+#[test]
+fn words_of_strangers_are_short_and_inert() {
+    let text = run::stranger(&format!("\x1b[2J\n{}", "x".repeat(10_000)));
+    assert!(text.chars().count() <= picosnitch_relay_wire::MAX_WHY);
+    assert!(!text.contains(['\x1b', '\n']));
+}
+
+#[test]
+fn a_copy_has_the_content_that_was_asked_for_and_cannot_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (other, right) = (dir.path().join("other"), dir.path().join("right"));
+    std::fs::write(&other, b"something else").unwrap();
+    std::fs::write(&right, b"the program").unwrap();
+    let sha256: [u8; 32] = Sha256::digest(b"the program").into();
+    let places = [dir.path().join("gone"), other.clone(), right];
+    let mut copy = std::fs::File::from(copy::sealed(&sha256, &places).unwrap());
+    let mut content = Vec::new();
+    copy.read_to_end(&mut content).unwrap();
+    assert_eq!(content, b"the program");
+    assert!(copy.write_all(b"x").is_err() && copy.set_len(3).is_err());
+    assert_eq!(copy::sealed(&sha256, &[other]).unwrap_err(), copy::Refusal::Gone);
+}
+
+#[test]
+fn neither_large_files_nor_those_that_hold_one_up_are_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large");
+    std::fs::File::create(&large).unwrap().set_len(picosnitch_relay_wire::MAX_UPLOAD + 1).unwrap();
+    assert_eq!(copy::sealed(&CONTENT, &[large]).unwrap_err(), copy::Refusal::TooLarge);
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(copy::sealed(&CONTENT, &[fifo, "/dev/zero".into()]).unwrap_err(), copy::Refusal::Gone);
+}
+
+#[test]
+fn waiting_grows_to_a_bound_and_starts_over() {
+    let now = Instant::now();
+    let mut backoff = Backoff::new(SECOND, 4 * SECOND);
+    let waits: Vec<u64> = (0..4).map(|_| backoff.failed(now, None).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 4]);
+    assert_eq!(backoff.failed(now, Some(Duration::from_secs(u64::MAX))), LONGEST_WANTED);
+    backoff.succeeded();
+    assert!(backoff.wait(now).is_none());
+    assert_eq!(backoff.failed(now, None), SECOND);
+}
+
+/// Accepts one connection after another and treats each as `behave` says, with its number.
+fn hostile(
+    path: &std::path::Path,
+    behave: impl Fn(usize, std::os::fd::OwnedFd) + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC;
+    let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 4).unwrap();
+    std::thread::spawn(move || {
+        for index in 0.. {
+            let Ok(socket) = rustix::net::accept_with(&listener, flags) else { return };
+            behave(index, socket);
+        }
+    })
+}
+
+#[test]
+fn a_helper_that_talks_nonsense_is_ended_counted_and_costs_no_row() {
+    use picosnitch_relay_wire::{MAX_ASK, receive, send};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.sock");
+    let nonsense = 5;
+    hostile(&path, move |index, socket| {
+        let mut buffer = vec![0; MAX_ASK];
+        let mut number;
+        while let Ok(received) = receive(&socket, &mut buffer) {
+            let head = buffer[..received.length].split(|byte| *byte == b'\n').next().unwrap();
+            match serde_json::from_slice(head) {
+                Ok(Ask::Rows { number: asked, .. }) => number = asked,
+                Ok(_) => continue,
+                Err(_) => return,
+            }
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let bytes = match index {
+                0 => b"{".to_vec(),
+                1 => vec![b' '; 100_000],
+                2 => {
+                    serde_json::to_vec(&Answer::Stored { number: number + 1, refused: 0, why: None }).unwrap()
+                }
+                3 => serde_json::to_vec(&Answer::Unknown { number }).unwrap(),
+                4 => return,
+                // Rows that were never asked about, and a descriptor nobody wants.
+                _ => {
+                    let answer =
+                        Answer::Stored { number, refused: u32::MAX, why: Some("\x1b[2J".repeat(60)) };
+                    let bytes = serde_json::to_vec(&answer).unwrap();
+                    let _ = send(&socket, &[&bytes], Some(std::os::fd::AsFd::as_fd(&file)), true);
+                    return;
+                }
+            };
+            let _ = send(&socket, &[&bytes], None, true);
+        }
+    });
+    let mut settings = Settings::default();
+    settings.remote.url = "postgresql://u:p@192.0.2.1/d".to_owned();
+    let settings = Arc::new(settings);
+    let (recorder, _) = Recorder::open(
+        &dir.path().join("state"),
+        &dir.path().join("log"),
+        crate::pipeline::record_settings(&settings),
+        |_| {},
+    )
+    .unwrap();
+    let (told, tells) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let relay = Handle::start(Config {
+        settings,
+        recorder: recorder.clone(),
+        way: Way::Socket(path),
+        tell: Box::new(move |tell| drop(locked(&told).send(tell))),
+    })
+    .unwrap();
+    recorder.submit(vec![crate::record::test_row()]);
+    recorder.flush();
+    // The third death in a row is told, then the rows that "nobody takes".
+    let first = tells.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(matches!(&first, Tell::Error("relay", _)), "{first:?}");
+    let second = tells.recv_timeout(Duration::from_secs(30)).unwrap();
+    let Tell::Error("remote", message) = second else { panic!("{second:?}") };
+    assert!(message.contains("does not take 1 rows") && !message.contains('\x1b'), "{message}");
+    assert!(relay.facts().lock().unwrap().restarts >= nonsense);
+    relay.stop();
+    assert_eq!(recorder.counters().rows_written, 1);
+    recorder.stop();
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Rows to a database server. A batch is one transaction; a row that is there already is left as it is, so
+//! that a batch can be sent again by whoever does not know whether it arrived. It takes the rights INSERT
+//! and SELECT.
+
+use std::str::FromStr as _;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use picosnitch_relay_wire::{Answer, Ask, COLUMNS, Cell, Row, Tls};
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{
+    ConnectOptions as _, Connection as _, MySql, MySqlConnection, PgConnection, Postgres, QueryBuilder,
+};
+
+use crate::certificates::Trusted;
+use crate::text::plain;
+use crate::{Asked, Reply};
+
+/// How long a server may take to let us in, and to store a batch.
+const CONNECT: Duration = Duration::from_secs(10);
+const STORE: Duration = Duration::from_secs(20);
+/// And all that there is to do about one batch; the daemon takes us for dead a little later.
+const ALL: Duration = Duration::from_secs(50);
+/// Rows of one statement: a statement has at most 65 535 values.
+const ROWS: usize = 1000;
+
+/// Where rows go.
+struct Target {
+    server: Server,
+    table: String,
+    host: String,
+}
+
+enum Server {
+    Postgres(PgConnectOptions),
+    MySql(MySqlConnectOptions),
+}
+
+enum Link {
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+}
+
+/// Why rows were not stored.
+#[derive(Debug)]
+enum Trouble {
+    /// The server or the way to it.
+    Server(String),
+    /// What the rows are; the server would say so for ever.
+    Rows(String),
+    /// A row is there already (servers that cannot be told to pass over it).
+    Duplicate,
+}
+
+/// The thread. Ends with the daemon.
+pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
+    let Ok(runtime) =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()
+    else {
+        return;
+    };
+    let mut target = Err("no server was named".to_owned());
+    let mut link = None;
+    while let Ok(Asked { ask, rest, descriptor }) = inbox.recv() {
+        match ask {
+            Ask::Database { url, table, tls, host } => {
+                link = None;
+                target = Trusted::read(descriptor)
+                    .and_then(|trusted| server(&url, tls, trusted))
+                    .map(|server| Target { server, table, host });
+            }
+            Ask::Rows { number, origin } => {
+                let answer = match &target {
+                    Ok(target) => {
+                        let stored = store(target, &mut link, number, origin, &rest);
+                        runtime
+                            .block_on(async { tokio::time::timeout(ALL, stored).await })
+                            .unwrap_or_else(|_| failed(number, "the server takes too long to store rows"))
+                    }
+                    Err(why) => failed(number, why),
+                };
+                reply.send(&answer);
+            }
+            Ask::Scanner { .. } | Ask::Lookup { .. } | Ask::Upload { .. } => {}
+        }
+    }
+}
+
+fn failed(number: u64, why: &str) -> Answer {
+    Answer::Failed { number, why: plain(why), wait: None }
+}
+
+/// What the driver needs, with the protection that is wanted whatever the address says.
+fn server(url: &str, tls: Tls, trusted: Trusted) -> Result<Server, String> {
+    // The address has the password in it: its errors are not repeated.
+    let wrong =
+        |_| "remote.url is not understood: it is like postgresql://USER:PASSWORD@HOST/DATABASE".to_owned();
+    if url.starts_with("postgres") {
+        let options = PgConnectOptions::from_str(url).map_err(wrong)?.application_name("picosnitch");
+        let mode = if verified(tls, options.get_host()) { PgSslMode::VerifyFull } else { PgSslMode::Disable };
+        let options = options.ssl_mode(mode).ssl_root_cert_from_pem(trusted.pem);
+        return Ok(Server::Postgres(options.statement_cache_capacity(8)));
+    }
+    let options = MySqlConnectOptions::from_str(url).map_err(wrong)?;
+    let mode =
+        if verified(tls, options.get_host()) { MySqlSslMode::VerifyIdentity } else { MySqlSslMode::Disabled };
+    let options = options.ssl_mode(mode).ssl_ca_from_pem(trusted.pem);
+    Ok(Server::MySql(options.statement_cache_capacity(8)))
+}
+
+/// Whether the way must be protected. `localhost` is this machine whatever a name server says (RFC 6761),
+/// but the driver would ask one: only addresses count.
+fn verified(tls: Tls, host: &str) -> bool {
+    let loopback = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.is_loopback());
+    match tls {
+        Tls::Verify => true,
+        Tls::Off => false,
+        Tls::Automatic => !loopback,
+    }
+}
+
+async fn store(target: &Target, link: &mut Option<Link>, number: u64, origin: i64, rest: &[u8]) -> Answer {
+    let rows: Result<Vec<Row>, _> = rest
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_slice)
+        .collect();
+    let Ok(rows) = rows else { return failed(number, "the rows are not understood") };
+    // A connection that was idle may have been closed by the server: that is no failure yet.
+    let was_open = link.is_some();
+    let mut outcome = try_store(target, link, origin, &rows).await;
+    if was_open && matches!(outcome, Err(Trouble::Server(_))) {
+        outcome = try_store(target, link, origin, &rows).await;
+    }
+    match outcome {
+        Ok(()) => Answer::Stored { number, refused: 0, why: None },
+        Err(Trouble::Rows(_)) if rows.len() > 1 => one_by_one(target, link, number, origin, &rows).await,
+        Err(Trouble::Rows(why)) => Answer::Stored { number, refused: 1, why: Some(plain(&why)) },
+        Err(Trouble::Server(why)) => failed(number, &why),
+        Err(Trouble::Duplicate) => failed(number, "the server says that there are rows which are not there"),
+    }
+}
+
+/// Some row of a batch is refused for what it is: the others are stored.
+async fn one_by_one(
+    target: &Target,
+    link: &mut Option<Link>,
+    number: u64,
+    origin: i64,
+    rows: &[Row],
+) -> Answer {
+    let (mut refused, mut first) = (0, None);
+    for row in rows {
+        match try_store(target, link, origin, std::slice::from_ref(row)).await {
+            Ok(()) => {}
+            Err(Trouble::Rows(why)) => {
+                refused += 1;
+                first.get_or_insert_with(|| plain(&why));
+            }
+            Err(Trouble::Server(why)) => return failed(number, &why),
+            Err(Trouble::Duplicate) => return failed(number, "the server contradicts itself about a row"),
+        }
+    }
+    Answer::Stored { number, refused, why: first }
+}
+
+/// Stores all of them or none.
+async fn try_store(
+    target: &Target,
+    link: &mut Option<Link>,
+    origin: i64,
+    rows: &[Row],
+) -> Result<(), Trouble> {
+    let open = match link.take() {
+        Some(open) => open,
+        None => match tokio::time::timeout(CONNECT, connect(&target.server)).await {
+            Ok(open) => open?,
+            Err(_) => return Err(Trouble::Server("the server does not answer".to_owned())),
+        },
+    };
+    // Whoever fails loses the connection: nobody knows what state it is in.
+    let stored = async {
+        let mut open = open;
+        match &mut open {
+            Link::Postgres(connection) => postgres(target, connection, origin, rows).await?,
+            Link::MySql(connection) => mysql(target, connection, origin, rows).await?,
+        }
+        Ok(open)
+    };
+    match tokio::time::timeout(STORE, stored).await {
+        Ok(Ok(open)) => {
+            *link = Some(open);
+            Ok(())
+        }
+        Ok(Err(trouble)) => Err(trouble),
+        Err(_) => Err(Trouble::Server("the server takes too long to store rows".to_owned())),
+    }
+}
+
+async fn connect(server: &Server) -> Result<Link, Trouble> {
+    let link = match server {
+        Server::Postgres(options) => options.connect().await.map(Link::Postgres),
+        Server::MySql(options) => options.connect().await.map(Link::MySql),
+    };
+    link.map_err(explain)
+}
+
+async fn postgres(
+    target: &Target,
+    connection: &mut PgConnection,
+    origin: i64,
+    rows: &[Row],
+) -> Result<(), Trouble> {
+    let mut transaction = connection.begin().await.map_err(explain)?;
+    for rows in rows.chunks(ROWS) {
+        let mut query = QueryBuilder::<Postgres>::new(insert(&target.table));
+        query.push_values(rows, |mut values, row| {
+            values.push_bind(origin).push_bind(row.id).push_bind(&target.host);
+            for cell in row.cells() {
+                match cell {
+                    Cell::Integer(number) => values.push_bind(number),
+                    Cell::Text(text) => values.push_bind(text),
+                    Cell::Truth(truth) => values.push_bind(truth),
+                    Cell::Time(time) => values
+                        .push("CAST(")
+                        .push_bind_unseparated(instant(time) + "+00")
+                        .push_unseparated(" AS timestamptz)"),
+                };
+            }
+        });
+        query.push(" ON CONFLICT DO NOTHING");
+        query.build().persistent(false).execute(&mut *transaction).await.map_err(explain)?;
+    }
+    transaction.commit().await.map_err(explain)
+}
+
+/// A duplicate is passed over by looking for it: INSERT IGNORE would also pass over what does not fit.
+async fn mysql(
+    target: &Target,
+    connection: &mut MySqlConnection,
+    origin: i64,
+    rows: &[Row],
+) -> Result<(), Trouble> {
+    match mysql_insert(target, connection, origin, rows).await {
+        Err(Trouble::Duplicate) => {}
+        other => return other,
+    }
+    let mut query = QueryBuilder::<MySql>::new(format!("SELECT id FROM {} WHERE origin = ", target.table));
+    query.push_bind(origin).push(" AND id IN (");
+    let mut ids = query.separated(", ");
+    for row in rows {
+        ids.push_bind(row.id);
+    }
+    query.push(")");
+    let there: Vec<i64> =
+        query.build_query_scalar().persistent(false).fetch_all(&mut *connection).await.map_err(explain)?;
+    let missing: Vec<Row> = rows.iter().filter(|row| !there.contains(&row.id)).cloned().collect();
+    if missing.is_empty() { Ok(()) } else { mysql_insert(target, connection, origin, &missing).await }
+}
+
+async fn mysql_insert(
+    target: &Target,
+    connection: &mut MySqlConnection,
+    origin: i64,
+    rows: &[Row],
+) -> Result<(), Trouble> {
+    let mut transaction = connection.begin().await.map_err(explain)?;
+    for rows in rows.chunks(ROWS) {
+        let mut query = QueryBuilder::<MySql>::new(insert(&target.table));
+        query.push_values(rows, |mut values, row| {
+            values.push_bind(origin).push_bind(row.id).push_bind(&target.host);
+            for cell in row.cells() {
+                match cell {
+                    Cell::Integer(number) => values.push_bind(number),
+                    Cell::Text(text) => values.push_bind(text),
+                    Cell::Truth(truth) => values.push_bind(truth),
+                    Cell::Time(time) => values.push_bind(instant(time)),
+                };
+            }
+        });
+        if let Err(error) = query.build().persistent(false).execute(&mut *transaction).await {
+            transaction.rollback().await.map_err(explain)?;
+            return Err(explain(error));
+        }
+    }
+    transaction.commit().await.map_err(explain)
+}
+
+fn insert(table: &str) -> String {
+    let names: Vec<&str> =
+        ["origin", "id", "host"].into_iter().chain(COLUMNS.iter().map(|c| c.name)).collect();
+    format!("INSERT INTO {table} ({}) ", names.join(", "))
+}
+
+/// `2026-11-22 05:16:16.123456`, UTC.
+fn instant(time: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(time).unwrap_or_default();
+    time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+}
+
+/// A driver's error as one sentence, and whether another try can help.
+fn explain(error: sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Database(error) => {
+            let state = error.code().unwrap_or_default().into_owned();
+            let said = format!("the server says: {}", error.message());
+            if error.is_unique_violation() {
+                Trouble::Duplicate
+            } else if state.starts_with("22") {
+                // Class 22: data exceptions, in the SQL standard and in all of these servers.
+                Trouble::Rows(said)
+            } else {
+                Trouble::Server(said)
+            }
+        }
+        sqlx::Error::Tls(error) => Trouble::Server(format!("the way to the server is not safe: {error}")),
+        sqlx::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            Trouble::Server(format!("the way to the server is not safe: {error}"))
+        }
+        sqlx::Error::Io(error) => Trouble::Server(format!("the server cannot be reached: {error}")),
+        other => Trouble::Server(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,660 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! S11 and V: what leaves the machine, to real database servers and to an HTTPS server in VirusTotal's place.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use picosnitch_api::{Query, row};
+use serde_json::{Value, json};
+
+use super::expect::{PATIENCE, rows_of};
+use super::{Case, long};
+use crate::lab::certificates::Authority;
+use crate::lab::client::settle;
+use crate::lab::database::{Database, Kind};
+use crate::lab::program::{report, sha256_file};
+use crate::lab::scanner::{self, Scanner};
+use crate::lab::tools::{run, spawn};
+use crate::lab::{Lab, Outcome, Stage, Trouble, User, built, ensure};
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { id: "S11", title: "PostgreSQL down for a while: every row arrives once", run: s11_postgres },
+    Case { id: "S11", title: "MariaDB down for a while: every row arrives once", run: s11_mariadb },
+    Case { id: "S11", title: "a remote server that is not who it should be", run: s11_hostile },
+    Case { id: "S11", title: "the helper has no privilege and no secret is shown", run: s11_helper },
+    Case { id: "S11", title: "the helper as systemd starts it", run: s11_socket },
+    Case { id: "V01", title: "a verdict is kept, shown and told", run: v01 },
+    Case { id: "V02", title: "404 alone leads to an upload, of the bytes that were hashed", run: v02 },
+    Case { id: "V03", title: "another file in its place is not sent", run: v03 },
+    Case { id: "V04", title: "asking now takes scan, and only for what was seen", run: v04 },
+    Case { id: "V05", title: "where data goes is configure-remote's alone", run: v05 },
+];
+
+/// Longest wait between two tries, and a margin.
+const RETURN: Duration = Duration::from_secs(45);
+
+fn config(url: &str, ca: &Path, more: &str) -> String {
+    format!(
+        "[remote]\nurl = \"{url}\"\nhost_name = \"lab\"\ntls = \"verify\"\nca_file = \"{}\"\n{more}",
+        ca.display()
+    )
+}
+
+/// What identifies a row on both sides.
+type Line = (i64, String, u64, u64, u64, u64);
+
+fn here(stage: &Stage, path: &str) -> Outcome<Vec<Line>> {
+    let number = |value: Option<u64>| value.unwrap_or(0);
+    let line = |row: &row::Connection| {
+        let port = row.local_port.map_or(0, u64::from);
+        (
+            row.time.unwrap_or(0),
+            row.sha256.clone().unwrap_or_default(),
+            port,
+            number(row.sent),
+            number(row.received),
+            number(row.connections),
+        )
+    };
+    let mut lines: Vec<_> = rows_of(&stage.client, path)?.iter().map(line).collect();
+    lines.sort();
+    Ok(lines)
+}
+
+fn there(database: &Database, path: &str) -> Outcome<Vec<Line>> {
+    let time = database.micros("time");
+    let sql = format!(
+        "SELECT {time}, coalesce(sha256, ''), coalesce(local_port, 0), sent, received, coalesce(conns, 0), host \
+         FROM picosnitch_connections WHERE executable = '{path}'"
+    );
+    let mut lines = Vec::new();
+    for cells in database.read(&sql)? {
+        let number = |index: usize| cells.get(index).and_then(|cell| cell.parse::<u64>().ok());
+        let line = (|| {
+            let time = i64::try_from(number(0)?).ok()?;
+            Some((time, cells.get(1)?.clone(), number(2)?, number(3)?, number(4)?, number(5)?))
+        })();
+        ensure(cells.get(6).is_some_and(|host| host == "lab"), || format!("the host's name in {cells:?}"))?;
+        lines.push(line.ok_or_else(|| Trouble::Failed(format!("a row like {cells:?}")))?);
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+/// Both have the same rows, each once.
+fn same(stage: &Stage, database: &Database, path: &str, at_least: usize) -> Outcome {
+    let (here, there) = (here(stage, path)?, there(database, path)?);
+    ensure(here.len() >= at_least, || format!("{} rows here, not {at_least}", here.len()))?;
+    ensure(here == there, || {
+        let missing = here.iter().filter(|line| !there.contains(line)).count();
+        let strange = there.iter().filter(|line| !here.contains(line)).count();
+        let status = stage.client.status().map(|status| format!("{status:?}")).unwrap_or_default();
+        format!(
+            "{} rows here, {} there; {missing} are missing there, {strange} are not from here\n{status}",
+            here.len(),
+            there.len()
+        )
+    })
+}
+
+/// The process of the helper: the daemon's child.
+fn helper(stage: &Stage) -> Option<i32> {
+    let parent = format!("PPid:\t{}", stage.daemon.pid());
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        (status.lines().any(|line| line == parent) && status.starts_with("Name:\tpicosnitch-rel"))
+            .then_some(pid)
+    })
+}
+
+fn kill_helper(stage: &Stage) -> Outcome {
+    let mut killed = Err("there is no helper".into());
+    settle(PATIENCE, || {
+        killed = helper(stage)
+            .ok_or_else(|| Trouble::from("there is no helper"))
+            .and_then(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(Trouble::from));
+        match &killed {
+            Ok(()) => Ok(()),
+            Err(trouble) => Err(trouble.to_string().into()),
+        }
+    })
+}
+
+fn errors(stage: &Stage, kind: &str) -> Outcome<Vec<String>> {
+    let events = stage.client.events(&Query::default())?;
+    Ok(events
+        .into_iter()
+        .filter(|event| event.error.as_deref() == Some(kind))
+        .filter_map(|event| event.message)
+        .collect())
+}
+
+fn s11_postgres(lab: &mut Lab) -> Outcome {
+    s11(lab, Kind::Postgres, "s11-postgres")
+}
+
+fn s11_mariadb(lab: &mut Lab) -> Outcome {
+    s11(lab, Kind::MariaDb, "s11-mariadb")
+}
+
+fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
+    let dir = lab.new_dir(&format!("{name}-server"))?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let identity = authority.sign("good", "IP:127.0.0.1")?;
+    let mut database = Database::new(kind, &dir, &identity)?;
+    let mut stage = lab.stage(name, &config(&database.url(), &authority.certificate(), ""))?;
+    let to = lab.net.to();
+    let program = lab.programs.make(name)?;
+    let path = program.to_string_lossy().into_owned();
+    let traffic = |count: usize| -> Outcome {
+        (0..count).try_for_each(|index| {
+            report(&program, &["tcp-echo", &to, &format!("bytes={}", 500 + index)]).map(drop)
+        })
+    };
+    traffic(20)?;
+    settle(RETURN, || same(&stage, &database, &path, 20))?;
+    // Rights to add and to look, and no others.
+    let counted = database.as_picosnitch("SELECT count(*) FROM picosnitch_connections");
+    ensure(counted.is_ok(), || format!("the account may not look: {counted:?}"))?;
+    for forbidden in ["DELETE FROM picosnitch_connections", "UPDATE picosnitch_connections SET sent = 0"] {
+        ensure(database.as_picosnitch(forbidden).is_err(), || format!("the account may {forbidden}"))?;
+    }
+    // Killed while it sends.
+    traffic(10)?;
+    kill_helper(&stage)?;
+    settle(RETURN, || same(&stage, &database, &path, 30))?;
+    settle(PATIENCE, || {
+        let status = stage.client.status()?;
+        ensure(status.relay_restarts.unwrap_or(0) >= 1, || {
+            "a helper that was killed is not counted".to_owned()
+        })
+    })?;
+    // Down: the history here goes on, and says why nothing arrives, once.
+    database.stop();
+    for _ in 0..3 {
+        traffic(5)?;
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    settle(PATIENCE, || {
+        let (rows, status) = (here(&stage, &path)?, stage.client.status()?);
+        ensure(rows.len() >= 45, || format!("{} rows here while the server is away", rows.len()))?;
+        ensure(status.remote_error.is_some() && status.remote_queued.unwrap_or(0) >= 15, || {
+            format!("status does not tell that rows wait: {status:?}")
+        })
+    })?;
+    let told = errors(&stage, "remote")?;
+    ensure(told.len() == 1, || format!("one Error about one outage: {told:?}"))?;
+    let more = if long() { many(&program, &to)? } else { 0 };
+    // What waits survives both programs.
+    kill_helper(&stage)?;
+    stage.daemon.kill();
+    stage.daemon.launch_again()?;
+    traffic(5)?;
+    if more > 0 {
+        settle(Duration::from_secs(120), || {
+            let rows = rows_of(&stage.client, &path)?.len();
+            ensure(rows >= more, || format!("{rows} rows here of {more} connections"))
+        })?;
+    }
+    database.start(Some(&identity))?;
+    if more > 0 {
+        measure(&stage)?;
+    }
+    settle(RETURN, || same(&stage, &database, &path, 50 + more))?;
+    settle(PATIENCE, || {
+        let status = stage.client.status()?;
+        // Sending is traffic too: the rows about it are always on their way.
+        ensure(status.remote_error.is_none() && status.remote_queued.is_some_and(|rows| rows < 10), || {
+            format!("status after the server's return: {status:?}")
+        })?;
+        ensure(status.remote_lost == Some(0), || format!("rows were given up: {status:?}"))
+    })
+}
+
+/// So many short connections, each a row.
+fn many(program: &Path, to: &str) -> Outcome<usize> {
+    let made = report(program, &["connections", to, "peers=100", "count=20000"])?;
+    usize::try_from(made.connections).map_err(|error| Trouble::Failed(error.to_string()))
+}
+
+/// Prints how fast what waits is sent, and what the helper takes for that.
+fn measure(stage: &Stage) -> Outcome {
+    let queued = || -> Outcome<u64> { Ok(stage.client.status()?.remote_queued.unwrap_or(0)) };
+    let all = queued()?;
+    settle(RETURN, || ensure(queued()? < all, || "nothing is sent".to_owned()))?;
+    let (start, first) = (Instant::now(), queued()?);
+    settle(Duration::from_secs(300), || ensure(queued()? < 10, || "rows still wait".to_owned()))?;
+    let rate = first as f64 / start.elapsed().as_secs_f64();
+    let pid = helper(stage).ok_or("there is no helper")?;
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let pss = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap_or("Pss: unknown");
+    println!(
+        "    {first} rows sent, {rate:.0} rows/s; the helper has {}",
+        pss.split_whitespace().collect::<Vec<_>>().join(" ")
+    );
+    Ok(())
+}
+
+/// Servers that a thief of the address could offer: none gets a row, or the password.
+fn s11_hostile(lab: &mut Lab) -> Outcome {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        let dir = lab.new_dir(&format!("s11-hostile-{kind:?}"))?;
+        let authority = Authority::new(&dir.join("certificates"))?;
+        let good = authority.sign("good", "IP:127.0.0.1")?;
+        let other = authority.sign("other", "DNS:other.example")?;
+        let own = authority.self_signed("own", "IP:127.0.0.1")?;
+        let mut database = Database::new(kind, &dir, &good)?;
+        database.stop();
+        let program = lab.programs.make("s11-hostile")?;
+        let path = program.to_string_lossy().into_owned();
+        let to = lab.net.to();
+        for (what, identity) in
+            [("another name", Some(&other)), ("itself as authority", Some(&own)), ("no TLS", None)]
+        {
+            database.start(identity)?;
+            let stage = lab.stage("s11-hostile", &config(&database.url(), &authority.certificate(), ""))?;
+            report(&program, &["tcp-echo", &to])?;
+            settle(RETURN, || {
+                let error = stage.client.status()?.remote_error.unwrap_or_default();
+                ensure(error.contains("not safe"), || format!("{kind:?}, {what}: status says {error:?}"))
+            })?;
+            let told = errors(&stage, "remote")?;
+            ensure(told.len() == 1, || format!("{kind:?}, {what}: one Error: {told:?}"))?;
+            let rows = there(&database, &path)?;
+            ensure(rows.is_empty(), || format!("{kind:?}, {what}: it got {} rows", rows.len()))?;
+            drop(stage);
+            database.stop();
+        }
+        // The right one gets them.
+        database.start(Some(&good))?;
+        let stage = lab.stage("s11-right", &config(&database.url(), &authority.certificate(), ""))?;
+        report(&program, &["tcp-echo", &to])?;
+        settle(RETURN, || same(&stage, &database, &path, 1))?;
+    }
+    Ok(())
+}
+
+fn s11_helper(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("s11-helper-server")?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let identity = authority.sign("good", "IP:127.0.0.1")?;
+    let database = Database::new(Kind::Postgres, &dir, &identity)?;
+    let text =
+        config(&database.url(), &authority.certificate(), "[log]\ncommands = false\naddresses = false\n");
+    // Rows leave also where the history is off.
+    let text = format!("[database]\nenabled = false\nwrite_interval_seconds = 1\n{text}");
+    let stage = lab.stage("s11-helper", &text)?;
+    let program = lab.programs.make("s11-helper")?;
+    let path = program.to_string_lossy().into_owned();
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    settle(RETURN, || {
+        let rows = there(&database, &path)?;
+        ensure(rows.len() == 1, || format!("{} rows there without a history here", rows.len()))
+    })?;
+    let left_out = "SELECT count(*) FROM picosnitch_connections WHERE cmdline IS NOT NULL OR parent_cmdline IS NOT NULL \
+                    OR ip IS NOT NULL OR local_ip IS NOT NULL OR domain IS NOT NULL";
+    ensure(database.read(left_out)? == [["0"]], || "what log.* leaves out was sent".to_owned())?;
+    let pid = helper(&stage).ok_or("there is no helper")?;
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let status = std::fs::read_to_string(proc.join("status"))?;
+    let line = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .unwrap_or("")
+            .trim()
+            .to_owned()
+    };
+    ensure(!line("Uid").split_whitespace().any(|uid| uid == "0"), || format!("its uids: {}", line("Uid")))?;
+    ensure(!line("Gid").split_whitespace().any(|gid| gid == "0"), || format!("its gids: {}", line("Gid")))?;
+    ensure(line("Groups").is_empty(), || format!("its groups: {}", line("Groups")))?;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        ensure(line(set).bytes().all(|digit| digit == b'0'), || format!("{set}: {}", line(set)))?;
+    }
+    ensure(line("NoNewPrivs") == "1", || "it may gain privileges".to_owned())?;
+    for entry in std::fs::read_dir(proc.join("fd"))?.flatten() {
+        let target = std::fs::read_link(entry.path())?.to_string_lossy().into_owned();
+        let own = ["socket:", "pipe:", "anon_inode:[event", "/dev/null"]
+            .iter()
+            .any(|kind| target.starts_with(kind));
+        ensure(own || target.ends_with("daemon.log"), || format!("it holds {target}"))?;
+    }
+    let secret = b"w0rd";
+    for file in ["cmdline", "environ"] {
+        let bytes = std::fs::read(proc.join(file))?;
+        ensure(!bytes.windows(secret.len()).any(|window| window == secret), || {
+            format!("the password is in {file}")
+        })?;
+    }
+    let settings = stage.client.call(|client| async move { client.settings().await })?;
+    let shown = format!("{settings:?}");
+    ensure(!shown.contains("w0rd") && shown.contains("remote.url"), || format!("Get says {shown}"))?;
+    if long() {
+        // Stopped, it answers nothing and does not end: taken for dead after a minute, and replaced.
+        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+        report(&program, &["tcp-echo", &lab.net.to()])?;
+        settle(Duration::from_secs(100), || {
+            let rows = there(&database, &path)?.len();
+            ensure(rows == 2, || format!("{rows} rows there with a helper that hangs"))
+        })?;
+        ensure(stage.client.status()?.relay_restarts.unwrap_or(0) >= 1, || "not counted".to_owned())?;
+        ensure(helper(&stage).is_some_and(|new| new != pid), || {
+            "the one that hangs is still here".to_owned()
+        })?;
+    }
+    Ok(())
+}
+
+/// By a socket on which systemd starts it, when something is to be sent, and again after its end.
+fn s11_socket(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("s11-socket-server")?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let identity = authority.sign("good", "IP:127.0.0.1")?;
+    let database = Database::new(Kind::Postgres, &dir, &identity)?;
+    let dir = lab.new_dir("s11-socket")?;
+    let (socket, relay) = (dir.join("relay.sock"), dir.join("picosnitch-relay"));
+    std::fs::copy(built("picosnitch-relay")?, &relay)?;
+    let log = std::fs::File::create(dir.join("relay.log"))?;
+    let systemd = spawn(
+        Command::new("systemd-socket-activate")
+            .args(["--seqpacket", "--accept", "--inetd", "-E", "SSL_CERT_FILE=/dev/null", "-l"])
+            .arg(&socket)
+            .args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&relay)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log),
+    );
+    let systemd = systemd.map_err(|error| Trouble::Skipped(format!("systemd-socket-activate: {error}")))?;
+    let mut systemd = Guard(systemd);
+    settle(PATIENCE, || ensure(socket.exists(), || "no socket".to_owned()))?;
+    let stage = Stage::start(&dir, &config(&database.url(), &authority.certificate(), ""))?;
+    let program = lab.programs.make("s11-socket")?;
+    let path = program.to_string_lossy().into_owned();
+    let to = lab.net.to();
+    report(&program, &["tcp-echo", &to])?;
+    settle(RETURN, || same(&stage, &database, &path, 1))?;
+    let child = || -> Option<i32> {
+        let text = run("pgrep", &["-P", &systemd.0.id().to_string()]).ok()?;
+        text.lines().next()?.parse().ok()
+    };
+    let pid = child().ok_or("nobody was started by the socket")?;
+    ensure(helper(&stage).is_none(), || "the daemon started a helper itself".to_owned())?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    report(&program, &["tcp-echo", &to])?;
+    settle(RETURN, || same(&stage, &database, &path, 2))?;
+    drop(stage);
+    settle(PATIENCE, || ensure(child().is_none(), || "a helper outlives the daemon".to_owned()))?;
+    systemd.0.kill().map_err(Trouble::from)
+}
+
+/// A child that ends with its owner.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn virustotal(scanner: &Scanner, authority: &Authority, more: &str) -> String {
+    format!(
+        "[virustotal]\napi_key = \"lab-key\"\nurl = \"{}\"\nca_file = \"{}\"\nrequest_interval_seconds = 1\n{more}",
+        scanner.url(),
+        authority.certificate().display()
+    )
+}
+
+fn start_scanner(lab: &mut Lab, name: &str, get: &[Value], post: &[Value]) -> Outcome<(Scanner, Authority)> {
+    let dir = lab.new_dir(name)?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let identity = authority.sign("scanner", "IP:127.0.0.1")?;
+    Ok((Scanner::start(&dir, &identity, get, post)?, authority))
+}
+
+/// The verdict on a program's only content.
+fn verdict_of(stage: &Stage, path: &str) -> Outcome<String> {
+    let query = Query { path: Some(path.to_owned()), ..Query::default() };
+    let page = stage.client.call(|client| async move { client.executables(&query).await })?;
+    let id = page.rows.first().and_then(|row| row.id).ok_or("the program is not on record")?;
+    let row = stage.client.call(|client| async move { client.executable(id).await })?;
+    let (hashes, verdicts) = (row.hashes.unwrap_or_default(), row.verdicts.unwrap_or_default());
+    ensure(hashes.len() == verdicts.len(), || format!("{verdicts:?} for {hashes:?}"))?;
+    Ok(verdicts.first().cloned().unwrap_or_default())
+}
+
+fn verdict_becomes(stage: &Stage, path: &str, words: &str) -> Outcome {
+    settle(Duration::from_secs(120), || {
+        let verdict = verdict_of(stage, path)?;
+        ensure(verdict == words, || {
+            let status = stage.client.status().map(|status| status.scan_error).ok().flatten();
+            format!("the verdict is {verdict:?}, not {words:?}; status says {status:?}")
+        })
+    })
+}
+
+/// Requests about one content, in order.
+fn about(scanner: &Scanner, sha256: &str) -> Outcome<Vec<Value>> {
+    let of = |request: &Value| {
+        request["path"].as_str().is_some_and(|path| path.ends_with(sha256))
+            || request["body"]["sha256"] == sha256
+    };
+    Ok(scanner.requests()?.into_iter().filter(of).collect())
+}
+
+fn v01(lab: &mut Lab) -> Outcome {
+    let (scanner, authority) =
+        start_scanner(lab, "v01-scanner", &[scanner::report(3, 1, 72)], &[not_wanted()])?;
+    let stage = lab.stage("v01", &virustotal(&scanner, &authority, ""))?;
+    let program = lab.programs.make("v01-suspicious")?;
+    let (path, sha256) = (program.to_string_lossy().into_owned(), sha256_file(&program)?);
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    let words = "4 of 72 engines (2026-09-21)";
+    verdict_becomes(&stage, &path, words)?;
+    settle(PATIENCE, || {
+        let told = stage.client.notices("verdict", &path);
+        ensure(told.len() == 1, || format!("{} signals of the verdict", told.len()))?;
+        let (_, event) = told.into_iter().next().ok_or("no signal")?;
+        ensure(event.message.as_deref() == Some(words) && event.sha256.as_deref() == Some(&sha256), || {
+            format!("the signal says {event:?}")
+        })?;
+        let id = event.id.unwrap_or(0);
+        let event = stage.client.call(|client| async move { client.event(id).await })?;
+        ensure(
+            event.kind.as_deref() == Some("verdict")
+                && event.path.as_deref() == Some(&path)
+                && event.message.as_deref() == Some(words)
+                && event.sha256.as_deref() == Some(&sha256)
+                && event.uid == Some(0),
+            || format!("the event says {event:?}"),
+        )
+    })?;
+    let asked = about(&scanner, &sha256)?;
+    ensure(asked.len() == 1 && asked[0]["key"] == "lab-key", || format!("it was asked {asked:?}"))?;
+    // The command shows it, and the log of notices has it.
+    let output = stage.cli(None)?.args(["executable", &path]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure(text.contains(words), || format!("the command shows\n{text}"))?;
+    let log = std::fs::read_to_string(stage.daemon.log_dir().join("exe.log"))?;
+    ensure(log.lines().any(|line| line.contains(" verdict ") && line.contains(words)), || {
+        format!("exe.log:\n{log}")
+    })
+}
+
+/// An answer that no case may come to.
+fn not_wanted() -> Value {
+    json!({"status": 500, "body": "nobody asked for this"})
+}
+
+fn v02(lab: &mut Lab) -> Outcome {
+    let long = json!({"status": 200, "body": "{", "padding": 100_000_000});
+    let troubles = [
+        json!({"status": 429, "headers": {"Retry-After": "3"}, "body": {"error": {"code": "QuotaExceededError"}}}),
+        json!({"status": 401, "body": {"error": {"code": "WrongCredentialsError"}}}),
+        json!({"status": 503, "body": "<html>busy</html>"}),
+        json!({"status": 200, "body": "<html>welcome to this hotel</html>"}),
+        long,
+    ];
+    let count = troubles.len();
+    let get: Vec<Value> = troubles.into_iter().chain([scanner::not_found()]).collect();
+    let taken = json!({"status": 200, "body": {"data": {"type": "analysis", "id": "abc"}}});
+    // The monitor's own programs are news as well: one content at a time, so that the order is ours.
+    let (scanner, authority) = start_scanner(lab, "v02-scanner", &get, &[taken])?;
+    let stage = lab.stage("v02", &virustotal(&scanner, &authority, "upload = true\n"))?;
+    let program = lab.programs.make("v02-unknown")?;
+    let (path, sha256) = (program.to_string_lossy().into_owned(), sha256_file(&program)?);
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    settle(Duration::from_secs(240), || {
+        let verdict = verdict_of(&stage, &path)?;
+        ensure(verdict == "sent, no verdict yet", || format!("the verdict is {verdict:?}"))
+    })?;
+    let all = scanner.requests()?;
+    let uploads: Vec<&Value> = all.iter().filter(|request| request["method"] == "POST").collect();
+    let sent = uploads.iter().find(|request| request["body"]["sha256"] == sha256.as_str());
+    let sent = sent.ok_or_else(|| Trouble::Failed(format!("the file was not sent: {uploads:?}")))?;
+    ensure(sent["body"]["length"].as_u64() == std::fs::metadata(&program)?.len().into(), || {
+        format!("{sent}")
+    })?;
+    let head = sent["body"]["head"].as_str().unwrap_or_default();
+    ensure(head.contains(&sha256) && !head.contains("v02"), || format!("the form tells: {head}"))?;
+    // No trouble led to an upload, and nobody was asked sooner than allowed.
+    let first = all.iter().position(|request| request["method"] == "POST").unwrap_or(0);
+    let unknown = all.iter().position(|request| request["status"] == 404).unwrap_or(usize::MAX);
+    ensure(unknown < first && unknown >= count, || format!("asked in this order: {all:?}"))?;
+    let times: Vec<f64> = all.iter().filter_map(|request| request["time"].as_f64()).collect();
+    let short = times.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::MAX, f64::min);
+    ensure(short > 0.95, || format!("two requests {short} s apart, not 1 s"))?;
+    ensure(times.get(1).zip(times.first()).is_some_and(|(b, a)| b - a > 2.9), || {
+        format!("asked again too soon after Retry-After: 3: {times:?}")
+    })?;
+    let told = errors(&stage, "scanner")?;
+    ensure(told.len() == 1, || format!("one Error about one incident: {told:?}"))?;
+    ensure(stage.client.notices("verdict", &path).is_empty(), || "a trouble was told as a verdict".to_owned())
+}
+
+fn v03(lab: &mut Lab) -> Outcome {
+    // A redirection is not followed: the key goes to the address that was named.
+    let wait =
+        json!({"status": 302, "headers": {"Retry-After": "4", "Location": "/api/v3/elsewhere"}, "body": ""});
+    let (scanner, authority) =
+        start_scanner(lab, "v03-scanner", &[wait, scanner::not_found()], &[not_wanted()])?;
+    let stage = lab.stage("v03", &virustotal(&scanner, &authority, "upload = true\n"))?;
+    let program = lab.programs.make("v03-replaced")?;
+    let (path, sha256) = (program.to_string_lossy().into_owned(), sha256_file(&program)?);
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    settle(PATIENCE, || ensure(!scanner.requests()?.is_empty(), || "nobody was asked".to_owned()))?;
+    // Same path, same length, other bytes, before the scanner says that it does not know the first.
+    let mut bytes = std::fs::read(&program)?;
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    let new = program.with_extension("new");
+    lab.programs.write(&new, &bytes)?;
+    std::fs::rename(&new, &program)?;
+    verdict_becomes(&stage, &path, "unknown")?;
+    let elsewhere = scanner.requests()?.iter().any(|request| request["path"] == "/api/v3/elsewhere");
+    ensure(!elsewhere, || "a redirection was followed".to_owned())?;
+    let other = sha256_file(&program)?;
+    let uploads: Vec<Value> =
+        scanner.requests()?.into_iter().filter(|request| request["method"] == "POST").collect();
+    let wrong = uploads.iter().any(|upload| {
+        upload["body"]["sha256"] == other.as_str() || upload["body"]["sha256"] == sha256.as_str()
+    });
+    ensure(!wrong, || format!("a file that was not the one was sent: {uploads:?}"))
+}
+
+fn v04(lab: &mut Lab) -> Outcome {
+    let (scanner, authority) =
+        start_scanner(lab, "v04-scanner", &[scanner::report(0, 0, 70)], &[not_wanted()])?;
+    // Set later, so that nothing is asked by itself.
+    let stage = lab.stage("v04", "")?;
+    let program = lab.programs.make("v04-asked")?;
+    let (path, sha256) = (program.to_string_lossy().into_owned(), sha256_file(&program)?);
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    settle(PATIENCE, || verdict_of(&stage, &path).map(drop))?;
+    let bob = User::get("bob")?;
+    let mut person = stage.person(&bob, false)?;
+    let answer = person.ask(&format!("scan {sha256}"))?;
+    ensure(answer["error"] == "NotAuthorized", || format!("bob may scan: {answer}"))?;
+    stage.bus.allow("bob", &["org.picosnitch.Monitor.scan"])?;
+    let mut last = Value::Null;
+    settle(PATIENCE, || {
+        last = person.ask(&format!("scan {sha256}"))?;
+        ensure(last["error"] == "Unavailable", || format!("a scan without a scanner: {last}"))
+    })?;
+    let text = format!("{}{}", crate::lab::stage::CONFIG, virustotal(&scanner, &authority, ""));
+    std::fs::write(stage.daemon.config(), text)?;
+    stage.daemon.signal(Signal::SIGHUP)?;
+    settle(PATIENCE, || {
+        let status = stage.client.status()?;
+        ensure(status.scan_queued.is_some(), || "the scanner is not in force".to_owned())
+    })?;
+    let started = Instant::now();
+    let answer = person.ask(&format!("scan {sha256}"))?;
+    ensure(answer["ok"] == "0 of 70 engines (2026-09-21)", || format!("the scan says {answer}"))?;
+    ensure(started.elapsed() < Duration::from_secs(15), || "the scan took too long".to_owned())?;
+    verdict_becomes(&stage, &path, "0 of 70 engines (2026-09-21)")?;
+    // What was never seen here is nobody's business.
+    let never = "ab".repeat(32);
+    let answer = person.ask(&format!("scan {never}"))?;
+    ensure(answer["error"] == "NotFound", || format!("a content that was never seen: {answer}"))?;
+    ensure(about(&scanner, &never)?.is_empty(), || {
+        "the scanner was told of a content that is not here".to_owned()
+    })
+}
+
+fn v05(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("v05", "")?;
+    let settings = stage.client.call(|client| async move { client.settings().await })?;
+    let mut keys: Vec<String> = settings
+        .into_keys()
+        .filter(|key| key.starts_with("remote.") || key.starts_with("virustotal."))
+        .chain(["remote.url", "virustotal.api_key"].map(str::to_owned))
+        .collect();
+    keys.sort();
+    ensure(keys.len() >= 11, || format!("the keys are {keys:?}"))?;
+    let value = |key: &str| match key {
+        "remote.url" => "postgresql://u:p@db.invalid/net",
+        "remote.tls" => "verify",
+        "remote.outbox_mib" => "7",
+        "remote.table" => "net.rows",
+        "remote.ca_file" | "virustotal.ca_file" => "/etc/hostname",
+        "virustotal.upload" => "true",
+        "virustotal.request_interval_seconds" => "20",
+        "virustotal.url" => "https://mirror.invalid/api",
+        _ => "word",
+    };
+    let bob = User::get("bob")?;
+    let mut person = stage.person(&bob, false)?;
+    // Everything that one can be granted, but for this one.
+    let others: Vec<&str> = picosnitch_api::name::action::ALL
+        .into_iter()
+        .filter(|action| *action != picosnitch_api::name::action::CONFIGURE_REMOTE)
+        .collect();
+    stage.bus.allow("bob", &others)?;
+    settle(PATIENCE, || {
+        let answer = person.ask("set database.retention_days=300")?;
+        ensure(answer.get("ok").is_some(), || format!("bob has configure: {answer}"))
+    })?;
+    for key in &keys {
+        let answer = person.ask(&format!("set {key}={}", value(key)))?;
+        ensure(answer["error"] == "NotAuthorized", || format!("{key} without configure-remote: {answer}"))?;
+    }
+    stage.bus.allow("bob", &[picosnitch_api::name::action::CONFIGURE_REMOTE])?;
+    settle(PATIENCE, || {
+        let answer = person.ask("set remote.host_name=granted")?;
+        ensure(answer.get("ok").is_some(), || format!("bob has configure-remote: {answer}"))
+    })?;
+    for key in &keys {
+        let answer = person.ask(&format!("set {key}={}", value(key)))?;
+        ensure(answer.get("ok").is_some(), || format!("{key} with configure-remote: {answer}"))?;
+    }
+    let text = std::fs::read_to_string(stage.daemon.config())?;
+    ensure(keys.iter().all(|key| text.contains(value(key))), || format!("the file says\n{text}"))
+}
