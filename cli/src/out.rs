@@ -141,7 +141,8 @@ impl Out {
 
     fn say(&self, label: &str, text: &str) {
         // Nobody to tell that standard error is gone.
-        let _ = writeln!(io::stderr(), "{label}: {}", inert(text));
+        // One write: what others print does not come in between.
+        let _ = io::stderr().write_all(format!("{label}: {}\n", inert(text)).as_bytes());
     }
 }
 

@@ -175,11 +175,11 @@ pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
             })
             .collect();
         Table::new(&columns, out.style).print(&mut out.data, &rows)?;
-        if rows.is_empty() {
-            out.note("nothing matches");
-        }
     }
     out.flush()?;
+    if totals.is_empty() && !out.json {
+        out.note("nothing matches");
+    }
     if totals.len() as u64 >= u64::from(args.limit) {
         out.note(&format!("{} are shown; there may be more (--limit, up to 1000)", args.limit));
     }

@@ -200,10 +200,15 @@ pub(super) fn explain(message: &str, key: Option<String>) -> Problem {
             .replace("invalid value: ", "")
             .replace("a boolean", "true or false")
             .replace("a sequence", "a list in [ ]");
-        let message = ["u16", "u32"].iter().fold(message, |message, word| match message.strip_suffix(word) {
-            Some(start) => format!("{start}a whole number that is not negative"),
-            None => message,
-        });
+        let numbers = [
+            ("u16", "a whole number, 1 to 65535"),
+            ("u32", "a whole number that is not negative, below 2³²"),
+        ];
+        let message =
+            numbers.iter().fold(message, |message, (word, words)| match message.strip_suffix(word) {
+                Some(start) => format!("{start}{words}"),
+                None => message,
+            });
         return Problem { key, message, hint: None };
     };
     let defaults = flat(&Settings::default());
@@ -211,10 +216,18 @@ pub(super) fn explain(message: &str, key: Option<String>) -> Problem {
     let keys: Vec<_> = defaults.keys().map(String::as_str).collect();
     // Right word in the wrong section, else a word that looks like it.
     let elsewhere = keys.iter().find(|key| key.rsplit('.').next() == Some(unknown)).copied();
-    let hint = elsewhere.or_else(|| nearest(full, &keys)).map(|near| match near.rsplit_once('.') {
+    let mut sections: Vec<_> =
+        keys.iter().filter_map(|key| key.rsplit_once('.')).map(|(section, _)| section).collect();
+    sections.dedup();
+    let in_section = |near: &str| match near.rsplit_once('.') {
         Some((section, word)) => format!("did you mean {word} in [{section}]?"),
         None => format!("did you mean {near}?"),
-    });
+    };
+    // A section by its whole name: `log.ignore` has a dot and is one.
+    let hint = elsewhere
+        .map(in_section)
+        .or_else(|| nearest(full, &sections).map(|section| format!("did you mean [{section}]?")))
+        .or_else(|| nearest(full, &keys).map(in_section));
     Problem { key: Some(full.to_owned()), message: "there is no such setting".to_owned(), hint }
 }
 

@@ -8,9 +8,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::os::unix::fs::FileTypeExt as _;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use picosnitch_api::query::Network;
 pub use picosnitch_relay_wire::Tls;
 use serde::{Deserialize, Serialize};
@@ -444,14 +446,31 @@ pub fn check(path: &Path) -> Result<(), Error> {
     Settings::parse(&text, path).map(drop)
 }
 
+/// Largest file that is read, bytes.
+const LARGEST: u64 = 1024 * 1024;
+
+/// All of a regular file. Whatever else has that name is refused without waiting for it.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let refused = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+    let regular = |meta: &std::fs::Metadata| {
+        if meta.is_file() { Ok(()) } else { Err(refused("it is not a regular file".to_owned())) }
+    };
+    // Before it is opened: opening some devices does something.
+    regular(&std::fs::metadata(path)?)?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    regular(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(refused(format!("it is larger than {} MiB, which no settings are", LARGEST >> 20)));
+    }
+    Ok(bytes)
+}
+
 /// The file's text; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<String>, Error> {
-    // Reading a pipe that nobody writes to would never end.
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
-        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is a pipe, not a file");
-        return Err(Error::Read { path: path.to_owned(), source });
-    }
-    let bytes = match std::fs::read(path) {
+    let bytes = match bytes_of(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::Read { path: path.to_owned(), source }),

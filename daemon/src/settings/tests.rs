@@ -52,6 +52,22 @@ fn s07_errors_say_where_what_and_what_to_do() {
         ),
         ("[data]\n", "config.toml:1:2: data: there is no such setting"),
         (
+            "[databse]\nretention_days = 3\n",
+            "config.toml:1:2: databse: there is no such setting (did you mean [database]?)",
+        ),
+        (
+            "[log.ingore]\nports = [1]\n",
+            "config.toml:1:6: log.ingore: there is no such setting (did you mean [log.ignore]?)",
+        ),
+        (
+            "retention_days = 3\n",
+            "config.toml:1:1: retention_days: there is no such setting (did you mean retention_days in [database]?)",
+        ),
+        (
+            "notfy = { desktop = false }\n",
+            "config.toml:1:1: notfy: there is no such setting (did you mean [notify]?)",
+        ),
+        (
             "[database]\nretention_days = 0\n",
             "config.toml:2:18: database.retention_days: 0 is out of range; 1 to 36500 is accepted",
         ),
@@ -79,7 +95,7 @@ fn s07_errors_say_where_what_and_what_to_do() {
         ),
         ("[log.ignore]\nports = 80\n", "config.toml:2:9: log.ignore.ports: wrong type", "a list"),
         ("[log.ignore]\nnetworks = [\"10.0.0.0/33\"]\n", "config.toml:2:", "192.0.2.0/24"),
-        ("[log.ignore]\nports = [70000]\n", "config.toml:2:", "70000"),
+        ("[log.ignore]\nports = [70000]\n", "config.toml:2:", "1 to 65535"),
         ("a = \n", "config.toml:1:", ""),
         ("[monitor]\nbandwidth = true\nbandwidth = true\n", "config.toml:3:1: ", "duplicate"),
         ("[database\n", "config.toml:1:", ""),
@@ -98,6 +114,27 @@ fn s07_bytes_that_are_not_text_are_refused_with_their_line() {
     std::fs::write(&path, b"[log]\n# caf\xe9\n").unwrap();
     let message = Settings::load(&path).unwrap_err().to_string();
     assert!(message.ends_with("config.toml:2:6: the file is not UTF-8 text (save it as UTF-8)"), "{message}");
+}
+
+#[test]
+fn s07_what_is_no_file_of_settings_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let large = folder.path().join("large");
+    std::fs::write(&large, vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+    for (path, why) in [
+        (fifo.as_path(), "it is not a regular file"),
+        (folder.path(), "it is not a regular file"),
+        (Path::new("/dev/zero"), "it is not a regular file"),
+        (large.as_path(), "it is larger than 1 MiB, which no settings are"),
+    ] {
+        let message = Settings::load(path).unwrap_err().to_string();
+        assert_eq!(message, format!("{}: cannot be read: {why}", path.display()));
+        assert!(Store::open(path).is_err());
+    }
+    std::fs::write(&large, vec![b'\n'; 1024 * 1024]).unwrap();
+    assert_eq!(Settings::load(&large).unwrap(), Settings::default());
 }
 
 #[test]
