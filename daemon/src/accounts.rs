@@ -4,19 +4,13 @@
 
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::SystemTime;
+
+use crate::model::Owner;
 
 const LOGIN_DEFS: &str = "/etc/login.defs";
 const SUBUID: &str = "/etc/subuid";
-
-/// Whose rows a uid's rows are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// Nobody's login.
-    System,
-    /// This uid's.
-    Person(u32),
-}
 
 /// The accounts of this machine as far as ownership goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +109,35 @@ impl Accounts {
             all = without(all, range);
         }
         all
+    }
+}
+
+/// Reads the accounts anew when their files have changed, on a thread of its own: names may be asked of a
+/// server that is slow.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    seen: [Option<SystemTime>; 2],
+    coming: Option<JoinHandle<Accounts>>,
+}
+
+impl Renewal {
+    /// Goes on from these.
+    #[must_use]
+    pub fn of(accounts: &Accounts) -> Self {
+        Renewal { seen: accounts.seen, coming: None }
+    }
+
+    /// Newer accounts, if there are; never waits for them. Two calls of stat(2).
+    pub fn renewed(&mut self) -> Option<Accounts> {
+        if self.coming.as_ref().is_some_and(JoinHandle::is_finished) {
+            let accounts = self.coming.take()?.join().ok()?;
+            self.seen = accounts.seen;
+            return Some(accounts);
+        }
+        if self.coming.is_none() && self.seen != changed() {
+            self.coming = std::thread::Builder::new().name("accounts".into()).spawn(Accounts::load).ok();
+        }
+        None
     }
 }
 

@@ -2,6 +2,7 @@
 //! The stages of picosnitchd, in the order an event travels. A library so that tests, benches and the
 //! thin `main.rs` share them; nobody outside this workspace depends on it.
 
+pub mod accounts;
 pub mod capture;
 pub mod decode;
 pub mod enrich;

@@ -182,7 +182,10 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
             }
             Some(order) = ordered.recv() => obey(&control, &order),
             Some(trouble) = troubled.recv() => {
-                let _ = control.send(Command::Error(trouble.kind(), trouble.to_string()));
+                match trouble.kind() {
+                    Some(kind) => drop(control.send(Command::Error(kind, trouble.to_string()))),
+                    None => tracing::warn!("{trouble}"),
+                }
             }
         }
     }
@@ -220,16 +223,14 @@ fn start_relay(
 }
 
 /// Called on the pipeline's thread: never waits. A bus that takes nothing for thousands of notices loses
-/// them; the record has them all the same.
-fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) {
+/// them, and this is false; the record has them all the same.
+fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) -> bool {
     let outgoing = match tell {
         Tell::Notice(notice) => Outgoing::Notice(notice),
         Tell::Recorded(through) => Outgoing::Recorded(through),
         Tell::Degraded(_) => Outgoing::Degraded,
     };
-    if let Err(mpsc::error::TrySendError::Full(Outgoing::Notice(notice))) = bus.try_send(outgoing) {
-        tracing::warn!("the bus is too slow, notice {} is only in the history", notice.id);
-    }
+    !matches!(bus.try_send(outgoing), Err(mpsc::error::TrySendError::Full(Outgoing::Notice(_))))
 }
 
 fn reload(settings: &Store, control: &Control) {
@@ -247,6 +248,7 @@ fn obey(control: &Control, order: &serve::Control) {
     let command = match order {
         serve::Control::Pause { seconds, .. } => Command::Pause(Duration::from_secs(u64::from(*seconds))),
         serve::Control::Resume { .. } => Command::Resume,
+        serve::Control::Unsignalled(number) => Command::Unsignalled(*number),
     };
     let _ = control.send(command);
 }

@@ -277,6 +277,28 @@ pub struct Connection {
     pub connections: u32,
 }
 
+/// Whose rows a uid's rows are; see `accounts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// Nobody's login.
+    System,
+    /// This uid's.
+    Person(u32),
+}
+
+/// Who knows the program of a notice already, from people whose business is not shown to all who hear of the
+/// notice. What somebody is told comes only from what they, or the system, ran.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Before {
+    /// Nobody: it is the same news for all who may hear of it.
+    #[default]
+    Nobody,
+    /// These people ran this very content at this path: to them, and to whoever sees everybody, it is no news.
+    Same(Vec<u32>),
+    /// Somebody else ran this path with other contents, this one last: to whoever sees everybody it has changed.
+    Other([u8; 32]),
+}
+
 /// Something to tell people; becomes a signal and a row of Events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -286,6 +308,8 @@ pub struct Notice {
     pub time: i64,
     /// What happened.
     pub kind: NoticeKind,
+    /// To whom it is no news, or other news.
+    pub before: Before,
 }
 
 /// What happened.
@@ -297,7 +321,7 @@ pub enum NoticeKind {
     HashChanged {
         /// Now.
         contact: Box<Contact>,
-        /// The latest content known before.
+        /// The latest content that the same owner, or the system, ran before.
         old: [u8; 32],
     },
     /// Engines of a scanner find the content of a program malicious or suspicious.
@@ -419,13 +443,19 @@ impl Viewer {
     pub fn sees(&self, uid: u32) -> bool {
         self.rows.iter().any(|range| range.contains(&uid))
     }
+
+    /// Whether rows of all uids are shown.
+    #[must_use]
+    pub fn sees_everybody(&self) -> bool {
+        self.rows.contains(&(0..=u32::MAX))
+    }
 }
 
 /// What `record` knows when the daemon starts; `judge` decides by it.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// Every program with the contents ever known for it, oldest first.
-    pub programs: Vec<(ProgramKey, Vec<[u8; 32]>)>,
+    /// Every program and real uid that ran it, with the contents known from that uid, oldest first.
+    pub programs: Vec<(ProgramKey, u32, Vec<[u8; 32]>)>,
     /// Number of the next notice.
     pub next_notice: i64,
     /// Wall clock of the last write of the daemon before this one, µs since the epoch; `None` if there was

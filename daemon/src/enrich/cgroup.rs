@@ -20,9 +20,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a cgroup stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Group {
-    pub(super) unit: Option<Bytes>,
-    pub(super) container: Option<Bytes>,
+pub struct Group {
+    /// systemd unit.
+    pub unit: Option<Bytes>,
+    /// `engine:name`.
+    pub container: Option<Bytes>,
 }
 
 /// Units and containers by cgroup id.
@@ -123,7 +125,8 @@ fn search(mount: &Path, id: u64) -> Option<Vec<u8>> {
 }
 
 /// Reads a cgroup path by the names that systemd and the container engines give.
-pub(super) fn classify(path: &[u8]) -> Group {
+#[must_use]
+pub fn classify(path: &[u8]) -> Group {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
     let is_unit = |part: &&&[u8]| part.ends_with(b".service") || part.ends_with(b".scope");
     let unit = parts.iter().rev().find(is_unit).map(|part| Bytes::from(*part));

@@ -18,16 +18,17 @@ const HEADER: usize = 12;
 
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub struct Answer {
     /// The name that was asked for, lower case, without a dot at the end: what people know, whatever
     /// aliases lead from it to the addresses.
-    pub(super) name: Bytes,
+    pub name: Bytes,
     /// Addresses with their lifetime in seconds.
-    pub(super) addresses: Vec<(IpAddr, u32)>,
+    pub addresses: Vec<(IpAddr, u32)>,
 }
 
 /// Reads an answer. `None` if it is none, has no addresses for what was asked, or makes no sense.
-pub(super) fn read(payload: &[u8]) -> Option<Answer> {
+#[must_use]
+pub fn read(payload: &[u8]) -> Option<Answer> {
     // Only question and answers are wanted: what follows may be cut off, or of kinds nobody knows.
     let mut packet = payload.to_vec();
     let counts = packet.get_mut(4..HEADER)?;

@@ -4,13 +4,14 @@
 //! Thread: the pipeline's; it reads /proc, which takes some µs.
 //! Drops when: a table is full; the oldest goes, counted in [`Enrich::evicted`].
 
-mod cgroup;
-mod dns;
+pub mod cgroup;
+pub mod dns;
+mod errands;
 #[cfg(test)]
 mod kernel_tests;
 mod names;
 mod proc;
-mod script;
+pub mod script;
 mod subject;
 mod table;
 #[cfg(test)]
@@ -21,8 +22,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::fingerprint::{Fingerprint, Place};
-use crate::model::{Bytes, Gap, Hash, Process, ProcessId, Program, ProgramKey, Who};
+use crate::model::{Bytes, FileId, Gap, Hash, Process, ProcessId, Program, ProgramKey, Who};
 use cgroup::Cgroups;
+use errands::Errands;
 pub use names::{Asker, Names};
 use proc::Machine;
 use subject::Files;
@@ -40,6 +42,8 @@ pub struct Enrich {
     /// Names of remote addresses.
     pub names: Names,
     machine: Machine,
+    errands: Errands,
+    scripts: Errands,
     /// Mount namespaces that were seen, and whether their latest root is another than the machine's.
     namespaces: HashMap<u32, bool>,
 }
@@ -63,12 +67,16 @@ impl Enrich {
     /// `fingerprint` gives hashes and the paths of what has exited.
     #[must_use]
     pub fn new(fingerprint: Arc<Fingerprint>) -> Self {
+        let machine = Machine::find(fingerprint.identify());
         Enrich {
             fingerprint,
             table: Table::default(),
             cgroups: Cgroups::new(),
             names: Names::default(),
-            machine: Machine::find(),
+            machine,
+            errands: Errands::new("look-ups"),
+            // Apart: these threads take the rights of others for moments.
+            scripts: Errands::new("scripts"),
             namespaces: HashMap::new(),
         }
     }
@@ -88,16 +96,27 @@ impl Enrich {
             self.table.leave(ProcessId { exec_id: before, ..id }, now);
         }
         let key = self.key(exec.process, exec.file, exec.called);
-        let script = script::argument(&exec.process.comm, &key.path, exec.argv).and_then(|argument| {
-            let name = script::file_name(argument);
-            let (file, place) = self.fingerprint.script(id.tgid, name, exec.process.file)?;
-            Some((place.path, file))
-        });
+        let script = match script::argument(&exec.process.comm, &key.path, exec.argv) {
+            Some(argument) => {
+                let (fingerprint, file) = (Arc::clone(&self.fingerprint), exec.process.file);
+                let name = script::file_name(argument).to_vec();
+                self.errands.ask(move || fingerprint.script(id.tgid, &name, file)).flatten()
+            }
+            None => self.interpreted(exec.process, &key.path, exec.argv),
+        };
+        let script = script.map(|(file, place)| (place.path, file));
         let cmdline = Some(proc::join_arguments(exec.argv).into());
         let image = Image { key, cmdline, script };
         self.table.insert(id, Arc::new(image));
         // While it lives: its cgroup may be gone with it.
         let _ = self.cgroups.get(exec.cgroup, id.tgid);
+    }
+
+    /// The script in the arguments of an interpreter.
+    fn interpreted(&mut self, process: &Process, path: &[u8], argv: &[u8]) -> Option<(FileId, Place)> {
+        let argument = script::interpreted(path, argv)?.to_vec();
+        let (fingerprint, pid, file) = (Arc::clone(&self.fingerprint), process.id.tgid, process.file);
+        self.scripts.ask(move || fingerprint.interpreted(pid, &argument, file)).flatten()
     }
 
     /// A process has exited; it is remembered for some time, as its flows may still be on their way.
@@ -160,7 +179,9 @@ impl Enrich {
         let image = match self.table.image(process.id) {
             Some(image) => Arc::clone(image),
             None => {
-                let cmdline = proc::cmdline(process.id.tgid, process.id.start).map(Bytes::from);
+                let ProcessId { tgid, start, .. } = process.id;
+                // Its arguments are memory of its own, which a file server may have to bring.
+                let cmdline = self.errands.ask(move || proc::cmdline(tgid, start)).flatten().map(Bytes::from);
                 let image = Arc::new(Image { key: self.key(process, b"", b""), cmdline, script: None });
                 self.table.insert(process.id, Arc::clone(&image));
                 image
@@ -182,6 +203,12 @@ impl Enrich {
         self.table.evicted() + self.names.evicted()
     }
 
+    /// Look-ups that were not answered in time. Only grows.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.errands.unanswered() + self.scripts.unanswered()
+    }
+
     /// Processes remembered.
     #[must_use]
     pub fn processes(&self) -> usize {
@@ -195,7 +222,11 @@ impl Enrich {
         let pid = process.id.tgid;
         self.meet(process.mntns, pid);
         self.fingerprint.met(process.file.dev, pid);
-        match self.fingerprint.place(process.file, pid) {
+        let place = self.fingerprint.place_seen(process.file, pid).or_else(|| {
+            let (fingerprint, file) = (Arc::clone(&self.fingerprint), process.file);
+            self.errands.ask(move || fingerprint.place(file, pid)).flatten()
+        });
+        match place {
             Some(place) => {
                 let foreign = self.foreign(process, &place);
                 ProgramKey { path: place.path, foreign }
@@ -224,10 +255,10 @@ impl Enrich {
         if self.namespaces.len() >= NAMESPACES && !self.namespaces.contains_key(&mntns) {
             self.namespaces.clear();
         }
-        match proc::root(pid) {
+        match self.machine.has_root(pid) {
             // It may pivot to another root later, so the latest counts.
-            Some(root) => {
-                self.namespaces.insert(mntns, Some(root) != self.machine.root);
+            Some(same) => {
+                self.namespaces.insert(mntns, !same);
             }
             None => {
                 self.namespaces.entry(mntns).or_insert(true);
@@ -238,7 +269,7 @@ impl Enrich {
     /// Whether the path means another file than on this machine. A service with its own mount
     /// namespace but the machine's root runs the machine's programs, unless something else is mounted
     /// over that path there.
-    fn foreign(&self, process: &Process, place: &Place) -> bool {
+    fn foreign(&mut self, process: &Process, place: &Place) -> bool {
         if process.mntns == 0 || self.of_machine(process.mntns) != Some(false) {
             return false;
         }
@@ -247,6 +278,6 @@ impl Enrich {
         }
         // A deleted file is in doubt: whoever binds a file of theirs over the path can unlink it. A notice too
         // many is better than content of somebody else's that passes for the machine's.
-        place.deleted || self.machine.at(&place.path) != Some(place.stat)
+        place.deleted || self.machine.at(&place.path, &mut self.errands) != Some(process.file)
     }
 }

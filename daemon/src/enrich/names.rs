@@ -57,8 +57,10 @@ impl<K: Copy + Eq + Hash> Table<K> {
         } else if self.names.len() >= self.limit
             && let Some((_, oldest)) = self.order.pop_first()
         {
-            self.names.remove(&oldest);
-            self.evicted += 1;
+            // What has ended by itself is no loss.
+            if self.names.remove(&oldest).is_some_and(|old| old.until > now) {
+                self.evicted += 1;
+            }
         }
         self.order.insert(name.sequence, key);
         self.names.insert(key, name);

@@ -2,9 +2,15 @@
 //! What /proc says about processes. Everything here may be gone the next moment.
 
 use std::io::Read;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
-use crate::fingerprint;
+use nix::errno::Errno;
+
+use super::errands::Errands;
+use crate::fingerprint::{Identify, lookup};
+use crate::model::FileId;
 
 /// Longest command line that is kept, bytes.
 pub(super) const CMDLINE: usize = 4096;
@@ -46,32 +52,44 @@ fn ticks(ns: u64) -> u64 {
 
 /// The machine, as opposed to a container: how process 1 sees it, or how we do if it may not be looked at.
 pub(super) struct Machine {
-    pid: u32,
+    identify: Identify,
     /// Mount namespace.
     pub(super) mntns: Option<u32>,
-    /// Root directory, as (st_dev, st_ino).
-    pub(super) root: Option<(u64, u64)>,
+    root: Option<Arc<OwnedFd>>,
 }
 
 impl Machine {
-    pub(super) fn find() -> Self {
-        let pid = if root(1).is_some() { 1 } else { std::process::id() };
-        Machine { pid, mntns: mntns(pid), root: root(pid) }
+    pub(super) fn find(identify: Identify) -> Self {
+        let (pid, root) = match lookup::root(1) {
+            Ok(root) => (1, Some(root)),
+            Err(_) => (std::process::id(), lookup::root(std::process::id()).ok()),
+        };
+        Machine { identify, mntns: mntns(pid), root: root.map(Arc::new) }
     }
 
-    /// What lies at a path on this machine, as (st_dev, st_ino).
-    pub(super) fn at(&self, path: &[u8]) -> Option<(u64, u64)> {
-        fingerprint::stat_in_root(self.pid, path)
+    /// What lies at a path on this machine. `None` if nothing does, or nobody says what.
+    pub(super) fn at(&self, path: &[u8], errands: &mut Errands) -> Option<FileId> {
+        let root = self.root.as_ref()?;
+        let identify = Arc::clone(&self.identify);
+        match lookup::cached(root.as_fd(), path) {
+            Ok(file) => identify(file.as_fd()).ok(),
+            Err(Errno::EAGAIN) => {
+                let (root, path) = (Arc::clone(root), path.to_vec());
+                errands.ask(move || identify(lookup::find(root.as_fd(), &path).ok()?.as_fd()).ok()).flatten()
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Whether a process has the machine's root directory; `None` if it is gone.
+    pub(super) fn has_root(&self, pid: u32) -> Option<bool> {
+        let ours = (self.identify)(self.root.as_ref()?.as_fd()).ok()?;
+        Some((self.identify)(lookup::root(pid).ok()?.as_fd()).ok()? == ours)
     }
 }
 
 fn mntns(pid: u32) -> Option<u32> {
     u32::try_from(std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino()).ok()
-}
-
-/// The root directory of a process, as (st_dev, st_ino).
-pub(super) fn root(pid: u32) -> Option<(u64, u64)> {
-    fingerprint::stat_in_root(pid, b"/")
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //! Drops when: 4096 hashes are pending, or fanotify's queue overflows; both counted in [`Counts`].
 
 mod fanotify;
+pub(crate) mod lookup;
 pub(crate) mod mounts;
 mod place;
+mod script;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::model::{FileId, Gap, Hash, ProcessId};
 use fanotify::Group;
 pub use place::Place;
-pub(crate) use place::stat_in_root;
 use state::{Answer, Held, State};
 use work::{Callback, Job};
 
@@ -199,14 +200,20 @@ impl Fingerprint {
         }
     }
 
+    /// As [`Fingerprint::place`], as far as it was seen up to now. Waits for nobody.
+    #[must_use]
+    pub fn place_seen(&self, file: FileId, pid: u32) -> Option<Place> {
+        self.shared.lock().place(file, pid)
+    }
+
     /// Where the file lay when process `pid` executed it, also if that has exited since. `None` if
-    /// nobody saw it. Some µs.
+    /// nobody saw it. Some µs; taking events from fanotify opens files, which a file server can hold up.
     #[must_use]
     pub fn place(&self, file: FileId, pid: u32) -> Option<Place> {
         if file.inode == 0 {
             return None;
         }
-        if let Some(place) = self.shared.lock().place(file, pid) {
+        if let Some(place) = self.place_seen(file, pid) {
             return Some(place);
         }
         if let Some(place) = self.place_now(file, pid) {
@@ -222,11 +229,11 @@ impl Fingerprint {
     #[must_use]
     pub fn place_now(&self, file: FileId, pid: u32) -> Option<Place> {
         let handle = work::executable_of(&self.shared, pid, file).ok()??;
-        Place::of(handle.as_fd(), pid)
+        Place::of(&self.shared.identify, handle.as_fd(), pid)
     }
 
     /// The script that process `pid` executed by an interpreter, as fanotify told it: a file of this
-    /// name that is not the interpreter.
+    /// name that is not the interpreter. Waits as [`Fingerprint::place`].
     #[must_use]
     pub fn script(&self, pid: u32, name: &[u8], interpreter: FileId) -> Option<(FileId, Place)> {
         if let Some(found) = self.shared.lock().named(pid, name, interpreter) {
@@ -234,6 +241,19 @@ impl Fingerprint {
         }
         self.shared.drain_execs();
         self.shared.lock().named(pid, name, interpreter)
+    }
+
+    /// The script `argument` that process `pid` was told to interpret by `interpreter`, which it runs. It is
+    /// remembered as long as what the process executes. May wait for ever: for a thread that may.
+    #[must_use]
+    pub fn interpreted(&self, pid: u32, argument: &[u8], interpreter: FileId) -> Option<(FileId, Place)> {
+        script::find(&self.shared, pid, argument, interpreter)
+    }
+
+    /// The kernel's identity of descriptors.
+    #[must_use]
+    pub fn identify(&self) -> Identify {
+        Arc::clone(&self.shared.identify)
     }
 
     /// A process has exited: its descriptors are kept some seconds more.
@@ -370,7 +390,9 @@ impl Shared {
         execs.drain(|event| {
             let Some(event) = event else { return };
             let (Some(fd), Ok(pid)) = (event.fd(), u32::try_from(event.pid())) else { return };
-            let (Ok(file), Some(place)) = ((self.identify)(fd), Place::of(fd, pid)) else { return };
+            let (Ok(file), Some(place)) = ((self.identify)(fd), Place::of(&self.identify, fd, pid)) else {
+                return;
+            };
             self.lock().executed(pid, file, place, || {
                 fd.try_clone_to_owned().ok().map(|fd| Held { fd, path_only: false })
             });

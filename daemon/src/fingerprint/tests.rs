@@ -291,7 +291,7 @@ impl Rig {
             File::options().read(true).custom_flags(flags).open(path).unwrap().into()
         };
         let file = identify(fd.as_fd()).unwrap();
-        let place = Place::of(fd.as_fd(), 1).unwrap();
+        let place = Place::of(&self.fingerprint.identify(), fd.as_fd(), 1).unwrap();
         let held = Held { fd, path_only: true };
         self.fingerprint.shared.lock().executed(4_000_000, file, place, || Some(held));
         file

@@ -95,7 +95,7 @@ impl Watch {
         for pid in list.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
             if let Ok(handle) = work::open_path(pid)
                 && let Ok(file) = (self.shared.identify)(handle.as_fd())
-                && let Some(place) = Place::of(handle.as_fd(), pid)
+                && let Some(place) = Place::of(&self.shared.identify, handle.as_fd(), pid)
             {
                 let held = || Some(Held { fd: handle.into(), path_only: true });
                 self.shared.lock().executed(pid, file, place, held);

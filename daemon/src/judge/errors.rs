@@ -18,6 +18,16 @@ struct Told {
 }
 
 impl Errors {
+    /// Whether nothing of this kind was told for a while.
+    pub(super) fn may_tell(&self, kind: &'static str, now: i64) -> bool {
+        self.told.get(kind).is_none_or(|told| now.saturating_sub(told.at) >= INTERVAL)
+    }
+
+    /// Something of this kind is told now.
+    pub(super) fn told(&mut self, kind: &'static str, now: i64) {
+        self.told.entry(kind).or_insert(Told { at: now, kept_back: 0 }).at = now;
+    }
+
     /// The message to tell, or `None` if one of its kind was told less than a minute ago.
     pub(super) fn admit(&mut self, kind: &'static str, message: String, now: i64) -> Option<String> {
         // Nobody but root brings these about, one by one, and waits for the answer.

@@ -11,7 +11,10 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::model::{self, Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Program, Suspect};
+use crate::accounts::Accounts;
+use crate::model::{
+    self, Before, Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Owner, Program, Suspect,
+};
 use errors::Errors;
 use programs::{Digest, Programs, Verdict};
 
@@ -57,6 +60,7 @@ pub struct Dropped {
 struct Waiting {
     file: FileId,
     digest: Digest,
+    owner: Owner,
     contact: Contact,
     /// Monotonic µs; `None`: the program is announced already, only its content is compared.
     deadline: Option<i64>,
@@ -76,8 +80,11 @@ enum Told {
 }
 
 /// Decides what is news. NewExecutable: a path never seen. HashChanged: content never seen for a known
-/// path. Never both for one content of a program, never the same twice.
+/// path. Never both for one content of a program, never the same twice. "Seen" is: from the same owner, or
+/// from the system, so that nobody learns what somebody else runs, neither from what is said nor from silence;
+/// what is no news to those who see everybody is marked as such ([`Before`]).
 pub struct Judge {
+    accounts: Accounts,
     programs: Programs,
     waiting: VecDeque<Waiting>,
     errors: Errors,
@@ -88,12 +95,13 @@ pub struct Judge {
 impl Judge {
     /// Starts from what the record knows.
     #[must_use]
-    pub fn new(known: Known) -> Self {
+    pub fn new(known: Known, accounts: Accounts) -> Self {
         let mut programs = Programs::default();
-        for (key, contents) in known.programs {
-            programs.load(&key, contents);
+        for (key, uid, contents) in known.programs {
+            programs.load(&key, accounts.owner(uid), contents);
         }
         Judge {
+            accounts,
             programs,
             waiting: VecDeque::new(),
             errors: Errors::default(),
@@ -102,17 +110,23 @@ impl Judge {
         }
     }
 
+    /// Whose uids are whose has changed.
+    pub fn accounts(&mut self, accounts: Accounts) {
+        self.accounts = accounts;
+    }
+
     /// A program was seen. `file` is what it runs; if its hash is pending, [`Judge::hash`] is expected
     /// for that file later. Parents are never judged.
     pub fn observe(&mut self, contact: Contact, file: FileId, now: Moment) -> Vec<Output> {
         let mut out = Vec::new();
         let digest = Digest::of(&contact.who.program.key);
+        let owner = self.accounts.owner(contact.who.uid);
         match contact.who.program.hash {
-            Hash::Known(content) => self.content(digest, contact, content, Told::Fresh, now, &mut out),
-            Hash::Unknown(Gap::Pending) => self.wait(digest, contact, file, now, &mut out),
+            Hash::Known(content) => self.content(digest, owner, contact, content, Told::Fresh, now, &mut out),
+            Hash::Unknown(Gap::Pending) => self.wait(digest, owner, contact, file, now, &mut out),
             Hash::Unknown(_) => {
-                if !self.programs.contains(digest) || self.take_unannounced(digest) {
-                    self.announce(digest, contact, now, &mut out);
+                if !self.programs.contains(digest, owner) || self.take_unannounced(digest, owner) {
+                    self.announce(digest, owner, contact, Before::Nobody, now, &mut out);
                 }
             }
         }
@@ -138,12 +152,14 @@ impl Judge {
             };
             match hash {
                 Hash::Known(content) => {
-                    self.content(waiting.digest, waiting.contact, content, told, now, &mut out);
+                    let Waiting { digest, owner, contact, .. } = waiting;
+                    self.content(digest, owner, contact, content, told, now, &mut out);
                 }
                 Hash::Unknown(_) => match waiting.notice {
                     Some(notice) => out.push(Output::Completed { notice, hash }),
                     None if waiting.deadline.is_some() => {
-                        self.announce(waiting.digest, waiting.contact, now, &mut out);
+                        let Waiting { digest, owner, contact, .. } = waiting;
+                        self.announce(digest, owner, contact, Before::Nobody, now, &mut out);
                     }
                     None => {}
                 },
@@ -171,7 +187,7 @@ impl Judge {
             waiting.notice = Some(id);
             let kind = NoticeKind::NewExecutable(Box::new(waiting.contact.clone()));
             self.next += 1;
-            out.push(Output::Notice(Notice { id, time: now.wall, kind }));
+            out.push(Output::Notice(Notice { id, time: now.wall, kind, before: Before::Nobody }));
         }
         out
     }
@@ -180,12 +196,24 @@ impl Judge {
     /// back is said with the next one.
     pub fn error(&mut self, kind: &'static str, message: String, now: Moment) -> Option<Notice> {
         let message = self.errors.admit(kind, message, now.monotonic)?;
-        Some(self.number(NoticeKind::Error { kind, message }, now))
+        Some(self.number(NoticeKind::Error { kind, message }, Before::Nobody, now))
+    }
+
+    /// Whether a trouble of this kind would be told now.
+    #[must_use]
+    pub fn may_tell(&self, kind: &'static str, now: Moment) -> bool {
+        self.errors.may_tell(kind, now.monotonic)
+    }
+
+    /// Numbers a loss, whether or not its kind was told a moment ago.
+    pub fn loss(&mut self, kind: &'static str, message: String, now: Moment) -> Notice {
+        self.errors.told(kind, now.monotonic);
+        self.number(NoticeKind::Error { kind, message }, Before::Nobody, now)
     }
 
     /// Numbers a verdict.
     pub fn verdict(&mut self, suspect: Suspect, verdict: model::Verdict, now: Moment) -> Notice {
-        self.number(NoticeKind::Verdict { suspect: Box::new(suspect), verdict }, now)
+        self.number(NoticeKind::Verdict { suspect: Box::new(suspect), verdict }, Before::Nobody, now)
     }
 
     /// What was not done for lack of room.
@@ -200,22 +228,32 @@ impl Judge {
         self.next
     }
 
-    fn number(&mut self, kind: NoticeKind, now: Moment) -> Notice {
+    fn number(&mut self, kind: NoticeKind, before: Before, now: Moment) -> Notice {
         let id = self.next;
         self.next += 1;
-        Notice { id, time: now.wall, kind }
+        Notice { id, time: now.wall, kind, before }
     }
 
-    fn announce(&mut self, digest: Digest, contact: Contact, now: Moment, out: &mut Vec<Output>) {
-        self.programs.enter(digest);
-        let notice = self.number(NoticeKind::NewExecutable(Box::new(contact)), now);
+    fn announce(
+        &mut self,
+        digest: Digest,
+        owner: Owner,
+        contact: Contact,
+        before: Before,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
+        self.programs.enter(digest, owner);
+        let notice = self.number(NoticeKind::NewExecutable(Box::new(contact)), before, now);
         out.push(Output::Notice(notice));
     }
 
     /// A contact whose content is known: from the start, or after waiting.
+    #[allow(clippy::too_many_arguments)]
     fn content(
         &mut self,
         digest: Digest,
+        owner: Owner,
         contact: Contact,
         content: [u8; 32],
         told: Told,
@@ -226,14 +264,21 @@ impl Judge {
             out.push(Output::Completed { notice, hash: Hash::Known(content) });
         }
         // A program that still waits for its first notice gets it now, with the content that came first.
-        let unannounced = self.take_unannounced(digest) || told == Told::NotYet;
-        match self.programs.content(digest, content) {
-            Verdict::New if !matches!(told, Told::Already(_)) => self.announce(digest, contact, now, out),
-            Verdict::First | Verdict::Seen if unannounced => self.announce(digest, contact, now, out),
+        let unannounced = self.take_unannounced(digest, owner) || told == Told::NotYet;
+        let (verdict, before) = self.programs.content(digest, owner, content);
+        match verdict {
+            Verdict::New if !matches!(told, Told::Already(_)) => {
+                self.announce(digest, owner, contact, before, now, out);
+            }
+            Verdict::First | Verdict::Seen if unannounced => {
+                self.announce(digest, owner, contact, before, now, out);
+            }
             Verdict::New | Verdict::First | Verdict::Seen => {}
             Verdict::Changed { old } => {
                 let kind = NoticeKind::HashChanged { contact: Box::new(contact), old };
-                let notice = self.number(kind, now);
+                // Both know it as changed; who sees everybody has no better old content than the owner.
+                let before = if matches!(before, Before::Same(_)) { before } else { Before::Nobody };
+                let notice = self.number(kind, before, now);
                 out.push(Output::Notice(notice));
             }
         }
@@ -241,32 +286,43 @@ impl Judge {
 
     /// Whether the program is known only by contacts that wait for their first notice; they then wait
     /// only to have their content compared.
-    fn take_unannounced(&mut self, digest: Digest) -> bool {
+    fn take_unannounced(&mut self, digest: Digest, owner: Owner) -> bool {
         let mut any = false;
-        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.digest == digest) {
+        let same = |waiting: &&mut Waiting| waiting.digest == digest && waiting.owner == owner;
+        for waiting in self.waiting.iter_mut().filter(same) {
             any |= waiting.deadline.take().is_some();
         }
         any
     }
 
-    fn wait(&mut self, digest: Digest, contact: Contact, file: FileId, now: Moment, out: &mut Vec<Output>) {
-        let known = self.programs.contains(digest);
-        if known && self.waiting.iter().any(|waiting| waiting.digest == digest && waiting.file == file) {
+    fn wait(
+        &mut self,
+        digest: Digest,
+        owner: Owner,
+        contact: Contact,
+        file: FileId,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
+        let known = self.programs.contains(digest, owner);
+        let waits =
+            |waiting: &Waiting| (waiting.digest, waiting.owner, waiting.file) == (digest, owner, file);
+        if known && self.waiting.iter().any(waits) {
             return;
         }
         if self.waiting.len() >= WAITING {
             if known {
                 self.dropped.comparisons += 1;
             } else {
-                self.announce(digest, contact, now, out);
+                self.announce(digest, owner, contact, Before::Nobody, now, out);
             }
             return;
         }
         let deadline = (!known).then(|| {
-            self.programs.enter(digest);
+            self.programs.enter(digest, owner);
             now.monotonic.saturating_add(PATIENCE)
         });
-        self.waiting.push_back(Waiting { file, digest, contact, deadline, notice: None });
+        self.waiting.push_back(Waiting { file, digest, owner, contact, deadline, notice: None });
     }
 }
 

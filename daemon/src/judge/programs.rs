@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The index of known programs and their contents. A program costs the same however long its path is:
-//! it is kept by a digest of its key.
+//! The index of known programs, by who ran them, and their contents. A program costs the same however long
+//! its path is: it is kept by a digest of its key.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::model::ProgramKey;
+use crate::model::{Before, Owner, ProgramKey};
 
-/// Programs remembered at once: about 30 MiB at the very most, a few hundred KiB on a real machine.
+/// Programs remembered at once, counted once for each owner: about 40 MiB at the very most, a few hundred
+/// KiB on a real machine.
 const PROGRAMS: usize = 1 << 18;
+
+/// Owners remembered for one program; of the people, the first one goes first.
+const OWNERS: usize = 64;
 
 /// Contents remembered for one program; the one not seen for the longest time goes first.
 const CONTENTS: usize = 64;
@@ -30,7 +34,7 @@ impl Digest {
     }
 }
 
-/// What a content means for a program.
+/// What a content means for a program, judged by what its owner and the system ran.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The program was not known. It is now, with this content.
@@ -41,7 +45,7 @@ pub(super) enum Verdict {
     Seen,
     /// Known program, new content. It is known from now on.
     Changed {
-        /// The content that was seen last before.
+        /// The content that was seen last before: the owner's own if there is one, else the system's.
         old: [u8; 32],
     },
 }
@@ -65,70 +69,111 @@ impl Contents {
         }
     }
 
-    fn see(&mut self, content: [u8; 32]) -> Verdict {
+    fn has(&self, content: [u8; 32]) -> bool {
         match self {
-            Contents::None => {
-                *self = Contents::One(content);
-                Verdict::First
-            }
-            Contents::One(one) if *one == content => Verdict::Seen,
-            Contents::One(one) => {
-                let old = *one;
-                *self = Contents::Many(vec![old, content]);
-                Verdict::Changed { old }
-            }
+            Contents::None => false,
+            Contents::One(one) => *one == content,
+            Contents::Many(many) => many.contains(&content),
+        }
+    }
+
+    /// The one that was seen last.
+    fn last(&self) -> Option<[u8; 32]> {
+        match self {
+            Contents::None => None,
+            Contents::One(one) => Some(*one),
+            Contents::Many(many) => many.last().copied(),
+        }
+    }
+
+    fn see(&mut self, content: [u8; 32]) {
+        match self {
+            Contents::None => *self = Contents::One(content),
+            Contents::One(one) if *one == content => {}
+            Contents::One(one) => *self = Contents::Many(vec![*one, content]),
             Contents::Many(many) => {
-                let old = many.last().copied();
-                let place = many.iter().position(|known| *known == content);
-                if let Some(place) = place {
+                if let Some(place) = many.iter().position(|known| *known == content) {
                     many.remove(place);
                 } else if many.len() >= CONTENTS {
                     many.remove(0);
                 }
                 many.push(content);
-                match (place, old) {
-                    (None, Some(old)) => Verdict::Changed { old },
-                    (None, None) => Verdict::First,
-                    (Some(_), _) => Verdict::Seen,
-                }
             }
         }
     }
 }
 
+/// What is known of one program: each who ran it. Nearly all have one.
+type Owners = Vec<(Owner, Contents)>;
+
 #[derive(Default)]
 pub(super) struct Programs {
-    known: HashMap<Digest, Contents>,
+    known: HashMap<Digest, Owners>,
+    /// Owners of all programs together.
+    entries: usize,
     forgotten: u64,
 }
 
 impl Programs {
     /// Takes over what the record knows; contents oldest first.
-    pub(super) fn load(&mut self, key: &ProgramKey, contents: Vec<[u8; 32]>) {
-        self.room();
-        self.known.insert(Digest::of(key), Contents::from(contents));
+    pub(super) fn load(&mut self, key: &ProgramKey, owner: Owner, contents: Vec<[u8; 32]>) {
+        let known = self.entry(Digest::of(key), owner);
+        if matches!(known, Contents::None) {
+            *known = Contents::from(contents);
+        } else {
+            // Another account of the same owner.
+            contents.into_iter().for_each(|content| known.see(content));
+        }
     }
 
-    pub(super) fn contains(&self, digest: Digest) -> bool {
-        self.known.contains_key(&digest)
+    /// Whether the owner or the system ran it.
+    pub(super) fn contains(&self, digest: Digest, owner: Owner) -> bool {
+        self.known
+            .get(&digest)
+            .is_some_and(|owners| owners.iter().any(|(who, _)| *who == owner || *who == Owner::System))
     }
 
     /// Remembers the program; a known one keeps its contents.
-    pub(super) fn enter(&mut self, digest: Digest) {
-        if !self.contains(digest) {
-            self.room();
-            self.known.insert(digest, Contents::None);
+    pub(super) fn enter(&mut self, digest: Digest, owner: Owner) {
+        if !self.contains(digest, owner) {
+            self.entry(digest, owner);
         }
     }
 
-    /// Remembers a content and says what it means.
-    pub(super) fn content(&mut self, digest: Digest, content: [u8; 32]) -> Verdict {
-        if let Some(contents) = self.known.get_mut(&digest) {
-            return contents.see(content);
+    /// Remembers a content and says what it means, and to whom it means less.
+    pub(super) fn content(&mut self, digest: Digest, owner: Owner, content: [u8; 32]) -> (Verdict, Before) {
+        let owners = self.known.get(&digest).map_or(&[][..], Vec::as_slice);
+        let of = |wanted: Owner| owners.iter().find(|(who, _)| *who == wanted).map(|(_, contents)| contents);
+        let (own, system) = (of(owner), of(Owner::System));
+        let either = || own.iter().chain(system.iter());
+        let verdict = if either().any(|contents| contents.has(content)) {
+            Verdict::Seen
+        } else if own.is_none() && system.is_none() {
+            Verdict::New
+        } else {
+            match either().find_map(|contents| contents.last()) {
+                Some(old) => Verdict::Changed { old },
+                None => Verdict::First,
+            }
+        };
+        let others = || {
+            owners.iter().filter_map(|(who, contents)| match who {
+                Owner::Person(person) if *who != owner => Some((*person, contents)),
+                _ => None,
+            })
+        };
+        let same: Vec<u32> =
+            others().filter(|(_, contents)| contents.has(content)).map(|(person, _)| person).collect();
+        let before = match others().filter_map(|(_, contents)| contents.last()).next_back() {
+            _ if !same.is_empty() => Before::Same(same),
+            Some(old) => Before::Other(old),
+            None => Before::Nobody,
+        };
+        // What the system ran is known to all: no need to keep it for each.
+        if own.is_some() || verdict != Verdict::Seen {
+            self.entry(digest, owner).see(content);
         }
-        self.room();
-        self.known.insert(digest, Contents::One(content));
-        Verdict::New
+        (verdict, before)
     }
 
     /// How many programs were forgotten for lack of room.
@@ -136,13 +181,33 @@ impl Programs {
         self.forgotten
     }
 
-    /// Makes room for one: any program is forgotten, as good as at random.
-    fn room(&mut self) {
-        if self.known.len() >= PROGRAMS
-            && let Some(victim) = self.known.keys().next().copied()
+    /// The contents from this owner, perhaps none yet. Makes room for them: any program is forgotten, as good
+    /// as at random.
+    fn entry(&mut self, digest: Digest, owner: Owner) -> &mut Contents {
+        let new = !self.known.get(&digest).is_some_and(|owners| owners.iter().any(|(who, _)| *who == owner));
+        if new
+            && self.entries >= PROGRAMS
+            && let Some(victim) = self.known.keys().find(|known| **known != digest).copied()
         {
-            self.known.remove(&victim);
+            self.entries -= self.known.remove(&victim).map_or(0, |owners| owners.len());
             self.forgotten += 1;
         }
+        let owners = self.known.entry(digest).or_default();
+        let place = match owners.iter().position(|(who, _)| *who == owner) {
+            Some(place) => place,
+            None => {
+                if owners.len() >= OWNERS
+                    && let Some(first) = owners.iter().position(|(who, _)| *who != Owner::System)
+                {
+                    owners.remove(first);
+                    self.entries -= 1;
+                    self.forgotten += 1;
+                }
+                self.entries += 1;
+                owners.push((owner, Contents::None));
+                owners.len() - 1
+            }
+        };
+        &mut owners[place].1
     }
 }

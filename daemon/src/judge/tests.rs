@@ -51,8 +51,12 @@ fn known(byte: u8) -> Hash {
     Hash::Known([byte; 32])
 }
 
+fn judge_of(known: Known) -> Judge {
+    Judge::new(known, crate::accounts::Accounts::default())
+}
+
 fn fresh() -> Judge {
-    Judge::new(Known { programs: Vec::new(), next_notice: 7, through: None })
+    judge_of(Known { programs: Vec::new(), next_notice: 7, through: None })
 }
 
 /// The notices of a kind as (id, path, hash).
@@ -80,7 +84,7 @@ fn n01_a_new_path_is_announced_once() {
 #[test]
 fn n01_none_after_a_restart() {
     let mut judge =
-        Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 40, through: None });
+        judge_of(Known { programs: vec![(key("/bin/a"), 0, vec![[1; 32]])], next_notice: 40, through: None });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(0)).is_empty());
     assert!(judge.hash(file(1), known(1), at(3)).is_empty());
@@ -117,8 +121,8 @@ fn n01_waits_for_the_hash_but_not_long() {
 
 #[test]
 fn n02_changed_only_when_the_content_is_none_of_those_known() {
-    let mut judge = Judge::new(Known {
-        programs: vec![(key("/bin/a"), vec![[1; 32], [2; 32]])],
+    let mut judge = judge_of(Known {
+        programs: vec![(key("/bin/a"), 0, vec![[1; 32], [2; 32]])],
         next_notice: 1,
         through: None,
     });
@@ -151,7 +155,7 @@ fn n02_a_host_and_a_container_file_of_one_path_do_not_flap() {
 #[test]
 fn n02_a_change_is_told_when_its_hash_comes_late() {
     let mut judge =
-        Judge::new(Known { programs: vec![(key("/bin/a"), vec![[1; 32]])], next_notice: 1, through: None });
+        judge_of(Known { programs: vec![(key("/bin/a"), 0, vec![[1; 32]])], next_notice: 1, through: None });
     assert!(judge.observe(contact("/bin/a", PENDING), file(9), at(0)).is_empty());
     assert_eq!(judge.deadline(), None, "a known program has nothing to be sent in a hurry");
     let out = judge.hash(file(9), known(2), at(9000));
@@ -248,6 +252,51 @@ fn waiting_is_bounded_and_counted() {
     assert_eq!(judge.dropped().comparisons, 1);
 }
 
+fn by(uid: u32, contact: Contact) -> Contact {
+    Contact { who: Who { uid, ..contact.who.clone() }, ..contact }
+}
+
+/// Kind, old content, and to whom it is no or other news.
+fn told(out: &[Output]) -> Vec<(Option<[u8; 32]>, Before)> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Notice(Notice { kind: NoticeKind::HashChanged { old, .. }, before, .. }) => {
+                Some((Some(*old), before.clone()))
+            }
+            Output::Notice(Notice { before, .. }) => Some((None, before.clone())),
+            Output::Completed { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn b04_what_others_ran_changes_nothing_for_the_owner() {
+    let (alice, bob) = (1000, 1001);
+    let mut judge = fresh();
+    let mut observe =
+        |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
+    assert_eq!(observe(alice, 1), [(None, Before::Nobody)]);
+    assert_eq!(observe(bob, 2), [(None, Before::Other([1; 32]))], "new to bob, changed to root");
+    assert_eq!(observe(bob, 1), [(Some([2; 32]), Before::Same(vec![alice]))]);
+    assert_eq!(observe(alice, 1), []);
+    assert_eq!(observe(0, 1), [(None, Before::Same(vec![alice, bob]))]);
+    assert_eq!(observe(0, 3), [(Some([1; 32]), Before::Nobody)]);
+    assert_eq!(observe(alice, 3), [], "what the system ran everybody knows");
+    assert_eq!(observe(alice, 4), [(Some([3; 32]), Before::Nobody)]);
+}
+
+#[test]
+fn b04_none_of_it_again_after_a_restart() {
+    let programs = vec![(key("/tmp/tool"), 1000, vec![[1; 32]]), (key("/tmp/tool"), 1001, vec![[2; 32]])];
+    let mut judge = judge_of(Known { programs, next_notice: 9, through: None });
+    let mut observe =
+        |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
+    assert_eq!(observe(1000, 1), []);
+    assert_eq!(observe(1001, 2), []);
+    assert_eq!(observe(1001, 3), [(Some([2; 32]), Before::Nobody)]);
+    assert_eq!(observe(1002, 3), [(None, Before::Same(vec![1001]))]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Observe { path: u8, file: u8, hash: Option<u8>, gap: bool },
@@ -333,5 +382,48 @@ proptest! {
             }
         }
         prop_assert_eq!(announced.len(), seen.len());
+    }
+}
+
+proptest! {
+    /// What bob is told is the same whether or not others did anything: by their programs, at his paths.
+    #[test]
+    fn b04_no_interference(
+        steps in proptest::collection::vec((0..3_usize, 0..3_u8, 0..4_u8, any::<bool>(), 0..900_u16), 0..120)
+    ) {
+        let uids = [0, 1001, 1000];
+        let hear = |with_alice: bool| {
+            let (mut judge, mut clock, mut heard) = (fresh(), 0, Vec::new());
+            let mut listen = |clock: i64, outputs: Vec<Output>| {
+                for output in outputs {
+                    let Output::Notice(notice) = output else { continue };
+                    let (contact, old) = match notice.kind {
+                        NoticeKind::NewExecutable(contact) => (contact, None),
+                        NoticeKind::HashChanged { contact, old } => (contact, Some(old)),
+                        NoticeKind::Error { .. } => continue,
+                    };
+                    // Bob hears of the system's programs unless he ran the same before.
+                    let ran = matches!(&notice.before, Before::Same(people) if people.contains(&1001));
+                    if contact.who.uid == 1001 || (contact.who.uid == 0 && !ran) {
+                        heard.push((clock, contact.who.uid, contact.who.program.key.path.to_vec(), contact.who.program.hash, old));
+                    }
+                }
+            };
+            for (who, path, content, pending, ms) in &steps {
+                let number = u64::from(*content) + 10 * *who as u64;
+                if *who < 2 || with_alice {
+                    let hash = if *pending { PENDING } else { known(*content) };
+                    let contact = by(uids[*who], contact(&format!("/{path}"), hash));
+                    listen(clock, judge.observe(contact, file(number), at(clock)));
+                    if *ms % 3 == 0 {
+                        listen(clock, judge.hash(file(number), known(*content), at(clock)));
+                    }
+                }
+                clock += i64::from(*ms);
+                listen(clock, judge.tick(at(clock)));
+            }
+            heard
+        };
+        prop_assert_eq!(hear(true), hear(false));
     }
 }

@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod flows;
 pub mod ignore;
+mod losses;
 mod run;
 
 pub use run::record_settings;
@@ -51,6 +52,8 @@ pub enum Command {
     Error(&'static str, String),
     /// A scanner finds a program suspicious: tell its people.
     Verdict(Suspect, Verdict),
+    /// So many notices were not signalled, beyond those that were not taken.
+    Unsignalled(u64),
     /// Collect everything, hand it to the record, and end.
     Stop,
 }
@@ -100,8 +103,8 @@ pub struct Config {
     pub known: Known,
     /// Where rows go.
     pub recorder: Recorder,
-    /// Where notices go.
-    pub tell: Box<dyn Fn(Tell) + Send>,
+    /// Where notices go; false if one was not taken.
+    pub tell: Box<dyn Fn(Tell) -> bool + Send>,
 }
 
 /// A running pipeline. Dropping it without [`Handle::stop`] leaves the thread running.

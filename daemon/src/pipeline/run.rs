@@ -17,7 +17,9 @@ use nix::sys::eventfd::EventFd;
 use super::clock::Now;
 use super::flows::{Flows, Opening};
 use super::ignore::Ignored;
+use super::losses::{Losses, Totals};
 use super::{Command, Config, Facts, Tell};
+use crate::accounts::{Accounts, Renewal};
 use crate::capture::{Degradation, Lost, Slots};
 use crate::decode::{self, Event, Exec, Flow, SlotRef};
 use crate::enrich::{self, Enrich};
@@ -80,7 +82,7 @@ pub(super) struct Pipeline {
     fingerprint: Arc<Fingerprint>,
     judge: Judge,
     recorder: Recorder,
-    tell: Box<dyn Fn(Tell) + Send>,
+    tell: Box<dyn Fn(Tell) -> bool + Send>,
     settings: Arc<Settings>,
     ignored: Ignored,
     done: Arc<Mutex<Vec<Done>>>,
@@ -94,7 +96,10 @@ pub(super) struct Pipeline {
     lost: Lost,
     execs_lost: u64,
     strange: u64,
+    unsignalled: u64,
+    losses: Losses,
     opened: u64,
+    renewal: Renewal,
     live_since: Now,
     last: Now,
     next: Instant,
@@ -117,12 +122,14 @@ impl Pipeline {
         let Config { settings, known, recorder, tell } = config;
         let now = Now::read();
         let through = known.through;
+        let accounts = Accounts::load();
+        let renewal = Renewal::of(&accounts);
         let fingerprint = Arc::new(fingerprint);
         let mut this = Pipeline {
             flows: Flows::new(slots),
             enrich: Enrich::new(Arc::clone(&fingerprint)),
             fingerprint,
-            judge: Judge::new(known),
+            judge: Judge::new(known, accounts),
             recorder,
             tell,
             ignored: Ignored::new(&settings.log.ignore),
@@ -138,7 +145,10 @@ impl Pipeline {
             lost: Lost::default(),
             execs_lost: 0,
             strange: 0,
+            unsignalled: 0,
+            losses: Losses::default(),
             opened: 0,
+            renewal,
             live_since: now,
             last: now,
             paused: None,
@@ -378,7 +388,9 @@ impl Pipeline {
                 Output::Notice(notice) => {
                     // The record first: who hears the signal may ask for the event at once.
                     self.recorder.notice(notice.clone());
-                    (self.tell)(Tell::Notice(notice));
+                    if !(self.tell)(Tell::Notice(notice)) {
+                        self.unsignalled += 1;
+                    }
                 }
                 Output::Completed { notice, hash } => self.recorder.hash_known(notice, hash),
             }
@@ -415,6 +427,7 @@ impl Pipeline {
                 let notice = self.judge.verdict(suspect, verdict, Now::read().moment());
                 self.say(vec![Output::Notice(notice)]);
             }
+            Command::Unsignalled(number) => self.unsignalled += number,
             Command::Stop => {}
         }
     }
@@ -422,6 +435,9 @@ impl Pipeline {
     /// Reads all counters, hands rows over, and looks for losses.
     fn collect(&mut self) {
         let now = Now::read();
+        if let Some(accounts) = self.renewal.renewed() {
+            self.judge.accounts(accounts);
+        }
         let lost = self.flows.slots().lost().unwrap_or(self.lost);
         if lost.hints > self.lost.hints {
             let instant = Instant::now();
@@ -433,7 +449,7 @@ impl Pipeline {
         self.flows.collect(self.last.wall);
         self.hand_over(now.wall);
         self.recorder.commit();
-        self.report_lost(lost);
+        self.report_lost(lost, false);
         self.report_clock(&now);
         self.last = now;
         let rows = std::mem::take(&mut self.rows);
@@ -475,49 +491,28 @@ impl Pipeline {
         (self.tell)(Tell::Recorded(through));
     }
 
-    fn report_lost(&mut self, lost: Lost) {
-        let before = std::mem::replace(&mut self.lost, lost);
-        let (flows, sent, received) = (
-            lost.flows.saturating_sub(before.flows),
-            lost.sent - before.sent,
-            lost.received - before.received,
-        );
-        if flows > 0 || sent > 0 || received > 0 {
-            self.error(
-                "lost-flows",
-                format!(
-                    "{flows} connections or destinations were not recorded, {sent} bytes sent and {received} bytes received are \
-                     missing: more connections were open at once than the monitor can follow"
-                ),
-            );
-        }
-        let events = lost.process_events - before.process_events;
-        if events > 0 {
-            self.error(
-                "lost-events",
-                format!(
-                    "{events} starts and ends of processes were missed, short-lived programs may be named less \
-                     well: set monitor.ring_buffer_kib higher if this happens often"
-                ),
-            );
-        }
-        let names = lost.name_events - before.name_events;
-        if names > 0 {
-            self.error(
-                "lost-names",
-                format!(
-                    "{names} resolved names were missed, some domains may be missing: set \
-                     monitor.ring_buffer_kib higher if this happens often"
-                ),
-            );
-        }
-        let execs = self.fingerprint.counts().execs_lost;
-        let missed = execs.saturating_sub(std::mem::replace(&mut self.execs_lost, execs));
-        if missed > 0 {
-            self.error(
-                "lost-executables",
-                format!("{missed} started programs could not be opened in time, their hashes may be unknown"),
-            );
+    /// Tells what was lost since it was told last; `all` of it, or what may be told now.
+    fn report_lost(&mut self, lost: Lost, all: bool) {
+        self.lost = lost;
+        let (rows, row_bytes) = self.recorder.lost();
+        let totals = Totals {
+            kernel: lost,
+            files: self.fingerprint.counts(),
+            judge: self.judge.dropped(),
+            forgotten: self.enrich.evicted(),
+            unanswered: self.enrich.unanswered(),
+            strange: self.strange,
+            unsignalled: self.unsignalled,
+            rows,
+            row_bytes,
+        };
+        self.execs_lost = totals.files.execs_lost;
+        let now = Now::read().moment();
+        let judge = &self.judge;
+        for (kind, message) in self.losses.due(&totals, |kind| all || judge.may_tell(kind, now)) {
+            tracing::warn!("{kind}: {message}");
+            let notice = self.judge.loss(kind, message, now);
+            self.say(vec![Output::Notice(notice)]);
         }
     }
 
@@ -591,6 +586,7 @@ impl Pipeline {
         self.collect();
         let rows = self.flows.take_everything();
         self.submit(rows, self.last.wall);
+        self.report_lost(self.lost, true);
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) mod event {
     pub(in crate::record) const CHANGED: i64 = 2;
     pub(in crate::record) const ERROR: i64 = 3;
     pub(in crate::record) const VERDICT: i64 = 4;
+    /// As [`NEW`] and [`CHANGED`], but others ran the same content before: to whoever may see that it is no
+    /// news. A [`NEW`] with an old content is a change to whoever sees everybody.
+    pub(in crate::record) const NEW_AGAIN: i64 = 5;
+    pub(in crate::record) const CHANGED_AGAIN: i64 = 6;
 }
 
 /// `peer.direction`.

@@ -115,12 +115,17 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// The kind of the Error event.
+    /// The kind of the Error event; `None` for what the pipeline tells by the counters. Each has its own, so
+    /// that one does not hold another back.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> Option<&'static str> {
         match self {
-            Trouble::Outbox(_) => "remote",
-            _ => "storage",
+            Trouble::Lost { .. } => None,
+            Trouble::Writing(_) => Some("storage"),
+            Trouble::Recovered => Some("storage-recovered"),
+            Trouble::SetAside { .. } => Some("storage-damaged"),
+            Trouble::TextLog { .. } => Some("text-log"),
+            Trouble::Outbox(_) => Some("remote"),
         }
     }
 }

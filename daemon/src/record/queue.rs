@@ -117,6 +117,8 @@ impl Queue {
             *to = (*to).max(last);
         } else if self.seen.len() < MAX_SEEN {
             self.seen.insert(key, (who.clone(), first, last));
+        } else {
+            self.lost_rows += 1;
         }
     }
 

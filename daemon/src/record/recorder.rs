@@ -264,6 +264,17 @@ impl Recorder {
         self.reader.clone()
     }
 
+    /// Rows that could not be kept, since the start, and bytes in them. No I/O.
+    #[must_use]
+    pub fn lost(&self) -> (u64, u64) {
+        let numbers = &self.shared.numbers;
+        let queue = self.shared.queue();
+        (
+            numbers.lost_rows.load(Ordering::Relaxed) + queue.lost_rows,
+            numbers.lost_bytes.load(Ordering::Relaxed) + queue.lost_bytes,
+        )
+    }
+
     /// How the record does.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::{Recorder, Settings, Trouble};
 use crate::model::{
-    Bytes, Connection, Contact, Direction, Hash, Known, NameSource, Notice, NoticeKind, Program, ProgramKey,
-    Protocol, Who,
+    Before, Bytes, Connection, Contact, Direction, Hash, Known, NameSource, Notice, NoticeKind, Program,
+    ProgramKey, Protocol, Who,
 };
 
 /// 2026-11-22 00:00:00 UTC.
@@ -135,7 +135,7 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
         protocol: Protocol::Ip(6),
         domain: Some(bytes("www.example.org")),
     };
-    Notice { id, time, kind: NoticeKind::NewExecutable(Box::new(contact)) }
+    Notice { id, time, kind: NoticeKind::NewExecutable(Box::new(contact)), before: Before::Nobody }
 }
 
 /// Connections in the totals of each kind, in all.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::queue::Urgent;
 use super::{Settings, Trouble, database, dimension};
-use crate::model::{Connection, Contact, Hash, NoticeKind, Program};
+use crate::model::{Before, Connection, Contact, Hash, NoticeKind, Program};
 
 /// Header of `conn.log`: the fields that the originals had, then ours.
 const HEADER: &str = "executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,\
@@ -55,6 +55,10 @@ impl TextLogs {
         let (mut executables, mut errors, mut connections) = (String::new(), String::new(), String::new());
         for urgent in urgent {
             let Urgent::Notice(notice) = urgent else { continue };
+            if matches!(notice.before, Before::Same(_)) {
+                // The log is for those who see everybody.
+                continue;
+            }
             let time = time_text(notice.time);
             match &notice.kind {
                 NoticeKind::NewExecutable(contact) => {

@@ -21,7 +21,7 @@ use super::recorder::Shared;
 use super::rollup::Rollup;
 use super::textlog::TextLogs;
 use super::{Settings, Trouble, database, retain};
-use crate::model::{Connection, Contact, Hash, Notice, NoticeKind, Viewer, Who};
+use crate::model::{Before, Connection, Contact, Hash, Notice, NoticeKind, Viewer, Who};
 
 /// Bits of `connection.id` that tell apart rows of the same microsecond.
 pub(super) const TIE_BITS: u32 = 10;
@@ -513,14 +513,19 @@ fn insert_notice(
     rollup: &mut Rollup,
 ) -> rusqlite::Result<()> {
     let time = clamp(notice.time);
-    let (kind, about, old): (i64, Option<&Contact>, i64) = match &notice.kind {
-        NoticeKind::NewExecutable(contact) => (event::NEW, Some(contact), 0),
-        NoticeKind::HashChanged { contact, old } => {
-            (event::CHANGED, Some(contact), interner.content(db, &Hash::Known(*old))?)
+    let again = matches!(notice.before, Before::Same(_));
+    let (kind, about, old): (i64, Option<&Contact>, Option<[u8; 32]>) = match &notice.kind {
+        NoticeKind::NewExecutable(contact) => {
+            let old = if let Before::Other(old) = notice.before { Some(old) } else { None };
+            (if again { event::NEW_AGAIN } else { event::NEW }, Some(contact), old)
         }
-        NoticeKind::Verdict { .. } => (event::VERDICT, None, 0),
-        NoticeKind::Error { .. } => (event::ERROR, None, 0),
+        NoticeKind::HashChanged { contact, old } => {
+            (if again { event::CHANGED_AGAIN } else { event::CHANGED }, Some(contact), Some(*old))
+        }
+        NoticeKind::Verdict { .. } => (event::VERDICT, None, None),
+        NoticeKind::Error { .. } => (event::ERROR, None, None),
     };
+    let old = old.map_or(Ok(0), |old| interner.content(db, &Hash::Known(old)))?;
     let verdict = match &notice.kind {
         NoticeKind::Verdict { suspect, verdict } => Some((suspect, verdict.to_string())),
         _ => None,

@@ -13,8 +13,8 @@ use zbus::message::{Flags, Header};
 use zbus::names::OwnedUniqueName;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::accounts::{Accounts, Owner};
 use super::limits::{Limits, Slot};
+use crate::accounts::Accounts;
 use crate::model::Viewer;
 
 /// A yes about reading is taken for this long, so that a page with ten queries asks once. A yes about
@@ -108,11 +108,6 @@ impl Authority {
             }
             Err(_) => known,
         }
-    }
-
-    /// Whose rows are those of this uid.
-    pub async fn owner(&self, uid: u32) -> Owner {
-        self.accounts().await.owner(uid)
     }
 
     /// Who calls.

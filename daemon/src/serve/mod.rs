@@ -6,7 +6,6 @@
 //! Thread: one current-thread runtime; queries on at most four blocking threads, exports on at most eight.
 //! Drops when: the bus is away for more than [`BACKLOG`] notices; they are counted, and Events has them.
 
-mod accounts;
 mod answer;
 mod authority;
 mod change;
@@ -33,12 +32,11 @@ use zbus::names::{BusName, OwnedUniqueName};
 use zbus::object_server::{Interface as _, SignalEmitter};
 use zbus::{MatchRule, MessageStream};
 
-use accounts::Owner;
 use authority::Authority;
 use desk::Desk;
 use monitor::Monitor;
 
-use crate::model::{Contact, Hash, Notice, NoticeKind};
+use crate::model::{Before, Contact, Hash, Notice, NoticeKind, Owner};
 use crate::record::Reader;
 use crate::relay;
 use crate::settings::{self, Settings};
@@ -79,6 +77,8 @@ pub enum Control {
         /// Who wants it.
         uid: u32,
     },
+    /// So many notices were not signalled while the bus was away.
+    Unsignalled(u64),
 }
 
 /// What the pipeline tells the world.
@@ -202,32 +202,54 @@ impl Link {
             NoticeKind::Error { kind, message } => {
                 Monitor::error(&self.emitter, notice.id, kind, &answer::text(message)).await
             }
-            NoticeKind::NewExecutable(contact) => self.tell_of(News::of(notice.id, contact, Kind::New)).await,
+            NoticeKind::NewExecutable(contact) => {
+                self.tell_of(News::of(notice.id, contact, Kind::New), &notice.before).await
+            }
             NoticeKind::HashChanged { contact, old } => {
-                let old = Hash::Known(*old).hex().unwrap_or_default();
-                self.tell_of(News::of(notice.id, contact, Kind::Changed { old })).await
+                let kind = Kind::Changed { old: hex(old) };
+                self.tell_of(News::of(notice.id, contact, kind), &notice.before).await
             }
             NoticeKind::Verdict { suspect, verdict } => {
-                self.tell_of(News {
+                let news = News {
                     event: notice.id,
                     path: answer::bytes(&suspect.path),
                     name: answer::bytes(&suspect.name),
-                    sha256: Hash::Known(suspect.sha256).hex().unwrap_or_default(),
+                    sha256: hex(&suspect.sha256),
                     kind: Kind::Verdict(verdict.to_string()),
                     uid: suspect.uid,
-                })
-                .await
+                };
+                self.tell_of(news, &notice.before).await
             }
         }
     }
 
-    async fn tell_of(&self, news: News) -> zbus::Result<()> {
+    async fn tell_of(&self, news: News, before: &Before) -> zbus::Result<()> {
         let news = Arc::new(news);
-        let Owner::Person(person) = self.desk.authority.owner(news.uid).await else {
-            return news.send(&self.emitter).await;
+        let accounts = self.desk.authority.accounts().await;
+        let owner = accounts.owner(news.uid);
+        // To those who see everybody.
+        let any = match before {
+            Before::Nobody if owner == Owner::System => return news.send(&self.emitter).await,
+            Before::Nobody => Some(news.clone()),
+            Before::Same(_) => None,
+            Before::Other(old) => {
+                Some(Arc::new(News { kind: Kind::Changed { old: hex(old) }, ..(*news).clone() }))
+            }
         };
-        let targets = self.desk.watchers.targets(person);
-        for client in targets.now {
+        let targets = self.desk.watchers.targets(|uid| match (owner, before) {
+            (Owner::Person(person), _) => uid == person,
+            // Of the system everybody hears; who ran the same has heard it.
+            (Owner::System, Before::Same(people)) => match accounts.owner(uid) {
+                Owner::Person(person) => !people.contains(&person),
+                Owner::System => true,
+            },
+            (Owner::System, _) => true,
+        });
+        for client in targets.own {
+            news.send(&self.to(client)).await?;
+        }
+        let Some(news) = any else { return Ok(()) };
+        for client in targets.any {
             news.send(&self.to(client)).await?;
         }
         for (client, uid) in targets.asked {
@@ -249,7 +271,12 @@ impl Link {
     }
 }
 
+fn hex(content: &[u8; 32]) -> String {
+    Hash::Known(*content).hex().unwrap_or_default()
+}
+
 /// What a signal about a program says: nothing but its signature.
+#[derive(Clone)]
 struct News {
     event: i64,
     path: String,
@@ -260,6 +287,7 @@ struct News {
 }
 
 /// Which signal it is, with what that alone has.
+#[derive(Clone)]
 enum Kind {
     New,
     Changed { old: String },
@@ -421,10 +449,7 @@ impl Server {
         }
         tracing::info!("back on the bus");
         if backlog.dropped > 0 {
-            tracing::warn!(
-                "{} notices were not signalled while the bus was away; Events has them",
-                backlog.dropped
-            );
+            let _ = self.deps.control.try_send(Control::Unsignalled(std::mem::take(&mut backlog.dropped)));
         }
         true
     }

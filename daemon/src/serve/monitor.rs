@@ -259,8 +259,9 @@ impl Monitor {
         uid: u32,
     ) -> zbus::Result<()>;
 
-    /// The record has a hole, or something needs a person. kind: lost-flows, lost-bytes, lost-events, lost-rows,
-    /// storage, clock, gap (nobody watched for a while), capture, remote, scanner, relay, and others later; message: one sentence with what to do.
+    /// The record has a hole, or something needs a person. kind: lost-flows, lost-rows, lost-events,
+    /// lost-names and other lost-…, forgotten-…, storage, storage-recovered, storage-damaged, text-log, settings,
+    /// clock, gap (nobody watched for a while), remote, scanner, relay, and others later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(
         emitter: &SignalEmitter<'_>,

@@ -30,9 +30,11 @@ pub struct Watchers {
 /// Where a signal about a person's program goes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// These at once.
-    pub now: Vec<OwnedUniqueName>,
-    /// These, with their uid, once it is clear that they still may.
+    /// Those whose business it is.
+    pub own: Vec<OwnedUniqueName>,
+    /// Those who see everybody.
+    pub any: Vec<OwnedUniqueName>,
+    /// Those who saw everybody, with their uid, once it is clear that they still may.
     pub asked: Vec<(OwnedUniqueName, u32)>,
 }
 
@@ -71,19 +73,17 @@ impl Watchers {
         }
     }
 
-    /// Who hears of a program of this person.
+    /// Who hears of a program that is the business of these uids.
     #[must_use]
-    pub fn targets(&self, person: u32) -> Targets {
+    pub fn targets(&self, concerned: impl Fn(u32) -> bool) -> Targets {
         let mut targets = Targets::default();
         for (name, watcher) in self.clients().iter() {
-            if watcher.uid == person || watcher.uid == 0 {
-                targets.now.push(name.clone());
-            } else if let Some(granted) = watcher.any {
-                if granted.elapsed() < GRANT {
-                    targets.now.push(name.clone());
-                } else {
-                    targets.asked.push((name.clone(), watcher.uid));
-                }
+            if watcher.uid == 0 || watcher.any.is_some_and(|granted| granted.elapsed() < GRANT) {
+                targets.any.push(name.clone());
+            } else if concerned(watcher.uid) {
+                targets.own.push(name.clone());
+            } else if watcher.any.is_some() {
+                targets.asked.push((name.clone(), watcher.uid));
             }
         }
         targets
@@ -106,12 +106,12 @@ mod tests {
         watchers.add(&name(2), 1001, false).unwrap();
         watchers.add(&name(3), 0, true).unwrap();
         watchers.add(&name(4), 1002, true).unwrap();
-        let mut hear = watchers.targets(1000).now;
-        hear.sort();
-        assert_eq!(hear, [name(1), name(3), name(4)]);
+        let mut hear = watchers.targets(|uid| uid == 1000);
+        hear.any.sort();
+        assert_eq!(hear, Targets { own: vec![name(1)], any: vec![name(3), name(4)], asked: vec![] });
         watchers.renew(&name(4), false);
         watchers.remove(&name(1));
-        assert_eq!(watchers.targets(1000), Targets { now: vec![name(3)], asked: vec![] });
+        assert_eq!(watchers.targets(|uid| uid == 1000), Targets { any: vec![name(3)], ..Targets::default() });
     }
 
     #[test]

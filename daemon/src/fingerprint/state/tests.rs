@@ -7,7 +7,7 @@ fn file(number: u64) -> FileId {
 }
 
 fn place() -> Place {
-    Place { path: (*b"/x").into(), deleted: false, stat: (7, 1) }
+    Place { path: (*b"/x").into(), deleted: false }
 }
 
 fn held() -> Option<Held> {

@@ -30,6 +30,18 @@ fn visible(v: &Viewer) -> String {
     format!("(v.uid IS NULL OR {})", filter::uids("v.uid", &v.rows))
 }
 
+/// Leaves out what the viewer can read already in an earlier event about the same content of the same program.
+fn news(v: &Viewer) -> String {
+    format!(
+        "(v.kind NOT IN ({}, {}) OR NOT EXISTS (SELECT 1 FROM event x JOIN who xw ON xw.id = x.who
+           JOIN program xg ON xg.id = xw.program WHERE x.id < v.id AND x.content = v.content AND {}
+             AND xg.executable = (SELECT yg.executable FROM who yw JOIN program yg ON yg.id = yw.program WHERE yw.id = v.who)))",
+        event::NEW_AGAIN,
+        event::CHANGED_AGAIN,
+        filter::uids("x.uid", &v.rows)
+    )
+}
+
 /// For the writer: a query that gives the ids of the events that match.
 pub(in crate::record) fn conditions(
     db: &Database,
@@ -88,7 +100,8 @@ fn matching(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, ap
     }
     if let Some(sha256) = &q.sha256 {
         let sha256 = Value::Blob(filter::unhex(sha256).unwrap_or_default());
-        all.and("(ct.sha256 = ? OR oct.sha256 = ?)", [sha256.clone(), sha256]);
+        let old = if v.sees_everybody() { String::new() } else { format!(" AND v.kind <> {}", event::NEW) };
+        all.and(&format!("(ct.sha256 = ? OR (oct.sha256 = ?{old}))"), [sha256.clone(), sha256]);
     }
     if let Some(port) = q.remote_port {
         all.and("v.remote_port = ?", [Value::Integer(port.into())]);
@@ -111,6 +124,7 @@ pub(super) fn page(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<
     }
     let descending = q.descending.unwrap_or(true);
     let mut all = matching(db, q, v)?;
+    all.and(&news(v), []);
     if let Some(position) = read_cursor(q)? {
         all.and(if descending { "v.id < ?" } else { "v.id > ?" }, [Value::Integer(position)]);
     }
@@ -134,7 +148,7 @@ pub(super) fn page(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<
 }
 
 pub(super) fn one(db: &Database, id: i64, v: &Viewer) -> std::result::Result<Event, api::Error> {
-    let sql = format!("SELECT {COLUMNS} {FROM} WHERE v.id = ?1 AND {}", visible(v));
+    let sql = format!("SELECT {COLUMNS} {FROM} WHERE v.id = ?1 AND {} AND {}", visible(v), news(v));
     let row = db
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_row([id], |row| read(row, v)).optional());
@@ -146,17 +160,12 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
     let c = &mut columns;
     let id = Some(c.next()?);
     let time = Some(c.next()?);
-    let kind = match c.next()? {
-        event::NEW => "new-executable",
-        event::CHANGED => "hash-changed",
-        event::VERDICT => "verdict",
-        _ => "error",
-    };
+    let kind: i64 = c.next()?;
     let (path, path_raw) = c.path()?;
     let mut row = Event {
         id,
         time,
-        kind: Some(kind.to_owned()),
+        kind: None,
         path,
         path_raw,
         name: c.text()?,
@@ -177,9 +186,24 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
         message: c.next()?,
         acknowledged: Some(c.next()?),
     };
-    if matches!(kind, "error" | "verdict") {
-        row.protocol = None;
-    }
+    let kind = match kind {
+        // What somebody else ran before is told to nobody but those who see everybody.
+        event::NEW if row.old_sha256.is_some() && v.sees_everybody() => "hash-changed",
+        event::NEW | event::NEW_AGAIN => {
+            row.old_sha256 = None;
+            "new-executable"
+        }
+        event::CHANGED | event::CHANGED_AGAIN => "hash-changed",
+        event::VERDICT => {
+            row.protocol = None;
+            "verdict"
+        }
+        _ => {
+            row.protocol = None;
+            "error"
+        }
+    };
+    row.kind = Some(kind.to_owned());
     if !row.uid.is_some_and(|uid| v.sees(uid) && v.cmdlines.iter().any(|range| range.contains(&uid))) {
         row.cmdline = None;
     }

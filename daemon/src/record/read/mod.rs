@@ -277,23 +277,23 @@ pub(super) fn conditions(db: &Database, q: &Query, v: &Viewer) -> Result<(Sql, S
 pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
     let mut known = Known { programs: Vec::new(), next_notice: 1, through: None };
     let mut statement = db.prepare(
-        "SELECT e.id, e.path, e.foreign_root, c.sha256 FROM executable e
-           LEFT JOIN fact f ON f.executable = e.id AND f.kind = 2 AND f.value > 0
+        "SELECT e.id, e.path, e.foreign_root, c.sha256, s.uid FROM sighting s
+           JOIN executable e ON e.id = s.executable
+           LEFT JOIN fact f ON f.executable = e.id AND f.kind = 2 AND f.value > 0 AND f.uid = s.uid
            LEFT JOIN content c ON c.id = f.value
-           WHERE e.id IN (SELECT executable FROM sighting)
-           GROUP BY e.id, f.value ORDER BY e.id, min(f.first_seen)",
+           ORDER BY s.executable, s.uid, f.first_seen",
     )?;
     let mut rows = statement.query(())?;
     let mut last = None;
     while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        if last != Some(id) {
+        let (id, uid): (i64, u32) = (row.get(0)?, row.get(4)?);
+        if last != Some((id, uid)) {
             let path: Vec<u8> = row.get(1)?;
-            known.programs.push((ProgramKey { path: path.into(), foreign: row.get(2)? }, Vec::new()));
-            last = Some(id);
+            known.programs.push((ProgramKey { path: path.into(), foreign: row.get(2)? }, uid, Vec::new()));
+            last = Some((id, uid));
         }
         let sha256: Option<Vec<u8>> = row.get(3)?;
-        if let (Some(Ok(sha256)), Some((_, contents))) =
+        if let (Some(Ok(sha256)), Some((.., contents))) =
             (sha256.map(<[u8; 32]>::try_from), known.programs.last_mut())
         {
             contents.push(sha256);

@@ -19,7 +19,7 @@ fn s09_rows_notices_and_errors_are_written_one_a_line() {
     });
     lab.recorder.notice(new_executable(1, DAY0, hostile.who.clone()));
     let error = NoticeKind::Error { kind: "lost-flows", message: "1 flow\nwas lost".to_owned() };
-    lab.recorder.notice(Notice { id: 2, time: DAY0, kind: error });
+    lab.recorder.notice(Notice { id: 2, time: DAY0, kind: error, before: Before::Nobody });
     lab.write(vec![hostile.clone()]);
     let read = |name: &str| std::fs::read_to_string(lab.log(name)).unwrap();
     let rows = read("conn.log");
@@ -76,7 +76,12 @@ fn s09_links_and_fifos_in_place_of_a_log_are_refused() {
     let error = NoticeKind::Error { kind: "lost-flows", message: "x".to_owned() };
     for id in [1, 2] {
         lab.recorder.notice(new_executable(id * 2, DAY0, who("/usr/bin/curl", 1000)));
-        lab.recorder.notice(Notice { id: id * 2 + 1, time: DAY0, kind: error.clone() });
+        lab.recorder.notice(Notice {
+            id: id * 2 + 1,
+            time: DAY0,
+            kind: error.clone(),
+            before: Before::Nobody,
+        });
         lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
     }
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");

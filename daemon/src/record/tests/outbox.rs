@@ -144,7 +144,7 @@ fn b04_a_verdict_is_told_to_each_account_that_runs_the_program() {
     let verdict = Verdict { malicious: 1, suspicious: 0, total: 70, analysed: 0 };
     let suspect = Box::new(suspects.remove(0));
     let kind = NoticeKind::Verdict { suspect, verdict };
-    lab.recorder.notice(Notice { id: 1, time: DAY0, kind });
+    lab.recorder.notice(Notice { id: 1, time: DAY0, kind, before: Before::Nobody });
     lab.recorder.flush();
     let alice = Viewer { rows: vec![1000..=1000], cmdlines: vec![1000..=1000] };
     let bob = Viewer { rows: vec![1001..=1001], cmdlines: vec![1001..=1001] };

@@ -258,8 +258,8 @@ fn n01_what_is_known_survives_a_restart() {
     let mut programs = lab.known.programs.clone();
     programs.sort();
     assert_eq!(programs.len(), 2);
-    assert_eq!(programs[0].1, [[13; 32], [7; 32]]);
-    assert_eq!((&*programs[1].0.path, &programs[1].1), (&b"/usr/bin/late"[..], &vec![[9; 32]]));
+    assert_eq!(programs[0].2, [[13; 32], [7; 32]]);
+    assert_eq!((&*programs[1].0.path, &programs[1].2), (&b"/usr/bin/late"[..], &vec![[9; 32]]));
     let event = lab.recorder.reader().event(2, &all()).unwrap();
     assert_eq!(event.sha256.as_deref(), Some("09".repeat(32).as_str()));
     assert_eq!(event.sha256_unknown, None);
@@ -276,7 +276,7 @@ fn a_notice_is_committed_at_once_and_its_event_is_there() {
         assert_eq!(event.acknowledged, Some(false));
     }
     let error = NoticeKind::Error { kind: "lost-flows", message: "7 flows\nwere lost".to_owned() };
-    lab.recorder.notice(Notice { id: 20, time: DAY0 + 99, kind: error });
+    lab.recorder.notice(Notice { id: 20, time: DAY0 + 99, kind: error, before: Before::Nobody });
     let event = lab.recorder.reader().event(20, &all()).unwrap();
     assert_eq!((event.kind.as_deref(), event.error.as_deref()), (Some("error"), Some("lost-flows")));
     assert_eq!((event.uid, event.path, event.protocol), (None, None, None));

@@ -25,7 +25,7 @@ fn lab() -> Lab {
     lab.recorder.notice(new_executable(1, DAY0, who("/usr/bin/curl", 1001)));
     lab.recorder.notice(new_executable(2, DAY0, who("/home/alice/secret", 1000)));
     let error = NoticeKind::Error { kind: "storage", message: "for all".to_owned() };
-    lab.recorder.notice(Notice { id: 3, time: DAY0, kind: error });
+    lab.recorder.notice(Notice { id: 3, time: DAY0, kind: error, before: Before::Nobody });
     lab.write(rows);
     lab
 }
@@ -154,4 +154,45 @@ fn b04_command_lines_take_no_part_where_they_are_not_shown() {
     }
     let event = reader.event(2, &system).unwrap();
     assert_eq!((event.cmdline, event.path.as_deref()), (None, Some("/home/alice/secret")));
+}
+
+/// What others ran is in no answer: not as an old content, not as a reason for silence, not by a filter.
+#[test]
+fn b04_events_tell_what_the_viewer_may_know() {
+    let lab = Lab::new();
+    let with = |uid, content: u8| {
+        let mut who = who("/tmp/tool", uid);
+        who.program = Arc::new(Program { hash: Hash::Known([content; 32]), ..Program::clone(&who.program) });
+        who
+    };
+    let notice = |id, who: Who, before| Notice { before, ..new_executable(id, DAY0 + id, who) };
+    lab.recorder.notice(notice(1, with(1000, 1), Before::Nobody));
+    lab.recorder.notice(notice(2, with(1001, 2), Before::Other([1; 32])));
+    lab.recorder.notice(notice(3, with(1002, 1), Before::Same(vec![1000])));
+    lab.recorder.notice(notice(4, with(0, 1), Before::Same(vec![1000, 1002])));
+    lab.recorder.flush();
+    let reader = lab.recorder.reader();
+    let told = |viewer: &Viewer, q: &Query| -> Vec<(i64, String, bool)> {
+        let page = reader.events(q, viewer).unwrap();
+        let told =
+            page.rows.into_iter().map(|row| (row.id.unwrap(), row.kind.unwrap(), row.old_sha256.is_some()));
+        told.collect()
+    };
+    let new = |id| (id, "new-executable".to_owned(), false);
+    let changed = |id| (id, "hash-changed".to_owned(), true);
+    let with_system = |uid| Viewer { rows: vec![uid..=uid, 0..=999], cmdlines: vec![uid..=uid] };
+    let q = Query::default();
+    assert_eq!(told(&all(), &q), [changed(2), new(1)]);
+    assert_eq!(told(&with_system(1000), &q), [new(1)]);
+    assert_eq!(told(&with_system(1001), &q), [new(4), new(2)]);
+    assert_eq!(told(&with_system(1002), &q), [new(3)]);
+    assert_eq!(told(&with_system(1003), &q), [new(4)]);
+    assert!(reader.event(4, &all()).is_err() && reader.event(4, &with_system(1001)).is_ok());
+    let q = Query { sha256: Some("01".repeat(32)), ..Query::default() };
+    assert_eq!(told(&all(), &q), [changed(2), new(1)]);
+    assert_eq!(told(&only(1001), &q), []);
+    // What an administrator deletes is gone for everybody.
+    let q = Query { path: Some("/tmp/tool".to_owned()), ..Query::default() };
+    reader.delete_history(&q, &all()).unwrap();
+    assert_eq!(told(&with_system(1002), &Query::default()), []);
 }
