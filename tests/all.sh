@@ -151,16 +151,34 @@ mapfile -t scripts < <(git ls-files 2>/dev/null | while read -r file; do
 done)
 [ ${#scripts[@]} -gt 0 ] || scripts=(run.sh tests/all.sh tests/setup.sh .ci/run)
 check "shellcheck" shellcheck "${scripts[@]}"
+# Tools that take minutes to build are built for the long run alone.
+if $long; then
+	for tool in cargo-deny cargo-fuzz; do
+		command -v "$tool" >/dev/null || cargo install --locked "$tool"
+	done
+fi
 if cargo deny --version >/dev/null 2>&1; then
 	check "cargo-deny" cargo deny --offline check bans licenses sources
 else
 	skip "cargo-deny (licences and bans of deny.toml): it is not installed (cargo install cargo-deny)"
 fi
 
+# Noise for what reads hostile input, half a minute each. cargo-fuzz wants flags that a stable compiler has, but
+# not without being told.
+fuzz() {
+	(cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none "$1" -- -max_total_time=30 -rss_limit_mb=2048)
+}
+
 if ! $lint_only; then
 	cargo_tests
 	lab_cases
 	if $long; then machines; fi
+fi
+if $long && ! $lint_only; then
+	for target in fuzz/fuzz_targets/*.rs; do
+		target=$(basename "$target" .rs)
+		check "fuzzing $target" fuzz "$target"
+	done
 fi
 
 heading "summary"

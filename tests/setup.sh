@@ -49,6 +49,8 @@ needs() {
 		"command -v mkfs.btrfs|btrfs-progs|btrfs-progs|btrfs-progs" \
 		"command -v mkfs.xfs|xfsprogs|xfsprogs|xfsprogs" \
 		"command -v mksquashfs|squashfs-tools|squashfs-tools|squashfs-tools" \
+		"command -v mkfs.ext4|e2fsprogs|e2fsprogs|e2fsprogs" \
+		"command -v perl|perl|perl-interpreter|perl" \
 		"command -v openssl|openssl|openssl|openssl" \
 		"postgres_server|postgresql|postgresql-server|postgresql" \
 		"command -v mariadbd|mariadb-server-core|mariadb-server|mariadb" \
