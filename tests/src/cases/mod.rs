@@ -5,10 +5,14 @@ pub mod authority;
 pub mod bus;
 pub mod command;
 pub mod desktop;
+pub mod disk;
 pub mod expect;
 pub mod identity;
 pub mod leaving;
+pub mod names;
 pub mod notices;
+pub mod privacy;
+pub mod scripts;
 pub mod settings;
 pub mod storage;
 pub mod traffic;
@@ -35,11 +39,15 @@ pub fn all() -> Vec<Case> {
     [
         traffic::CASES,
         identity::CASES,
+        scripts::CASES,
+        names::CASES,
         notices::CASES,
         trouble::CASES,
         storage::CASES,
         settings::CASES,
+        disk::CASES,
         authority::CASES,
+        privacy::CASES,
         bus::CASES,
         leaving::CASES,
         command::CASES,

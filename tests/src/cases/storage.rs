@@ -204,7 +204,7 @@ fn s03(lab: &mut Lab) -> Outcome {
         ensure(totals(&stage, &path)?.2 == 1, || "nothing is recorded afterwards".to_owned())
     })?;
     let events = stage.client.events(&Query::default())?;
-    ensure(events.iter().any(|event| event.error.as_deref() == Some("storage")), || {
+    ensure(events.iter().any(|event| event.error.as_deref() == Some("storage-damaged")), || {
         format!("no Error event tells of it: {events:?}")
     })
 }

@@ -36,10 +36,12 @@ pub const CASES: &[Case] = &[
     Case { id: "T22", title: "30 connections at once", run: t22 },
     Case { id: "T24", title: "a server: accepted connections", run: t24 },
     Case { id: "T25", title: "a connection shared with a child: each is charged for its own", run: t25 },
+    Case { id: "T24", title: "a server over MPTCP", run: t24_multipath },
     Case { id: "T26", title: "peeked, cut, empty and returned datagrams", run: t26 },
     Case { id: "T27", title: "connections that fail", run: t27 },
     Case { id: "T28", title: "many short connections, both ends", run: t28 },
     Case { id: "T29", title: "one socket with more destinations than there is room for", run: t29 },
+    Case { id: "T29", title: "one socket with tens of thousands of peers", run: t29_fair },
 ];
 
 fn t01(lab: &mut Lab) -> Outcome {
@@ -67,6 +69,7 @@ fn t05(lab: &mut Lab) -> Outcome {
     let expected = lab.run_and_check("t05-elsewhere", &["udp-elsewhere", &to])?;
     ensure(expected.flows.len() == 3, || "the generator has not made 3 flows".to_owned())?;
     lab.run_and_check("t05-plain", &["udp-plain", &to])?;
+    lab.run_and_check("t05-queued", &["udp-queued"])?;
     let expected = lab.run_and_check("t05-peers", &["udp-peers", &to, "peers=100"])?;
     ensure(expected.flows.len() == 100, || "the generator has not made 100 flows".to_owned())
 }
@@ -95,7 +98,10 @@ fn t09(lab: &mut Lab) -> Outcome {
 fn t10(lab: &mut Lab) -> Outcome {
     let to = lab.net.to();
     lab.run_and_check("t10-raw", &["raw", &to])?;
-    lab.run_and_check("t10-connected", &["raw", &to, "connect=1"]).map(drop)
+    lab.run_and_check("t10-connected", &["raw", &to, "connect=1"])?;
+    // Protocols that the kernel has better sockets for.
+    lab.run_and_check("t10-raw-tcp", &["raw-transport", "protocol=tcp"])?;
+    lab.run_and_check("t10-raw-udp", &["raw-transport", "protocol=udp"]).map(drop)
 }
 
 fn t11(lab: &mut Lab) -> Outcome {
@@ -238,6 +244,15 @@ fn t24(lab: &mut Lab) -> Outcome {
     lab.check(&Expected::new(&client, &clients)?)
 }
 
+/// Both ends over MPTCP: one row each, and none for the connections below.
+fn t24_multipath(lab: &mut Lab) -> Outcome {
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    if !enabled.is_ok_and(|text| text.trim() == "1") {
+        return Err(Trouble::Skipped("the kernel has no MPTCP, or it is disabled".to_owned()));
+    }
+    lab.run_and_check("t24-mptcp", &["mptcp"]).map(drop)
+}
+
 fn t26(lab: &mut Lab) -> Outcome {
     let (to, to6) = (lab.net.to(), lab.net.to6());
     lab.run_and_check("t26-udp", &["udp-flags", &to])?;
@@ -314,6 +329,26 @@ fn t28(lab: &mut Lab) -> Outcome {
     })
 }
 
+/// All its bytes are recorded, and another program's news does not wait for it.
+fn t29_fair(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("t29", "")?;
+    let program = lab.programs.make("t29-peers")?;
+    let path = program.to_string_lossy().into_owned();
+    let made = report(&program, &["one-to-many", "count=10000"])?;
+    let other = lab.programs.make("t29-other")?;
+    let started = report(&other, &["tcp-echo", &lab.net.to()])?.started;
+    let other = other.to_string_lossy().into_owned();
+    settle(PATIENCE, || {
+        let heard = stage.client.notices("new-executable", &other);
+        let (at, _) = heard.first().ok_or("the other program is not news")?;
+        ensure(at - started < 5_000_000, || format!("the other's news took {} ms", (at - started) / 1000))
+    })?;
+    settle(PATIENCE, || {
+        let got = totals(&stage, &path)?;
+        ensure(got == (made.sent, 0, made.connections), || format!("{got:?} on record, not {made:?}"))
+    })
+}
+
 fn t29(lab: &mut Lab) -> Outcome {
     // What it loses would be missing in the other cases' sums.
     let stage = lab.stage("t29", "")?;
@@ -332,6 +367,18 @@ fn t29(lab: &mut Lab) -> Outcome {
                 made.connections, made.sent
             )
         })
+    })?;
+    // What was lost was told, with its numbers.
+    let lost = stage.client.status()?.lost_bytes.unwrap_or(0);
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?;
+        let mut events = events.iter().filter(|event| event.error.as_deref() == Some("lost-flows"));
+        ensure(
+            events.any(|event| {
+                event.message.as_deref().is_some_and(|text| text.contains(&format!(" {lost} bytes sent")))
+            }),
+            || format!("no Error event tells of {lost} lost bytes"),
+        )
     })
 }
 

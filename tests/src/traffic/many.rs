@@ -174,6 +174,22 @@ pub fn flows(options: &Options) -> io::Result<Report> {
     })
 }
 
+/// T29: one unconnected socket, two datagrams of ten bytes to each of `count` loopback addresses.
+///
+/// # Errors
+/// A call fails.
+pub fn one_to_many(options: &Options) -> io::Result<Report> {
+    let count: u32 = options.get("count", 10_000)?;
+    let fd = sys::socket(nix::libc::AF_INET, nix::libc::SOCK_DGRAM, 0)?;
+    sys::bind(&fd, SocketAddr::new(IpAddr::V4(0.into()), 0))?;
+    let first = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(127, 78, 0, 1)), 9);
+    let mut sent = 0_u64;
+    for number in 0..2 * count {
+        sent += sys::send_to(&fd, &pattern(10), nth(first, number / 2))? as u64;
+    }
+    Ok(Report { connections: u64::from(count), sent, ..Report::of(Vec::new()) })
+}
+
 /// T11: `count` processes of this program, each of which sends one datagram and is gone.
 ///
 /// # Errors

@@ -9,8 +9,10 @@
 pub mod chain;
 pub mod datagram;
 pub mod many;
+pub mod odd;
 pub mod packet;
 pub mod report;
+pub mod resolve;
 pub mod serve;
 pub mod stream;
 pub mod sys;
@@ -160,6 +162,7 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "ping-pong" => stream::ping_pong(options)?,
         "connections" => many::connections(options)?,
         "processes" => many::processes(options)?,
+        "one-to-many" => many::one_to_many(options)?,
         "flows" => many::flows(options)?,
         "udp" => datagram::connected(options)?,
         "udp-peers" => datagram::peers(options)?,
@@ -176,6 +179,13 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "uring" => uring::echo(options)?,
         "sendfile" => zero_copy::send_file(options)?,
         "splice" => zero_copy::splice_down(options)?,
+        "raw-transport" => odd::raw_transport(options)?,
+        "udp-queued" => odd::queued(options)?,
+        "mptcp" => odd::multipath(options)?,
+        "dns-serve" => resolve::serve(options)?,
+        "dns-ask" => resolve::by_itself(options)?,
+        "resolve" => resolve::by_libc(options)?,
+        "unnamed" => resolve::unnamed(options)?,
         "chain" => chain::chain(options)?,
         "shared" => chain::shared(options)?,
         "memory" => chain::from_memory(options)?,
