@@ -165,7 +165,7 @@ mod tests {
             ("/usr/bin/perl", "perl\0-ne\0print\0x.txt\0", ""),
             ("/usr/bin/perl5.36.0", "perl\0x.pl\0", "x.pl"),
             ("/usr/bin/node", "node\0--require\0a\0--inspect\0x.js\0", "x.js"),
-            ("/usr/bin/node", "node\0-e\01\0", ""),
+            ("/usr/bin/node", "node\0-e\0x\0", ""),
             ("/usr/bin/ruby3.1", "ruby\0-rjson\0-I\0lib\0x.rb\0", "x.rb"),
             ("/usr/bin/php8.2", "php\0-f\0x.php\0", "x.php"),
             ("/usr/bin/curl", "curl\0x.py\0", ""),

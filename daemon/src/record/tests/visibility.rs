@@ -6,6 +6,10 @@ use picosnitch_api::{Dimension, Query};
 use super::*;
 use crate::model::Viewer;
 
+fn all() -> Viewer {
+    Viewer::everything()
+}
+
 fn only(uid: u32) -> Viewer {
     Viewer { rows: vec![uid..=uid], cmdlines: vec![uid..=uid] }
 }
