@@ -309,7 +309,10 @@ fn vacuum(db: &Database) -> Result<bool> {
     let all: i64 = db.query_row("PRAGMA page_count", (), |row| row.get(0))?;
     let spare = (free - all / 10).clamp(0, PAGES);
     if spare > 0 {
-        db.execute_batch(&format!("PRAGMA incremental_vacuum({spare})"))?;
+        // It moves one page each time it is asked for a row.
+        let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({spare})"))?;
+        let mut rows = vacuum.query(())?;
+        while rows.next()?.is_some() {}
     }
     Ok(spare == PAGES)
 }
