@@ -25,12 +25,22 @@ bash_completion = $(datadir)/bash-completion/completions/picosnitch
 zsh_completion = $(datadir)/zsh/site-functions/_picosnitch
 fish_completion = $(datadir)/fish/vendor_completions.d/picosnitch.fish
 
-.PHONY: all run test test-all bench install uninstall fmt lint man
+# Programs look for them in ../share/locale, seen from where they are.
+catalogues = $(patsubst data/po/%.po,$(or $(CARGO_TARGET_DIR),target)/share/locale/%/LC_MESSAGES/picosnitch.mo,$(wildcard data/po/*.po))
+
+.PHONY: translations all run test test-all bench install uninstall fmt lint man
 
 all:
 	tests/setup.sh build
 	$(CARGO) build --release -p picosnitch-relay
 	$(CARGO) build --release -p picosnitchd $(programs:%=-p %)
+	$(MAKE) --no-print-directory translations
+
+translations: $(catalogues)
+
+$(or $(CARGO_TARGET_DIR),target)/share/locale/%/LC_MESSAGES/picosnitch.mo: data/po/%.po
+	@mkdir -p $(@D)
+	msgfmt --check --output-file=$@ $<
 
 run:
 	@./run.sh
@@ -102,7 +112,10 @@ desktop-files:
 	@for file in $(wildcard data/autostart/*.desktop); do \
 		install -D -m 644 $$file $(DESTDIR)$(sysconfdir)/xdg/autostart/$${file##*/} || exit 1; done
 	@for file in $(wildcard data/services/*.service); do \
-		install -D -m 644 $$file $(DESTDIR)$(datadir)/dbus-1/services/$${file##*/} || exit 1; done
+		install -d $(DESTDIR)$(dbusdir)/services && sed 's|@bindir@|$(bindir)|' $$file \
+			> $(DESTDIR)$(dbusdir)/services/$${file##*/} || exit 1; done
+	@for file in $(catalogues); do \
+		install -D -m 644 $$file $(DESTDIR)$(datadir)/$${file#*share/} || exit 1; done
 	@for file in $(wildcard data/metainfo/*.xml); do \
 		install -D -m 644 $$file $(DESTDIR)$(datadir)/metainfo/$${file##*/} || exit 1; done
 	@cd data && for file in $$(find icons -type f 2>/dev/null); do \
@@ -122,8 +135,9 @@ uninstall:
 		$(DESTDIR)$(polkitdir)/actions/org.picosnitch.Monitor.policy
 	rm -f $(patsubst data/applications/%,$(DESTDIR)$(datadir)/applications/%,$(wildcard data/applications/*.desktop)) \
 		$(patsubst data/autostart/%,$(DESTDIR)$(sysconfdir)/xdg/autostart/%,$(wildcard data/autostart/*.desktop)) \
-		$(patsubst data/services/%,$(DESTDIR)$(datadir)/dbus-1/services/%,$(wildcard data/services/*.service)) \
+		$(patsubst data/services/%,$(DESTDIR)$(dbusdir)/services/%,$(wildcard data/services/*.service)) \
 		$(patsubst data/metainfo/%,$(DESTDIR)$(datadir)/metainfo/%,$(wildcard data/metainfo/*.xml))
 	@cd data && for file in $$(find icons -type f 2>/dev/null); do rm -f $(DESTDIR)$(datadir)/$$file; done
+	rm -f $(patsubst data/po/%.po,$(DESTDIR)$(datadir)/locale/%/LC_MESSAGES/picosnitch.mo,$(wildcard data/po/*.po))
 	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || { systemctl daemon-reload; systemctl reload dbus || true; }
 	@echo "$(sysconfdir)/picosnitch, /var/lib/picosnitch and /var/log/picosnitch are left as they are"

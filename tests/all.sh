@@ -157,6 +157,9 @@ if $long; then
 		command -v "$tool" >/dev/null || cargo install --locked "$tool"
 	done
 fi
+check "translations" tests/translations.sh
+check "desktop entries" desktop-file-validate data/applications/*.desktop data/autostart/*.desktop
+check "AppStream metainfo" appstreamcli validate --no-net --no-color data/metainfo/*.xml
 if cargo deny --version >/dev/null 2>&1; then
 	check "cargo-deny" cargo deny --offline check bans licenses sources
 else

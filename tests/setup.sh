@@ -38,7 +38,8 @@ needs() {
 	[ "$purpose" = run ] && return
 	printf '%s\n' \
 		"pkg-config --exists gtk4|libgtk-4-dev|gtk4-devel|gtk4" \
-		"pkg-config --exists libadwaita-1|libadwaita-1-dev|libadwaita-devel|libadwaita"
+		"pkg-config --exists libadwaita-1|libadwaita-1-dev|libadwaita-devel|libadwaita" \
+		"command -v msgfmt|gettext|gettext|gettext"
 	[ "$purpose" = build ] && return
 	printf '%s\n' \
 		"command -v clang-format|clang-format|clang-tools-extra|clang" \
@@ -62,7 +63,11 @@ needs() {
 		"command -v strip|binutils|binutils|binutils" \
 		"command -v Xvfb|xvfb|xorg-x11-server-Xvfb|xorg-server-xvfb" \
 		"command -v xfce4-panel|xfce4-panel|xfce4-panel|xfce4-panel" \
-		"command -v dunst|dunst|dunst|dunst"
+		"command -v dunst|dunst|dunst|dunst" \
+		"command -v xdotool|xdotool|xdotool|xdotool" \
+		"test -e /usr/share/dbus-1/services/org.a11y.Bus.service|at-spi2-core|at-spi2-core|at-spi2-core" \
+		"command -v desktop-file-validate|desktop-file-utils|desktop-file-utils|desktop-file-utils" \
+		"command -v appstreamcli|appstream|appstream|appstream"
 	[ "$purpose" = test ] && return
 	printf '%s\n' \
 		"command -v debootstrap|debootstrap|debootstrap|debootstrap" \

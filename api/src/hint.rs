@@ -2,6 +2,7 @@
 //! What a person can do about an error: data, that each client shows in its own way.
 
 use crate::Error;
+use crate::tongue::mark;
 
 /// Why a call failed, as far as a client acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +89,11 @@ impl Trouble {
     #[must_use]
     pub fn sentence(self) -> Option<&'static str> {
         match self {
-            Trouble::NoBus => Some("There is no system bus to reach the monitor on."),
-            Trouble::NotRunning => Some("The monitor is not running."),
-            Trouble::Policy => Some("The system bus does not let messages through to the monitor."),
-            Trouble::Interrupted => Some("The monitor did not answer."),
-            Trouble::Version => Some("The monitor that runs is of another version than this program."),
+            Trouble::NoBus => Some(mark("There is no system bus to reach the monitor on.")),
+            Trouble::NotRunning => Some(mark("The monitor is not running.")),
+            Trouble::Policy => Some(mark("The system bus does not let messages through to the monitor.")),
+            Trouble::Interrupted => Some(mark("The monitor did not answer.")),
+            Trouble::Version => Some(mark("The monitor that runs is of another version than this program.")),
             Trouble::NotAuthorized | Trouble::Refused | Trouble::Other => None,
         }
     }
@@ -101,22 +102,22 @@ impl Trouble {
     #[must_use]
     pub fn hint(self) -> Option<&'static str> {
         match self {
-            Trouble::NoBus => Some(
-                "Start the bus (systemctl start dbus), or name one in DBUS_SYSTEM_BUS_ADDRESS \
-                 (unix:path=/run/dbus/system_bus_socket).",
-            ),
-            Trouble::NotRunning => Some(
+            Trouble::NoBus => Some(mark(
+                "Start the bus (systemctl start dbus), or name one in DBUS_SYSTEM_BUS_ADDRESS (unix:path=/run/dbus/system_bus_socket).",
+            )),
+            Trouble::NotRunning => Some(mark(
                 "Start it with: systemctl start picosnitchd. If it does not stay up, journalctl -u picosnitchd says why.",
-            ),
-            Trouble::Policy => Some(
-                "Install org.picosnitch.Monitor.conf in /usr/share/dbus-1/system.d and reload the bus \
-                 (systemctl reload dbus).",
-            ),
-            Trouble::Interrupted => Some("Try again; journalctl -u picosnitchd says if it was stopped."),
-            Trouble::Version => Some("Restart it after an upgrade: systemctl restart picosnitchd."),
-            Trouble::NotAuthorized => Some(
+            )),
+            Trouble::Policy => Some(mark(
+                "Install org.picosnitch.Monitor.conf in /usr/share/dbus-1/system.d and reload the bus (systemctl reload dbus).",
+            )),
+            Trouble::Interrupted => {
+                Some(mark("Try again; journalctl -u picosnitchd says if it was stopped."))
+            }
+            Trouble::Version => Some(mark("Restart it after an upgrade: systemctl restart picosnitchd.")),
+            Trouble::NotAuthorized => Some(mark(
                 "Do it as root, or log in at the machine itself with an agent that can ask for the password.",
-            ),
+            )),
             Trouble::Refused | Trouble::Other => None,
         }
     }

@@ -14,6 +14,7 @@ pub mod query;
 pub mod quiet;
 pub mod row;
 pub mod state;
+pub mod tongue;
 
 pub use error::Error;
 pub use hint::{Trouble, hint};

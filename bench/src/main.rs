@@ -4,6 +4,7 @@
 //! the daemon and the generators beside it.
 
 mod cost;
+mod desktop;
 mod kernel;
 mod load;
 mod size;
@@ -30,14 +31,17 @@ struct Arguments {
     /// Seconds of idleness.
     #[arg(long, default_value_t = 60)]
     idle: u64,
+    /// Folder of a `picosnitch.db` that the desktop's figures are taken with (it is copied).
+    #[arg(long)]
+    database: Option<std::path::PathBuf>,
     /// Figures to take; all if none is given. One of: kernel ping-pong connections lost latency memory
-    /// idle start sha256 sizes.
+    /// idle start sha256 sizes desktop.
     figures: Vec<String>,
 }
 
 type Figure = fn(&mut Lab, &Arguments) -> Outcome<Vec<Line>>;
 
-const FIGURES: [(&str, Figure); 10] = [
+const FIGURES: [(&str, Figure); 11] = [
     ("start", cost::start),
     ("kernel", kernel::per_call),
     ("ping-pong", load::ping_pong),
@@ -48,6 +52,7 @@ const FIGURES: [(&str, Figure); 10] = [
     ("memory", cost::memory),
     ("idle", cost::idle),
     ("sizes", size::sizes),
+    ("desktop", desktop::desktop),
 ];
 
 fn main() -> ExitCode {

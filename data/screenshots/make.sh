@@ -106,7 +106,7 @@ for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
 done
 TRAFFIC
 # As an account that does nothing else, so that the pictures show nothing else of this machine.
-user=nobody
+user=games
 unshare --mount --propagation private bash "$dir/mounts.sh" "$dir" setpriv --reuid="$user" --clear-groups bash "$dir/traffic.sh" "$dir"
 
 start x Xvfb -displayfd 3 -screen 0 1180x780x24 3>"$dir/display"
@@ -144,3 +144,20 @@ done
 id=$("$bin/picosnitch" --json executables 2>/dev/null | grep -m1 '/opt/browser/browser' | sed -E 's/.*"id":([0-9]+).*/\1/' || true)
 "$bin/picosnitch-gui" --program "${id:-1}"
 picture program
+kill "${pids[-1]}"
+wait "${pids[-1]}" 2>/dev/null || true
+unset 'pids[-1]'
+export ADW_DEBUG_COLOR_SCHEME=prefer-dark
+start dark "$bin/picosnitch-gui" --filter "user:$user"
+wait_for window
+sleep 3
+xdotool key ctrl+t
+sleep 1
+xdotool key Return
+sleep 3
+xdotool mousemove 1040 320 mousedown 1 mousemove 1060 320 mousemove 1070 321 mousemove 1083 321 mouseup 1
+sleep 2
+xdotool mousemove 600 715
+picture overview-dark
+"$bin/picosnitch-gui" --program "${id:-1}"
+picture program-dark

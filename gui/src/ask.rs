@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use picosnitch_api::listen::{Event, Listener};
+use picosnitch_api::tongue::tr;
 use picosnitch_api::{Client, Error, Trouble, inert};
 
 use crate::msg::{Got, Msg, Place, Sender};
@@ -22,7 +23,7 @@ impl Failure {
     /// The monitor does not run.
     pub fn absent() -> Self {
         let trouble = Trouble::NotRunning;
-        Self { why: trouble.sentence().unwrap_or_default().to_owned(), hint: trouble.hint() }
+        Self { why: trouble.sentence().map(tr).unwrap_or_default().to_owned(), hint: trouble.hint().map(tr) }
     }
 }
 
@@ -30,7 +31,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let trouble = Trouble::of(&error);
         let why = match error {
-            Error::ZBus(error) => trouble.sentence().map_or_else(|| error.to_string(), str::to_owned),
+            Error::ZBus(error) => {
+                trouble.sentence().map_or_else(|| error.to_string(), |why| tr(why).to_owned())
+            }
             Error::NotAuthorized(why)
             | Error::InvalidQuery(why)
             | Error::NotFound(why)
@@ -38,7 +41,7 @@ impl From<Error> for Failure {
             | Error::Unavailable(why)
             | Error::LimitExceeded(why) => why,
         };
-        Self { why: inert(&why).into_owned(), hint: trouble.hint() }
+        Self { why: inert(&why).into_owned(), hint: trouble.hint().map(tr) }
     }
 }
 

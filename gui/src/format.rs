@@ -2,6 +2,7 @@
 //! Numbers and times as people read them. Pure, but for the time zone.
 
 use gtk4::glib;
+use picosnitch_api::tongue::{decimal, fill, say_n, tr};
 
 use crate::range::{DAY, HOUR};
 
@@ -46,7 +47,7 @@ impl Units {
         match unit {
             None => format!("{count} B"),
             Some(unit) if value >= 99.95 => format!("{value:.0} {unit}"),
-            Some(unit) => format!("{value:.1} {unit}"),
+            Some(unit) => format!("{value:.1} {unit}").replace('.', decimal()),
         }
     }
 }
@@ -64,6 +65,16 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// A whole number of days.
+pub fn days(count: u64) -> String {
+    say_n("{n} day", "{n} days", count)
+}
+
+/// A number of connections.
+pub fn connections(number: u64) -> String {
+    fill(picosnitch_api::tongue::tr_n("{n} connection", "{n} connections", number), &[("n", &count(number))])
+}
+
 /// How much more or less it is than before: `▲ 12 %`; nothing where there was nothing to compare with.
 pub fn change(now: u64, before: u64) -> Option<String> {
     if before == 0 {
@@ -71,7 +82,7 @@ pub fn change(now: u64, before: u64) -> Option<String> {
     }
     let percent = (now as f64 - before as f64) / before as f64 * 100.0;
     Some(if percent.abs() < 0.5 {
-        "same as before".into()
+        tr("same as before").into()
     } else if percent >= 1000.0 {
         "▲ > 10 ×".into()
     } else if percent > 0.0 {
@@ -91,41 +102,63 @@ fn written(time: i64, format: &str) -> String {
 
 /// Day and time, to the second.
 pub fn moment(time: i64) -> String {
-    written(time, "%Y-%m-%d %H:%M:%S")
+    // Translators: day and time as the language writes them, in the words of strftime.
+    written(time, tr("%Y-%m-%d %H:%M:%S"))
 }
 
 /// Day and time, to the minute.
 pub fn minute(time: i64) -> String {
-    written(time, "%Y-%m-%d %H:%M")
+    written(time, tr("%Y-%m-%d %H:%M"))
 }
 
 /// Time of day.
 pub fn clock(time: i64) -> String {
-    written(time, "%H:%M:%S")
+    written(time, tr("%H:%M:%S"))
 }
 
-/// How long ago, or when: `now`, `2 min`, `14:02`, `2026-11-20`.
+/// Time of day, with the day before it where that is not today.
+pub fn lately(time: i64) -> String {
+    if midnight(time) == midnight(glib::real_time()) { clock(time) } else { moment(time) }
+}
+
+/// From one moment to another; the day is said once where it is the same, and not where it is today.
+pub fn span(since: i64, until: i64) -> String {
+    let (first, last) = (midnight(since), midnight(until));
+    let clock = |time| written(time, tr("%H:%M"));
+    if first != last {
+        format!("{} – {}", minute(since), minute(until))
+    } else if first == midnight(glib::real_time()) {
+        format!("{} – {}", clock(since), clock(until))
+    } else {
+        format!("{} – {}", minute(since), clock(until))
+    }
+}
+
+/// How long ago, or when: `now`, `2 min ago`, `14:02`, `Fri 14:02`, `2026-11-02`.
 pub fn ago(time: i64, now: i64) -> String {
     let since = now - time;
     let minute = HOUR / 60;
     if since < minute / 2 {
-        "now".into()
+        tr("now").into()
     } else if since < HOUR {
-        format!("{} min ago", (since + minute / 2) / minute)
-    } else if since < DAY {
-        written(time, "%H:%M")
+        let minutes = (since + minute / 2) / minute;
+        say_n("{n} min ago", "{n} min ago", minutes.unsigned_abs())
+    } else if midnight(time) == midnight(now) {
+        written(time, tr("%H:%M"))
+    } else if since < 6 * DAY {
+        written(time, tr("%a %H:%M"))
     } else {
-        written(time, "%Y-%m-%d")
+        written(time, tr("%Y-%m-%d"))
     }
 }
 
 /// What stands below a tick of a time axis whose ticks are so far apart.
 pub fn tick(time: i64, apart: i64) -> String {
     let format = match apart {
-        apart if apart < HOUR / 60 => "%H:%M:%S",
-        apart if apart < DAY => "%H:%M",
-        apart if apart < 28 * DAY => "%e %b",
-        _ => "%b %Y",
+        apart if apart < HOUR / 60 => tr("%H:%M:%S"),
+        apart if apart < DAY => tr("%H:%M"),
+        apart if apart < 28 * DAY => tr("%e %b"),
+        _ => tr("%b %Y"),
     };
     written(time, format).trim_start().to_owned()
 }
@@ -182,6 +215,6 @@ mod tests {
         assert_eq!(ago(now, now), "now");
         assert_eq!(ago(now + 5_000_000, now), "now", "a clock that is a little off");
         assert_eq!(ago(now - 120_000_000, now), "2 min ago");
-        assert_eq!(ago(now - 3 * DAY, now).len(), 10);
+        assert_eq!(ago(now - 9 * DAY, now).len(), 10);
     }
 }

@@ -6,6 +6,7 @@ mod app;
 mod ask;
 mod chart;
 mod format;
+mod icon;
 mod msg;
 mod page;
 mod prefs;
@@ -91,6 +92,7 @@ fn arguments(given: impl Iterator<Item = String>) -> Result<Vec<String>, (String
 }
 
 fn main() -> ExitCode {
+    picosnitch_api::tongue::start();
     let open = match arguments(std::env::args().skip(1)) {
         Ok(open) => open,
         Err((text, 0)) => {
@@ -120,6 +122,12 @@ fn main() -> ExitCode {
             sender.emit(Msg::Open(open));
         }
         ExitCode::SUCCESS
+    });
+    // By the bus: from a desktop, or by a click on a notification.
+    app.connect_activate(|app| {
+        if let Some(window) = app.active_window() {
+            window.present();
+        }
     });
     let mut given = vec!["picosnitch-gui".to_owned()];
     given.extend(open);

@@ -53,6 +53,8 @@ pub enum Got {
     Program(Box<Program>),
     /// Connections of the program that is shown.
     ProgramConnections(Rows<row::Connection>),
+    /// Its chart, by destination.
+    ProgramChart(Box<Data>, Dimension),
     /// It could not answer for this place.
     Failed(Place, Failure),
 }
@@ -94,6 +96,10 @@ pub struct Program {
     pub addresses: Vec<Total>,
     /// What started it.
     pub parents: Vec<Total>,
+    /// And what started that.
+    pub grandparents: Vec<Total>,
+    /// Its units, users and containers.
+    pub belongs: Vec<(Dimension, Vec<Total>)>,
     /// Traffic by content.
     pub contents: Vec<Total>,
 }
@@ -129,6 +135,12 @@ pub enum Msg {
     By(Dimension),
     /// Add a filter.
     Filter(Chip),
+    /// Add a filter, and look at it there.
+    FilterIn(Chip, Place),
+    /// Another order of the list at this place.
+    Sorted(Place),
+    /// Show notifications about the program of this path no more, or again.
+    Mute(String, bool),
     /// Remove the filter at this place.
     Unfilter(usize),
     /// Remove all filters and the search.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The time range that all pages share. Pure: now is an argument, µs since the epoch.
 
+use picosnitch_api::tongue::{mark, tr};
+
 /// An hour in µs.
 pub const HOUR: i64 = 3_600_000_000;
 /// A day in µs.
@@ -28,12 +30,12 @@ pub enum Range {
 impl Range {
     /// Those that the menu offers, with what they are called.
     pub const PRESETS: [(Range, &'static str); 6] = [
-        (Range::Hour, "Last hour"),
-        (Range::Day, "Last 24 hours"),
-        (Range::Week, "Last 7 days"),
-        (Range::Month, "Last 30 days"),
-        (Range::Year, "Last year"),
-        (Range::All, "All time"),
+        (Range::Hour, mark("Last hour")),
+        (Range::Day, mark("Last 24 hours")),
+        (Range::Week, mark("Last 7 days")),
+        (Range::Month, mark("Last 30 days")),
+        (Range::Year, mark("Last year")),
+        (Range::All, mark("All time")),
     ];
 
     /// How long it is, where it ends now.
@@ -76,14 +78,14 @@ impl Range {
         !matches!(self, Range::Custom(..))
     }
 
-    /// What it is called; `time` writes a moment.
-    pub fn label(self, time: impl Fn(i64) -> String) -> String {
+    /// What it is called; `span` writes two moments.
+    pub fn label(self, span: impl Fn(i64, i64) -> String) -> String {
         match self {
-            Range::Custom(since, until) => format!("{} – {}", time(since), time(until)),
+            Range::Custom(since, until) => span(since, until),
             preset => Self::PRESETS
                 .iter()
                 .find(|(known, _)| *known == preset)
-                .map_or_else(String::new, |(_, label)| (*label).to_owned()),
+                .map_or_else(String::new, |(_, label)| tr(label).to_owned()),
         }
     }
 }
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn each_preset_has_a_name() {
-        assert_eq!(Range::Day.label(|_| String::new()), "Last 24 hours");
-        assert_eq!(Range::Custom(1, 2).label(|time| time.to_string()), "1 – 2");
+        assert_eq!(Range::Day.label(|_, _| String::new()), "Last 24 hours");
+        assert_eq!(Range::Custom(1, 2).label(|since, until| format!("{since} – {until}")), "1 – 2");
     }
 }

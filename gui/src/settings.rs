@@ -10,6 +10,7 @@ use gtk4::glib;
 use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
+use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Client, Quiet, inert};
 use zbus::zvariant::{OwnedValue, Value};
 
@@ -41,67 +42,89 @@ const fn key(key: &'static str, title: &'static str, text: &'static str, kind: K
 /// Groups of keys, in the order of `config.toml`.
 const GROUPS: [(&str, &str, &[Key]); 6] = [
     (
-        "Recording",
+        mark("Recording"),
         "",
         &[
-            key("monitor.bandwidth", "Count bytes", "Not only that a connection was made", Kind::Switch),
+            key(
+                "monitor.bandwidth",
+                mark("Count bytes"),
+                mark("Not only that a connection was made"),
+                Kind::Switch,
+            ),
             key(
                 "monitor.every_executable",
-                "Every program that starts",
-                "Also those that do not use the network",
+                mark("Every program that starts"),
+                mark("Also those that do not use the network"),
                 Kind::Switch,
             ),
         ],
     ),
     (
-        "History",
+        mark("History"),
         "",
         &[
-            key("database.enabled", "Keep a history", "", Kind::Switch),
-            key("database.retention_days", "Days that it is kept", "", Kind::Number(1.0, 36500.0)),
+            key("database.enabled", mark("Keep a history"), "", Kind::Switch),
+            key("database.retention_days", mark("Days that it is kept"), "", Kind::Number(1.0, 36500.0)),
             key(
                 "database.detail_days",
-                "Days of single connections",
-                "Older ones are added up",
+                mark("Days of single connections"),
+                mark("Older ones are added up"),
                 Kind::Number(1.0, 36500.0),
             ),
-            key("database.write_interval_seconds", "Seconds between writes", "", Kind::Number(1.0, 3600.0)),
+            key(
+                "database.write_interval_seconds",
+                mark("Seconds between writes"),
+                "",
+                Kind::Number(1.0, 3600.0),
+            ),
         ],
     ),
     (
-        "What is written down",
+        mark("What is written down"),
         "",
         &[
-            key("log.addresses", "Remote addresses and names", "", Kind::Switch),
-            key("log.ports", "Ports", "", Kind::Switch),
-            key("log.commands", "Command lines", "", Kind::Switch),
-            key("log.connections", "Also as a text file", "/var/log/picosnitch/conn.log", Kind::Switch),
+            key("log.addresses", mark("Remote addresses and names"), "", Kind::Switch),
+            key("log.ports", mark("Ports"), "", Kind::Switch),
+            key("log.commands", mark("Command lines"), "", Kind::Switch),
+            key("log.connections", mark("Also as a text file"), "/var/log/picosnitch/conn.log", Kind::Switch),
         ],
     ),
     (
-        "Left out",
-        "Connections that match are not recorded. Their programs are still seen, hashed and announced. Separate values with commas.",
+        mark("Left out"),
+        mark(
+            "Connections that match are not recorded. Their programs are still seen, hashed and announced. Separate values with commas.",
+        ),
         &[
-            key("log.ignore.domains", "Domains", "", Kind::List),
-            key("log.ignore.networks", "Networks", "", Kind::List),
-            key("log.ignore.ports", "Ports", "", Kind::List),
-            key("log.ignore.names", "Process names", "", Kind::List),
-            key("log.ignore.sha256", "Contents (sha256)", "", Kind::List),
+            key("log.ignore.domains", mark("Domains"), "", Kind::List),
+            key("log.ignore.networks", mark("Networks"), "", Kind::List),
+            key("log.ignore.ports", mark("Ports"), "", Kind::List),
+            key("log.ignore.names", mark("Process names"), "", Kind::List),
+            key("log.ignore.sha256", mark("Contents (sha256)"), "", Kind::List),
         ],
     ),
     (
-        "Notifications",
+        mark("Notifications"),
         "",
-        &[key("notify.desktop", "Show notifications", "For everybody on this machine", Kind::Switch)],
+        &[key(
+            "notify.desktop",
+            mark("Show notifications"),
+            mark("For everybody on this machine"),
+            Kind::Switch,
+        )],
     ),
     (
-        "Sent elsewhere",
-        "Nothing leaves this machine unless it is set here.",
+        mark("Sent elsewhere"),
+        mark("Nothing leaves this machine unless it is set here."),
         &[
-            key("remote.url", "Database server", "postgresql://USER:PASSWORD@HOST/DATABASE", Kind::Secret),
-            key("remote.host_name", "Name of this machine there", "", Kind::Text),
-            key("virustotal.api_key", "VirusTotal key", "", Kind::Secret),
-            key("virustotal.upload", "Send files, not only hashes", "", Kind::Switch),
+            key(
+                "remote.url",
+                mark("Database server"),
+                "postgresql://USER:PASSWORD@HOST/DATABASE",
+                Kind::Secret,
+            ),
+            key("remote.host_name", mark("Name of this machine there"), "", Kind::Text),
+            key("virustotal.api_key", mark("VirusTotal key"), "", Kind::Secret),
+            key("virustotal.upload", mark("Send files, not only hashes"), "", Kind::Switch),
         ],
     ),
 ];
@@ -118,18 +141,19 @@ pub fn open(
     let window = adw::PreferencesWindow::builder()
         .transient_for(parent)
         .modal(true)
-        .title("Settings")
+        .title(tr("Settings"))
         .search_enabled(true)
         .default_width(640)
         .default_height(680)
         .build();
     window.add(&personal(sender, units));
     let page =
-        adw::PreferencesPage::builder().title("Monitor").icon_name("preferences-system-symbolic").build();
+        adw::PreferencesPage::builder().title(tr("Monitor")).icon_name("preferences-system-symbolic").build();
     window.add(&page);
     window.present();
     let Some(client) = client else {
-        return page.add(&problem("The monitor cannot be reached", "Its settings are shown when it runs."));
+        return page
+            .add(&problem(tr("The monitor cannot be reached"), tr("Its settings are shown when it runs.")));
     };
     let window = window.downgrade();
     glib::spawn_future_local(async move {
@@ -143,7 +167,7 @@ pub fn open(
                 let failure = Failure::from(error);
                 page.add(&problem(&failure.why, failure.hint.unwrap_or_default()));
             }
-            Err(_) => page.add(&problem("The monitor did not answer.", "")),
+            Err(_) => page.add(&problem(tr("The monitor did not answer."), "")),
         }
     });
 }
@@ -163,15 +187,15 @@ fn fill(
 ) {
     let changes: Changes = Rc::default();
     let save = gtk4::Button::builder()
-        .label("Save Changes")
+        .label(tr("Save Changes"))
         .halign(gtk4::Align::Center)
         .css_classes(["pill", "suggested-action"])
         .sensitive(false)
         .build();
     let note = gtk4::Label::builder().wrap(true).css_classes(["dim-label"]).build();
-    note.set_text("Saving asks for a password once.");
+    note.set_text(tr("Saving asks for a password once."));
     for (title, text, keys) in GROUPS {
-        let group = adw::PreferencesGroup::builder().title(title).description(text).build();
+        let group = adw::PreferencesGroup::builder().title(tr(title)).description(tr(text)).build();
         for key in keys {
             // A monitor that does not know a key is of another version: the key is not offered.
             let value = settings.get(key.key);
@@ -194,24 +218,24 @@ fn fill(
         let (save, note) = (save.clone(), note.clone());
         let wanted: HashMap<&'static str, Value<'static>> = changes.borrow().clone();
         save.set_sensitive(false);
-        note.set_text("Waiting for permission …");
+        note.set_text(tr("Waiting for permission …"));
         glib::spawn_future_local(async move {
             let answer = relm4::spawn(async move { client.set_settings(&wanted).await }).await;
             match answer {
                 Ok(Ok(())) => {
                     changes.borrow_mut().clear();
-                    note.set_text("Saved.");
+                    note.set_text(tr("Saved."));
                     if let Some(window) = window.upgrade() {
-                        window.add_toast(adw::Toast::new("Saved. It holds from now on."));
+                        window.add_toast(adw::Toast::new(tr("Saved. It holds from now on.")));
                     }
                 }
                 Ok(Err(error)) => {
                     let failure = Failure::from(error);
-                    let hint = failure.hint.unwrap_or("Nothing was changed.");
+                    let hint = failure.hint.unwrap_or(tr("Nothing was changed."));
                     note.set_text(&format!("{} {hint}", failure.why));
                     save.set_sensitive(true);
                 }
-                Err(_) => note.set_text("The monitor did not answer. Try again."),
+                Err(_) => note.set_text(tr("The monitor did not answer. Try again.")),
             }
         });
     });
@@ -233,7 +257,8 @@ fn row(
             let switch = gtk4::Switch::builder().valign(gtk4::Align::Center).build();
             switch.set_active(value.and_then(|value| bool::try_from(value).ok()).unwrap_or(false));
             switch.connect_active_notify(move |switch| change(Value::from(switch.is_active())));
-            let row = adw::ActionRow::builder().title(key.title).subtitle(key.text).build();
+            crate::speak::label(&switch, tr(key.title));
+            let row = adw::ActionRow::builder().title(tr(key.title)).subtitle(tr(key.text)).build();
             row.add_suffix(&switch);
             row.set_activatable_widget(Some(&switch));
             row.upcast()
@@ -241,6 +266,7 @@ fn row(
         Kind::Number(least, most) => {
             let spin = gtk4::SpinButton::with_range(least, most, 1.0);
             spin.set_valign(gtk4::Align::Center);
+            crate::speak::label(&spin, tr(key.title));
             let number = value.and_then(number);
             spin.set_value(number.unwrap_or(least));
             // As it came, so that the monitor need not convert.
@@ -253,13 +279,13 @@ fn row(
                     _ => Value::from(value as i64),
                 });
             });
-            let row = adw::ActionRow::builder().title(key.title).subtitle(key.text).build();
+            let row = adw::ActionRow::builder().title(tr(key.title)).subtitle(tr(key.text)).build();
             row.add_suffix(&spin);
             row.set_activatable_widget(Some(&spin));
             row.upcast()
         }
         Kind::List => {
-            let row = adw::EntryRow::builder().title(key.title).show_apply_button(true).build();
+            let row = adw::EntryRow::builder().title(tr(key.title)).show_apply_button(true).build();
             row.set_text(&value.map(listed).unwrap_or_default());
             let numbers = key.key.ends_with("ports");
             let signature = value.map(|value| value.value_signature().to_string()).unwrap_or_default();
@@ -280,15 +306,15 @@ fn row(
             row.upcast()
         }
         Kind::Text => {
-            let row = adw::EntryRow::builder().title(key.title).show_apply_button(true).build();
+            let row = adw::EntryRow::builder().title(tr(key.title)).show_apply_button(true).build();
             let text = value.and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default();
             row.set_text(text);
             row.connect_apply(move |row| change(Value::from(row.text().to_string())));
             row.upcast()
         }
         Kind::Secret => {
-            let row = adw::PasswordEntryRow::builder().title(key.title).show_apply_button(true).build();
-            row.set_tooltip_text(Some("Not shown again once it is set"));
+            let row = adw::PasswordEntryRow::builder().title(tr(key.title)).show_apply_button(true).build();
+            row.set_tooltip_text(Some(tr("Not shown again once it is set")));
             row.connect_apply(move |row| change(Value::from(row.text().to_string())));
             row.upcast()
         }
@@ -322,10 +348,10 @@ fn listed(value: &OwnedValue) -> String {
 
 /// What is this person's own: units, and the programs that they muted.
 fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPage {
-    let page = adw::PreferencesPage::builder().title("You").icon_name("avatar-default-symbolic").build();
-    let look = adw::PreferencesGroup::builder().title("Display").build();
+    let page = adw::PreferencesPage::builder().title(tr("You")).icon_name("avatar-default-symbolic").build();
+    let look = adw::PreferencesGroup::builder().title(tr("Display")).build();
     let choice = adw::ComboRow::builder()
-        .title("Units of sizes")
+        .title(tr("Units of sizes"))
         .model(&gtk4::StringList::new(&["KiB, MiB (1024)", "kB, MB (1000)"]))
         .build();
     choice.set_selected(if units.get() == Units::Si { 1 } else { 0 });
@@ -340,19 +366,24 @@ fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPage {
     let file = Quiet::file();
     let quiet = file.as_deref().map(Quiet::load).and_then(Result::ok).unwrap_or_default();
     for (title, text, paths, muted) in [
-        ("Muted programs", "They are recorded, but no notification is shown.", quiet.muted, true),
-        ("Programs that update themselves", "Their changes show no notification.", quiet.expected, false),
+        (tr("Muted programs"), tr("They are recorded, but no notification is shown."), quiet.muted, true),
+        (
+            tr("Programs that update themselves"),
+            tr("Their changes show no notification."),
+            quiet.expected,
+            false,
+        ),
     ] {
         let group = adw::PreferencesGroup::builder().title(title).description(text).build();
         if paths.is_empty() {
-            group.add(&adw::ActionRow::builder().title("None").sensitive(false).build());
+            group.add(&adw::ActionRow::builder().title(tr("None")).sensitive(false).build());
         }
         for path in paths {
             let row = adw::ActionRow::builder().use_markup(false).build();
             row.set_title(&inert(&path));
             let remove = gtk4::Button::builder()
                 .icon_name("user-trash-symbolic")
-                .tooltip_text("Tell me about it again")
+                .tooltip_text(tr("Tell me about it again"))
                 .valign(gtk4::Align::Center)
                 .css_classes(["flat"])
                 .build();
@@ -370,7 +401,9 @@ fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPage {
                 });
                 match (changed, group_of.upgrade(), row_of.upgrade()) {
                     (Ok(()), Some(group), Some(row)) => group.remove(&row),
-                    (Err(error), ..) => sender.emit(Msg::Note(format!("Cannot save it: {error}"))),
+                    (Err(error), ..) => {
+                        sender.emit(Msg::Note(say("Cannot save it: {error}", &[("error", &error)])))
+                    }
                     _ => {}
                 }
             });

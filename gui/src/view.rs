@@ -11,8 +11,6 @@ use crate::words::{self, Chip};
 pub struct View {
     /// Time range of all pages.
     pub range: Range,
-    /// Ranges that Back returns to, after a zoom.
-    pub zoomed_from: Vec<Range>,
     /// Filters that must all hold.
     pub chips: Vec<Chip>,
     /// The search, as it is written.
@@ -27,7 +25,6 @@ impl Default for View {
     fn default() -> Self {
         Self {
             range: Range::Day,
-            zoomed_from: Vec::new(),
             chips: Vec::new(),
             search: String::new(),
             scope: Scope::System,
@@ -69,25 +66,6 @@ impl View {
         self.chips.push(chip);
     }
 
-    /// Looks closer; [`View::back`] undoes it.
-    pub fn zoom(&mut self, range: Range) {
-        if range != self.range {
-            self.zoomed_from.push(self.range);
-            self.range = range;
-        }
-    }
-
-    /// Undoes the last zoom; false if there is none.
-    pub fn back(&mut self) -> bool {
-        match self.zoomed_from.pop() {
-            Some(range) => {
-                self.range = range;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Something besides the range is filtered.
     pub fn is_filtered(&self) -> bool {
         !self.chips.is_empty() || !self.search.is_empty()
@@ -117,17 +95,5 @@ mod tests {
         assert_eq!(query.scope, Some(Scope::System));
         let before = view.before(NOW, &People::default()).unwrap();
         assert_eq!((before.until, before.remote_port), (query.since, Some(443)));
-    }
-
-    #[test]
-    fn back_undoes_each_zoom() {
-        let mut view = View::default();
-        view.zoom(Range::Custom(0, 100));
-        view.zoom(Range::Custom(40, 60));
-        assert!(view.back());
-        assert_eq!(view.range, Range::Custom(0, 100));
-        assert!(view.back());
-        assert_eq!(view.range, Range::Day);
-        assert!(!view.back());
     }
 }

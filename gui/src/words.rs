@@ -3,6 +3,7 @@
 //! (`domain:example.org port:443 user:alice hash:… curl`). Pure.
 
 use picosnitch_api::query::{MAX_TEXT, Network};
+use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Dimension, People, Query, inert_short};
 
 /// One value of one dimension.
@@ -16,24 +17,24 @@ pub struct Chip {
 
 /// What a dimension is called.
 pub fn title(by: Dimension) -> &'static str {
-    match by {
-        Dimension::Path => "Program",
-        Dimension::Name => "Process name",
-        Dimension::Sha256 => "Content (sha256)",
-        Dimension::Cmdline => "Command line",
-        Dimension::Parent => "Started by",
-        Dimension::Grandparent => "Grandparent",
-        Dimension::Uid => "User",
-        Dimension::Domain => "Domain",
-        Dimension::Address => "Address",
-        Dimension::LocalPort => "Local port",
-        Dimension::RemotePort => "Port",
-        Dimension::Protocol => "Protocol",
-        Dimension::Direction => "Direction",
-        Dimension::Netns => "Network namespace",
-        Dimension::Unit => "Unit",
-        Dimension::Container => "Container",
-    }
+    tr(match by {
+        Dimension::Path => mark("Program"),
+        Dimension::Name => mark("Process name"),
+        Dimension::Sha256 => mark("Content (sha256)"),
+        Dimension::Cmdline => mark("Command line"),
+        Dimension::Parent => mark("Started by"),
+        Dimension::Grandparent => mark("Grandparent"),
+        Dimension::Uid => mark("User"),
+        Dimension::Domain => mark("Domain"),
+        Dimension::Address => mark("Address"),
+        Dimension::LocalPort => mark("Local port"),
+        Dimension::RemotePort => mark("Port"),
+        Dimension::Protocol => mark("Protocol"),
+        Dimension::Direction => mark("Direction"),
+        Dimension::Netns => mark("Network namespace"),
+        Dimension::Unit => mark("Unit"),
+        Dimension::Container => mark("Container"),
+    })
 }
 
 /// Words before a colon, with what they filter.
@@ -104,7 +105,7 @@ fn chip(by: Dimension, value: &str, people: &People) -> Result<Chip, String> {
     let value = match by {
         Dimension::Uid => match people.uid(value) {
             Some(uid) => uid.to_string(),
-            None => return Err(format!("There is no user {} here.", inert_short(value, 40))),
+            None => return Err(say("There is no user {name} here.", &[("name", &inert_short(value, 40))])),
         },
         _ => value.to_owned(),
     };
@@ -142,42 +143,45 @@ impl Chip {
     /// One sentence: the value cannot be one of that dimension.
     pub fn apply(&self, query: &mut Query) -> Result<(), String> {
         if self.value.len() > MAX_TEXT {
-            return Err("That is too long.".into());
+            return Err(tr("That is too long.").into());
         }
         let value = || Some(self.value.clone());
-        let wants = |what: &str| format!("{} wants {what}.", title(self.by));
+        let wants = |what: &'static str| {
+            say("{filter} wants {what}.", &[("filter", &title(self.by)), ("what", &tr(what))])
+        };
         match self.by {
             Dimension::Path => query.path = value(),
             Dimension::Name => query.name = value(),
             Dimension::Sha256 => {
                 let hash = self.value.to_ascii_lowercase();
                 if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(wants("64 hexadecimal digits"));
+                    return Err(wants(mark("64 hexadecimal digits")));
                 }
                 query.sha256 = Some(hash);
             }
             Dimension::Cmdline => query.cmdline = value(),
             Dimension::Parent => query.parent = value(),
             Dimension::Grandparent => query.grandparent = value(),
-            Dimension::Uid => query.uid = Some(self.value.parse().map_err(|_| wants("a number"))?),
+            Dimension::Uid => query.uid = Some(self.value.parse().map_err(|_| wants(mark("a number")))?),
             Dimension::Domain => query.domain = value(),
             Dimension::Address => {
                 let network: Network =
-                    self.value.parse().map_err(|_| wants("an address like 192.0.2.0/24"))?;
+                    self.value.parse().map_err(|_| wants(mark("an address like 192.0.2.0/24")))?;
                 query.address = Some(network);
             }
             Dimension::LocalPort => {
-                query.local_port = Some(self.value.parse().map_err(|_| wants("a number up to 65535"))?);
+                query.local_port = Some(self.value.parse().map_err(|_| wants(mark("a number up to 65535")))?);
             }
             Dimension::RemotePort => {
-                query.remote_port = Some(self.value.parse().map_err(|_| wants("a number up to 65535"))?);
+                query.remote_port =
+                    Some(self.value.parse().map_err(|_| wants(mark("a number up to 65535")))?);
             }
             Dimension::Protocol => query.protocol = value(),
             Dimension::Direction => match self.value.as_str() {
                 "in" | "out" => query.direction = value(),
-                _ => return Err(wants("in or out")),
+                _ => return Err(wants(mark("in or out"))),
             },
-            Dimension::Netns => query.netns = Some(self.value.parse().map_err(|_| wants("a number"))?),
+            Dimension::Netns => query.netns = Some(self.value.parse().map_err(|_| wants(mark("a number")))?),
             Dimension::Unit => query.unit = value(),
             Dimension::Container => query.container = value(),
         }
@@ -193,7 +197,7 @@ impl Chip {
 /// A value of a dimension as people read it; an empty one is unknown.
 pub fn shown(by: Dimension, value: &str, people: &People, columns: usize) -> String {
     if value.is_empty() {
-        return "unknown".into();
+        return tr("unknown").into();
     }
     match by {
         Dimension::Uid => value
@@ -201,8 +205,8 @@ pub fn shown(by: Dimension, value: &str, people: &People, columns: usize) -> Str
             .ok()
             .and_then(|uid| people.name(uid))
             .map_or_else(|| inert_short(value, columns), |name| inert_short(&name, columns)),
-        Dimension::Direction if value == "in" => "incoming".into(),
-        Dimension::Direction if value == "out" => "outgoing".into(),
+        Dimension::Direction if value == "in" => tr("incoming").into(),
+        Dimension::Direction if value == "out" => tr("outgoing").into(),
         Dimension::Sha256 => inert_short(value, columns.min(20)),
         _ => inert_short(value, columns),
     }

@@ -43,6 +43,7 @@ enum Message {
 }
 
 fn main() -> ExitCode {
+    picosnitch_api::tongue::start();
     let mut announce_at_once = false;
     for argument in std::env::args_os().skip(1) {
         match argument.to_str() {

@@ -5,6 +5,7 @@ use ksni::menu::{StandardItem, SubMenu};
 use ksni::{MenuItem, ToolTip};
 use picosnitch_api::inert_short;
 use picosnitch_api::state::Daemon;
+use picosnitch_api::tongue::{decimal, mark, say, say_n, tr};
 use tokio::sync::mpsc;
 
 use crate::icon::{self, Look};
@@ -81,13 +82,13 @@ impl Status {
     }
 
     fn sentence(&self) -> &'static str {
-        match self.daemon {
-            Daemon::Absent => "The monitor is not running",
-            Daemon::Starting => "The monitor is starting",
-            Daemon::Watching => "Watching",
-            Daemon::Degraded => "Watching, but something does not work as it should",
-            Daemon::Paused => "The record is paused",
-        }
+        tr(match self.daemon {
+            Daemon::Absent => mark("The monitor is not running"),
+            Daemon::Starting => mark("The monitor is starting"),
+            Daemon::Watching => mark("Watching"),
+            Daemon::Degraded => mark("Watching, but something does not work as it should"),
+            Daemon::Paused => mark("The record is paused"),
+        })
     }
 }
 
@@ -136,16 +137,16 @@ impl ksni::Tray for Status {
                 .map(|why| inert_short(why, 100).replace('&', "&amp;").replace('<', "&lt;")),
         );
         if self.daemon == Daemon::Absent {
-            lines.push("Start it with: systemctl start picosnitchd".into());
+            lines.push(tr("Start it with: systemctl start picosnitchd").into());
         }
         if let Some((received, sent)) = self.rates {
             lines.push(format!("↓ {}/s   ↑ {}/s", bytes(received), bytes(sent)));
         }
         if self.unread > 0 {
-            lines.push(format!("{} unread", self.unread));
+            lines.push(say_n("{n} unread", "{n} unread", self.unread as u64));
         }
         if self.hushed {
-            lines.push("Notifications are paused".into());
+            lines.push(tr("Notifications are paused").into());
         }
         ToolTip { title: "picosnitch".into(), description: lines.join("\n"), ..Default::default() }
     }
@@ -170,7 +171,7 @@ impl ksni::Tray for Status {
         }
         menu.push(MenuItem::Separator);
         if !self.programs.is_empty() {
-            menu.push(note("Latest programs"));
+            menu.push(note(tr("Latest programs")));
             menu.extend(
                 self.programs
                     .iter()
@@ -178,30 +179,30 @@ impl ksni::Tray for Status {
             );
             menu.push(MenuItem::Separator);
         }
-        menu.push(item("_Open History", Click::Open));
+        menu.push(item(tr("_Open History"), Click::Open));
         if self.unread > 0 {
-            menu.push(item(format!("_Timeline ({} unread)", self.unread), Click::Timeline));
-            menu.push(item("_Mark All as Seen", Click::Seen));
+            menu.push(item(say("_Timeline ({n} unread)", &[("n", &self.unread)]), Click::Timeline));
+            menu.push(item(tr("_Mark All as Seen"), Click::Seen));
         } else {
-            menu.push(item("_Timeline", Click::Timeline));
+            menu.push(item(tr("_Timeline"), Click::Timeline));
         }
         menu.push(if self.hushed {
-            item("_Resume Notifications", Click::Resume)
+            item(tr("_Resume Notifications"), Click::Resume)
         } else {
             SubMenu {
-                label: "_Pause Notifications".into(),
+                label: tr("_Pause Notifications").into(),
                 submenu: vec![
-                    item("For 1 _Hour", Click::PauseHour),
-                    item("Until _Tomorrow", Click::PauseDay),
+                    item(tr("For 1 _Hour"), Click::PauseHour),
+                    item(tr("Until _Tomorrow"), Click::PauseDay),
                 ],
                 ..Default::default()
             }
             .into()
         });
         menu.push(MenuItem::Separator);
-        menu.push(item("_Settings", Click::Settings));
-        menu.push(item("_About picosnitch", Click::About));
-        menu.push(item("_Quit", Click::Quit));
+        menu.push(item(tr("_Settings"), Click::Settings));
+        menu.push(item(tr("_About picosnitch"), Click::About));
+        menu.push(item(tr("_Quit"), Click::Quit));
         menu
     }
 }
@@ -218,7 +219,7 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}").replace('.', decimal()) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! What a notification says: a short title without a path, one fact per line. Every name that somebody
 //! else chose goes through `inert` here; the result is plain text, not markup.
 
+use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
 use picosnitch_api::{inert, inert_short, row};
 
 /// How accounts are called, by uid.
@@ -24,7 +25,7 @@ const LINE: usize = 80;
 /// What people call the program: the file's name, or the process's where there is no file.
 pub fn program(row: &row::Event) -> String {
     let file = row.path.as_deref().and_then(|path| path.rsplit('/').next()).filter(|file| !file.is_empty());
-    inert_short(file.or(row.name.as_deref()).unwrap_or("a program"), NAME)
+    inert_short(file.or(row.name.as_deref()).unwrap_or(tr("a program")), NAME)
 }
 
 /// One program that is new on the network or whose content changed.
@@ -32,39 +33,45 @@ pub fn single(row: &row::Event, names: Names<'_>) -> Text {
     let program = program(row);
     let changed = row.kind.as_deref() == Some("hash-changed");
     let title = if changed {
-        format!("{program} changed")
+        say("{program} changed", &[("program", &program)])
     } else if risky(row) {
-        format!("New, from a temporary place: {program}")
+        say("New, from a temporary place: {program}", &[("program", &program)])
     } else {
-        format!("New on the network: {program}")
+        say("New on the network: {program}", &[("program", &program)])
     };
     let mut lines = Vec::new();
     if changed {
         lines.push(
-            "Its file is not the one that was known. If nothing updated it just now, look at it.".into(),
+            tr("Its file is not the one that was known. If nothing updated it just now, look at it.").into(),
         );
     }
     lines.extend(contact(row, changed));
     lines.extend(row.path.as_deref().map(|path| inert_short(path, LINE)));
     lines.extend(started(row, names));
     if let Some(container) = &row.container {
-        lines.push(format!("In container {}", inert_short(container, NAME)));
+        lines.push(say("In container {name}", &[("name", &inert_short(container, NAME))]));
     } else if let Some(unit) = &row.unit {
-        lines.push(format!("Unit {}", inert_short(unit, LINE)));
+        lines.push(say("Unit {name}", &[("name", &inert_short(unit, LINE))]));
     }
     if changed && let (Some(old), Some(new)) = (&row.old_sha256, &row.sha256) {
-        lines.push(format!("sha256 {} was {}", short_hash(new), short_hash(old)));
+        lines.push(say("sha256 {new}, was {old}", &[("new", &short_hash(new)), ("old", &short_hash(old))]));
     }
     Text { title, body: lines.join("\n") }
 }
 
 fn contact(row: &row::Event, changed: bool) -> Option<String> {
     let whom = row.domain.as_deref().or(row.address.as_deref())?;
-    let mut line =
-        format!("{} {}", if changed { "Contacted" } else { "First contact" }, inert_short(whom, NAME));
+    let text = if changed { tr("Contacted {whom}") } else { tr("First contact {whom}") };
+    let mut line = fill(text, &[("whom", &inert_short(whom, NAME))]);
     match (row.remote_port, row.protocol.as_deref()) {
-        (Some(port), Some(protocol)) => line += &format!(", {} port {port}", inert(protocol)),
-        (Some(port), None) => line += &format!(", port {port}"),
+        (Some(port), Some(protocol)) => {
+            line += ", ";
+            line += &say("{protocol} port {port}", &[("protocol", &inert(protocol)), ("port", &port)]);
+        }
+        (Some(port), None) => {
+            line += ", ";
+            line += &say("port {port}", &[("port", &port)]);
+        }
         (None, Some(protocol)) => line += &format!(", {}", inert(protocol)),
         (None, None) => {}
     }
@@ -80,9 +87,12 @@ fn started(row: &row::Event, names: Names<'_>) -> Option<String> {
     let parent = row.parent.as_deref().and_then(|path| path.rsplit('/').next()).filter(|p| !p.is_empty());
     let user = row.uid.map(|uid| names(uid).map_or(format!("uid {uid}"), |name| inert_short(&name, NAME)));
     match (parent, user) {
-        (Some(parent), Some(user)) => Some(format!("Started by {} as {user}", inert_short(parent, NAME))),
-        (Some(parent), None) => Some(format!("Started by {}", inert_short(parent, NAME))),
-        (None, Some(user)) => Some(format!("Run as {user}")),
+        (Some(parent), Some(user)) => Some(say(
+            "Started by {parent} as {user}",
+            &[("parent", &inert_short(parent, NAME)), ("user", &user)],
+        )),
+        (Some(parent), None) => Some(say("Started by {parent}", &[("parent", &inert_short(parent, NAME))])),
+        (None, Some(user)) => Some(say("Run as {user}", &[("user", &user)])),
         (None, None) => None,
     }
 }
@@ -102,9 +112,12 @@ pub fn digest(rows: &[row::Event], more: usize) -> Text {
     let changed = rows.iter().filter(|row| row.kind.as_deref() == Some("hash-changed")).count();
     let total = rows.len() + more;
     let title = match (changed, total - changed) {
-        (0, new) => format!("{new} new programs on the network"),
-        (changed, 0) => format!("{changed} programs changed"),
-        (changed, new) => format!("{new} new programs on the network, {changed} changed"),
+        (0, new) => say_n("{n} new program on the network", "{n} new programs on the network", new as u64),
+        (changed, 0) => say_n("{n} program changed", "{n} programs changed", changed as u64),
+        (changed, new) => {
+            let news = say_n("{n} new program on the network", "{n} new programs on the network", new as u64);
+            format!("{news}, {}", say_n("{n} changed", "{n} changed", changed as u64))
+        }
     };
     Text { title, body: listed(rows, more) }
 }
@@ -112,32 +125,26 @@ pub fn digest(rows: &[row::Event], more: usize) -> Text {
 /// What came while nobody was there to see it.
 pub fn waited(rows: &[row::Event], more: usize) -> Text {
     let total = rows.len() + more;
-    let title = match total {
-        1 => "1 notice while you were away".into(),
-        total => format!("{total} notices while you were away"),
-    };
+    let title = say_n("{n} notice while you were away", "{n} notices while you were away", total as u64);
     Text { title, body: listed(rows, more) }
 }
 
 /// The first day after installation: everything is new, so nothing is told one by one.
 pub fn first_day(programs: usize) -> Text {
     Text {
-        title: match programs {
-            1 => "Watching 1 program".into(),
-            n => format!("Watching {n} programs"),
-        },
-        body: "Everything is new on the first day, so programs are only listed. From tomorrow on, each new one is announced.".into(),
+        title: say_n("Watching {n} program", "Watching {n} programs", programs as u64),
+        body: tr("Everything is new on the first day, so programs are only listed. From tomorrow on, each new one is announced.").into(),
     }
 }
 
 /// An error that a person can do something about.
 pub fn incident(row: &row::Event) -> Text {
     let title = match row.error.as_deref() {
-        Some(kind) if kind.starts_with("lost") => "The record is not complete",
+        Some(kind) if kind.starts_with("lost") => tr("The record is not complete"),
         Some(kind) if kind.starts_with("storage") || kind.starts_with("database") => {
-            "The history cannot be written"
+            tr("The history cannot be written")
         }
-        _ => "picosnitch needs attention",
+        _ => tr("picosnitch needs attention"),
     };
     Text {
         title: title.into(),
@@ -150,7 +157,9 @@ fn listed(rows: &[row::Event], more: usize) -> String {
     let mut names: Vec<String> = Vec::new();
     for row in rows {
         let name = match row.kind.as_deref() {
-            Some("error") => row.message.as_deref().map_or("an error".into(), |text| inert_short(text, LINE)),
+            Some("error") => {
+                row.message.as_deref().map_or(tr("an error").into(), |text| inert_short(text, LINE))
+            }
             _ => program(row),
         };
         if !names.contains(&name) {
@@ -160,5 +169,12 @@ fn listed(rows: &[row::Event], more: usize) -> String {
     let rest = names.len().saturating_sub(SHOWN) + more;
     names.truncate(SHOWN);
     let list = names.join(", ");
-    if rest == 0 { list } else { format!("{list} and {rest} more") }
+    if rest == 0 {
+        list
+    } else {
+        fill(
+            tr_n("{list} and {n} more", "{list} and {n} more", rest as u64),
+            &[("list", &list), ("n", &rest)],
+        )
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use notify_rust::{Hint, Notification, NotificationResponse, Timeout, Urgency};
+use picosnitch_api::tongue::{mark, tr};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -88,7 +89,7 @@ impl Toaster {
                 Weight::High => Timeout::Milliseconds(30_000),
                 Weight::Normal | Weight::Silent => Timeout::Default,
             });
-        note.action("default", "Details");
+        note.action("default", tr("Details"));
         for action in &toast.actions {
             note.action(word(*action), label(*action));
         }
@@ -180,13 +181,13 @@ fn word(action: Action) -> &'static str {
 }
 
 fn label(action: Action) -> &'static str {
-    match action {
-        Action::Details => "Details",
-        Action::Expected => "Expected",
-        Action::ExpectUpdates => "Expect Updates",
-        Action::Mute => "Mute",
-        Action::Review => "Review",
-    }
+    tr(match action {
+        Action::Details => mark("Details"),
+        Action::Expected => mark("Expected"),
+        Action::ExpectUpdates => mark("Expect Updates"),
+        Action::Mute => mark("Mute"),
+        Action::Review => mark("Review"),
+    })
 }
 
 fn escape(text: &str) -> String {

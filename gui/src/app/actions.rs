@@ -5,7 +5,9 @@
 use gtk4::prelude::*;
 use gtk4::{gio, glib};
 use libadwaita as adw;
-use picosnitch_api::{Client, Error, Format, Query, What};
+use picosnitch_api::row::Total;
+use picosnitch_api::tongue::{mark, say, tr};
+use picosnitch_api::{Client, Dimension, Error, Format, Query, What, inert};
 
 use crate::APP_ID;
 use crate::ask::Failure;
@@ -56,44 +58,45 @@ pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, ra
 /// The window that lists the keys.
 pub fn shortcuts() -> gtk4::ShortcutsWindow {
     let section = gtk4::ShortcutsSection::builder().section_name("keys").visible(true).build();
-    let groups: [(&str, &[(&str, &str)]); 3] = [
+    let groups: [(&'static str, &[(&'static str, &str)]); 3] = [
         (
-            "Places",
+            mark("Places"),
             &[
-                ("Overview", "<Alt>1"),
-                ("Programs", "<Alt>2"),
-                ("Destinations", "<Alt>3"),
-                ("Timeline", "<Alt>4"),
-                ("Live", "<Alt>5"),
-                ("Back", "<Alt>Left"),
+                (mark("Overview"), "<Alt>1"),
+                (mark("Programs"), "<Alt>2"),
+                (mark("Destinations"), "<Alt>3"),
+                (mark("Timeline"), "<Alt>4"),
+                (mark("Live"), "<Alt>5"),
+                (mark("Back"), "<Alt>Left"),
             ],
         ),
         (
-            "Looking",
+            mark("Looking"),
             &[
-                ("Search", "<Ctrl>F"),
-                ("Time range", "<Ctrl>T"),
-                ("Clear filters", "<Ctrl><Shift>F"),
-                ("Refresh", "F5"),
-                ("Export what is shown", "<Ctrl>S"),
-                ("Settings", "<Ctrl>comma"),
-                ("Close", "<Ctrl>W"),
+                (mark("Search"), "<Ctrl>F"),
+                (mark("Time range"), "<Ctrl>T"),
+                (mark("Clear filters"), "<Ctrl><Shift>F"),
+                (mark("Refresh"), "F5"),
+                (mark("Export what is shown"), "<Ctrl>S"),
+                (mark("Filters of a row"), "<Shift>F10"),
+                (mark("Settings"), "<Ctrl>comma"),
+                (mark("Close"), "<Ctrl>W"),
             ],
         ),
         (
-            "Chart",
+            mark("Chart"),
             &[
-                ("Move the cursor", "Left Right"),
-                ("Select a time", "<Shift>Left <Shift>Right"),
-                ("Look closer", "Return"),
-                ("Back", "Escape"),
+                (mark("Move the cursor"), "Left Right"),
+                (mark("Select a time"), "<Shift>Left <Shift>Right"),
+                (mark("Look closer"), "Return"),
+                (mark("Back"), "Escape"),
             ],
         ),
     ];
     for (title, keys) in groups {
-        let group = gtk4::ShortcutsGroup::builder().title(title).build();
+        let group = gtk4::ShortcutsGroup::builder().title(tr(title)).build();
         for (title, keys) in keys {
-            group.append(&gtk4::ShortcutsShortcut::builder().title(*title).accelerator(*keys).build());
+            group.append(&gtk4::ShortcutsShortcut::builder().title(tr(title)).accelerator(*keys).build());
         }
         section.append(&group);
     }
@@ -110,25 +113,43 @@ pub fn about(parent: &impl IsA<gtk4::Window>) {
         .application_name("picosnitch")
         .application_icon(APP_ID)
         .version(env!("CARGO_PKG_VERSION"))
-        .comments("Tells you when a program uses the network for the first time or its file changes, and keeps a history of who talked to whom. It watches; it never blocks.")
+        .comments(tr("Tells you when a program uses the network for the first time or its file changes, and keeps a history of who talked to whom. It watches; it never blocks."))
         .license_type(gtk4::License::Gpl30)
         .build();
     about.present();
 }
 
-/// Asks where to, and lets the monitor write there.
-pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: What, query: Query, sender: &Sender) {
+/// What an export holds.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// Rows, all that the filters let through; the monitor writes them.
+    Rows(What, Box<Query>),
+    /// Totals as they are on the screen.
+    Totals(Dimension, Vec<Total>),
+}
+
+impl Shown {
+    fn word(&self) -> String {
+        match self {
+            Shown::Rows(what, _) => what.word().to_owned(),
+            Shown::Totals(by, _) => format!("totals-by-{}", by.word()),
+        }
+    }
+}
+
+/// Asks where to, and writes there.
+pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: Shown, sender: &Sender) {
     let dialog = gtk4::FileChooserNative::builder()
-        .title("Export What Is Shown")
+        .title(tr("Export What Is Shown"))
         .transient_for(parent)
         .action(gtk4::FileChooserAction::Save)
-        .accept_label("Export")
+        .accept_label(tr("Export"))
         .modal(true)
         .build();
     dialog.set_current_name(&format!("picosnitch-{}.csv", what.word()));
-    for (name, pattern) in [("CSV", "*.csv"), ("JSON lines", "*.jsonl")] {
+    for (name, pattern) in [("CSV", "*.csv"), (JSON, "*.jsonl")] {
         let filter = gtk4::FileFilter::new();
-        filter.set_name(Some(name));
+        filter.set_name(Some(tr(name)));
         filter.add_pattern(pattern);
         dialog.add_filter(&filter);
     }
@@ -140,14 +161,14 @@ pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: What, query
         if response != gtk4::ResponseType::Accept {
             return;
         }
-        let json = dialog.filter().and_then(|filter| filter.name()).is_some_and(|name| name == "JSON lines");
+        let json = dialog.filter().and_then(|filter| filter.name()).is_some_and(|name| name == tr(JSON));
         let json = json || path.extension().is_some_and(|extension| extension == "jsonl");
         let path = if json { path.with_extension("jsonl") } else { path };
-        let (client, query, sender) = (client.clone(), query.clone(), sender.clone());
+        let (client, what, sender) = (client.clone(), what.clone(), sender.clone());
         relm4::spawn(async move {
             let format = if json { Format::JsonLines } else { Format::Csv };
-            let note = match write(&client, what, format, &query, &path).await {
-                Ok(()) => format!("Exported to {}", glib::filename_display_name(&path)),
+            let note = match write(&client, what, format, &path).await {
+                Ok(()) => say("Exported to {file}", &[("file", &inert(&glib::filename_display_name(&path)))]),
                 Err(why) => why,
             };
             sender.emit(Msg::Note(note));
@@ -156,13 +177,67 @@ pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: What, query
     dialog.show();
 }
 
-async fn write(
-    client: &Client,
-    what: What,
-    format: Format,
-    query: &Query,
-    path: &std::path::Path,
-) -> Result<(), String> {
-    let file = std::fs::File::create(path).map_err(|error| format!("Cannot write it: {error}"))?;
-    client.export(what, format, query, &file).await.map_err(|error: Error| Failure::from(error).why)
+const JSON: &str = mark("JSON lines");
+
+async fn write(client: &Client, what: Shown, format: Format, path: &std::path::Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
+    let mut file = std::fs::File::create(path).map_err(failed)?;
+    match what {
+        Shown::Rows(what, query) => {
+            client.export(what, format, &query, &file).await.map_err(|error: Error| Failure::from(error).why)
+        }
+        Shown::Totals(by, totals) => {
+            std::io::Write::write_all(&mut file, written(by, &totals, format).as_bytes()).map_err(failed)
+        }
+    }
+}
+
+/// Totals as a file, with the words of the monitor's own exports.
+fn written(by: Dimension, totals: &[Total], format: Format) -> String {
+    let mut text = match format {
+        Format::Csv => format!("{},sent,received,connections\n", by.word()),
+        Format::JsonLines => String::new(),
+    };
+    for total in totals {
+        let Total { key, sent, received, connections } = total;
+        match format {
+            Format::Csv => text += &format!("{},{sent},{received},{connections}\n", cell(key)),
+            Format::JsonLines => {
+                let line = serde_json::json!({
+                    by.word(): key, "sent": sent, "received": received, "connections": connections,
+                });
+                text += &format!("{line}\n");
+            }
+        }
+    }
+    text
+}
+
+/// A cell that is one cell, one line, and no formula for whatever opens the file.
+fn cell(text: &str) -> String {
+    let text = inert(text);
+    let formula = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    if formula.is_empty() && !text.contains([',', '"']) {
+        return text.into_owned();
+    }
+    format!("\"{formula}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s09_totals_cannot_forge_cells_or_lines() {
+        let total = |key: &str| Total { key: key.into(), sent: 1, received: 2, connections: 3 };
+        let totals = [total("example.org"), total("=1+1"), total("a,\"b\"\nc")];
+        let csv = written(Dimension::Domain, &totals, Format::Csv);
+        assert_eq!(
+            csv,
+            "domain,sent,received,connections\nexample.org,1,2,3\n\"'=1+1\",1,2,3\n\"a,\"\"b\"\"\\nc\",1,2,3\n"
+        );
+        let json = written(Dimension::Domain, &totals, Format::JsonLines);
+        assert_eq!(json.lines().count(), 3);
+        assert!(json.lines().next().is_some_and(|line| line.contains(r#""domain":"example.org""#)), "{json}");
+    }
 }

@@ -2,10 +2,12 @@
 //! The window: one state, one message at a time.
 
 mod actions;
+mod history;
 mod show;
 mod window;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -14,12 +16,13 @@ use libadwaita::prelude::*;
 use picosnitch_api::listen::Event;
 use picosnitch_api::name::action;
 use picosnitch_api::state::{Effect, Input, State};
-use picosnitch_api::{Client, People, Permission, Query, Scope, What};
+use picosnitch_api::tongue::{say, tr};
+use picosnitch_api::{Client, Dimension, People, Permission, Query, Quiet, Scope, What};
 use relm4::{Component, ComponentParts, ComponentSender};
 
 use crate::ask::{self, Asker};
-use crate::format::Units;
-use crate::msg::{Got, Msg, Place, Sender};
+use crate::format::{self, Units};
+use crate::msg::{Got, Msg, Place, Sender, Totals};
 use crate::page::groups::Groups;
 use crate::page::health::Health;
 use crate::page::live::Live;
@@ -32,6 +35,7 @@ use crate::prefs::Prefs;
 use crate::settings;
 use crate::view::View;
 use crate::words;
+use history::{History, Step};
 use window::Frame;
 
 /// The latest notices that are counted.
@@ -57,8 +61,13 @@ pub struct App {
     client: Option<Client>,
     state: State,
     place: Place,
-    /// Where Back leads, with the view that was there.
-    been: Vec<(Place, View)>,
+    been: History,
+    /// What each page of the stack was asked for last: it need not be asked for again on the way back.
+    held: HashMap<&'static str, (Place, View)>,
+    /// Where the page that comes is to be scrolled to.
+    spot: Option<f64>,
+    /// How many programs and destinations there are in the range, as the sidebar says it.
+    counts: [String; 2],
     pages: Pages,
     frame: Frame,
     units: Rc<Cell<Units>>,
@@ -69,6 +78,19 @@ pub struct App {
     looking: bool,
     root: adw::ApplicationWindow,
     sender: Sender,
+}
+
+/// Name of a place's page in the stack.
+fn name(place: Place) -> &'static str {
+    match place {
+        Place::Overview => "overview",
+        Place::Programs => "programs",
+        Place::Destinations => "destinations",
+        Place::Timeline => "timeline",
+        Place::Live => "live",
+        Place::Health => "health",
+        Place::Program(_) => "program",
+    }
 }
 
 impl Component for App {
@@ -140,7 +162,10 @@ impl Component for App {
             client: None,
             state: State::default(),
             place: Place::Overview,
-            been: Vec::new(),
+            been: History::default(),
+            held: HashMap::new(),
+            spot: None,
+            counts: Default::default(),
             pages,
             frame,
             units,
@@ -178,17 +203,35 @@ impl App {
             Msg::Go(place) => self.go(place),
             Msg::Back => self.back(),
             Msg::OpenPath(path) => self.open_path(path),
-            Msg::Range(range) => self.change(|view| {
-                view.range = range;
-                view.zoomed_from.clear();
-            }),
-            Msg::Zoom(range) => self.change(|view| view.zoom(range)),
+            Msg::Range(range) => {
+                self.been.range(range);
+                self.change(|view| view.range = range);
+            }
+            Msg::Zoom(range) => {
+                self.step();
+                self.change(|view| view.range = range);
+            }
             Msg::By(by) => {
                 if self.context.view.by != by {
                     self.change(|view| view.by = by);
                 }
             }
-            Msg::Filter(chip) => self.change(|view| view.add(chip)),
+            Msg::Filter(chip) => {
+                self.step();
+                self.change(|view| view.add(chip));
+            }
+            Msg::FilterIn(chip, place) => {
+                self.step();
+                self.place = place;
+                self.change(|view| view.add(chip));
+            }
+            Msg::Sorted(place) => {
+                if self.place == place {
+                    self.load();
+                }
+                return;
+            }
+            Msg::Mute(path, mute) => self.mute(path, mute),
             Msg::Unfilter(at) => self.change(|view| {
                 if at < view.chips.len() {
                     view.chips.remove(at);
@@ -206,6 +249,12 @@ impl App {
                 if self.context.view.search != text {
                     self.change(|view| view.search = text);
                 }
+            }
+            Msg::More(Place::Program(_)) => {
+                if let Some(chip) = self.pages.program.chip() {
+                    self.take(Msg::FilterIn(chip, Place::Live));
+                }
+                return;
             }
             Msg::More(place) => return self.more(place),
             Msg::Look => {
@@ -287,7 +336,10 @@ impl App {
         if matches!(event, Event::Recorded(_)) && self.context.view.range.is_live() {
             if self.place == Place::Live {
                 self.pages.live.recorded(&self.context);
-            } else if self.place == Place::Overview && now() - self.loaded >= REFRESH {
+            } else if self.place == Place::Overview
+                && !self.pages.overview.is_held()
+                && now() - self.loaded >= REFRESH
+            {
                 self.load();
             }
         }
@@ -354,6 +406,7 @@ impl App {
     fn load(&mut self) {
         self.context.number += 1;
         self.loaded = now();
+        self.held.insert(name(self.place), (self.place, self.context.view.clone()));
         let context = &self.context;
         match self.place {
             Place::Overview => self.pages.overview.load(context),
@@ -377,11 +430,21 @@ impl App {
 
     fn got(&mut self, number: u64, got: Got) {
         if number != self.context.number {
-            return self.pages.live.lost();
+            self.pages.live.lost();
+            return self.pages.programs.lost();
         }
         if let Got::Totals(totals) = &got {
             self.hidden = totals.hidden;
+            self.count(totals);
             self.show();
+        }
+        let first = !matches!(got, Got::Failed(..) | Got::Chart(..) | Got::ProgramChart(..));
+        if let Some(spot) = self.spot.take_if(|_| first) {
+            match self.place {
+                Place::Overview => self.pages.overview.scroll(spot),
+                Place::Program(_) => self.pages.program.scroll(spot),
+                _ => {}
+            }
         }
         let (pages, context) = (&self.pages, &self.context);
         match got {
@@ -395,9 +458,12 @@ impl App {
             Got::Notices(page, first) => pages.timeline.got(page, first, context),
             Got::Connections(page, part) => pages.live.got(page, part, context),
             Got::Program(program) => pages.program.got(*program, context),
-            Got::ProgramConnections(page) => pages.program.connections(page),
+            Got::ProgramConnections(page) => pages.program.connections(page, context),
+            Got::ProgramChart(data, by) => pages.program.chart(*data, by, context),
             Got::Failed(place, failure) => {
                 pages.live.lost();
+                pages.programs.lost();
+                self.held.remove(name(place));
                 match place {
                     Place::Overview => pages.overview.frame.failed(&failure),
                     Place::Programs => pages.programs.frame.failed(&failure),
@@ -411,29 +477,72 @@ impl App {
         }
     }
 
+    /// What is shown becomes something to go back to.
+    fn step(&mut self) {
+        let pages = &self.pages;
+        let spot = match self.place {
+            Place::Overview => pages.overview.spot(),
+            Place::Programs => pages.programs.spot(),
+            Place::Destinations => pages.groups.spot(),
+            Place::Timeline => pages.timeline.spot(),
+            Place::Live => pages.live.spot(),
+            Place::Health => 0.0,
+            Place::Program(_) => pages.program.spot(),
+        };
+        self.been.push(Step { place: self.place, view: self.context.view.clone(), spot });
+    }
+
     fn go(&mut self, place: Place) {
         if place != self.place {
-            self.been.push((self.place, self.context.view.clone()));
-            if self.been.len() > 50 {
-                self.been.remove(0);
-            }
+            self.step();
             self.place = place;
             self.load();
         }
         self.frame.show_content();
     }
 
+    /// Back to what was shown before. A page that still holds it stays as it is, with what is selected and
+    /// scrolled to; another one is asked for again.
     fn back(&mut self) {
-        if self.context.view.back() {
-            return self.load();
-        }
-        if let Some((place, view)) = self.been.pop() {
-            self.place = place;
-            // The range is one for all pages and stays.
-            let range = self.context.view.range;
-            self.context.view = View { range, ..view };
+        let Some(step) = self.been.pop() else { return };
+        self.place = step.place;
+        self.context.view = step.view;
+        let kept = (self.place, self.context.view.clone());
+        if self.held.get(name(self.place)).is_some_and(|held| *held == kept) {
+            // Answers for the page that is left are not for this one.
+            self.context.number += 1;
+        } else {
+            self.spot = Some(step.spot);
             self.load();
         }
+    }
+
+    fn count(&mut self, totals: &Totals) {
+        let (domains, more) = totals.domains;
+        let programs = totals.programs.len();
+        let write = |count: usize, more: bool| match count {
+            0 => String::new(),
+            count => format!("{}{}", format::count(count as u64), if more { "+" } else { "" }),
+        };
+        let most = picosnitch_api::query::MAX_PAGE as usize;
+        self.counts = [write(programs, programs >= most), write(domains, more)];
+    }
+
+    fn mute(&self, path: String, mute: bool) {
+        let Some(file) = Quiet::file() else { return };
+        let saved = Quiet::load(&file).and_then(|mut quiet| {
+            if mute {
+                quiet.muted.insert(path)
+            } else {
+                quiet.muted.remove(&path)
+            };
+            quiet.save(&file)
+        });
+        self.sender.emit(Msg::Note(match (saved, mute) {
+            (Ok(()), true) => tr("Recorded, but no notifications about it any more.").into(),
+            (Ok(()), false) => tr("Notifications about it are shown again.").into(),
+            (Err(error), _) => say("Cannot save it: {error}", &[("error", &error)]),
+        }));
     }
 
     fn open_path(&mut self, path: String) {
@@ -443,7 +552,7 @@ impl App {
             let page = client.executables(&query).await?;
             Ok(match page.rows.first().and_then(|row| row.id) {
                 Some(id) => Msg::Go(Place::Program(id)),
-                None => Msg::Note("There is nothing more known of it.".into()),
+                None => Msg::Note(tr("There is nothing more known of it.").into()),
             })
         });
     }
@@ -472,13 +581,23 @@ impl App {
     }
 
     fn export(&self) {
+        let query = self.context.query();
         let what = match self.place {
-            Place::Programs => What::Executables,
-            Place::Timeline => What::Events,
-            _ => What::Connections,
+            Place::Overview => actions::Shown::Totals(Dimension::Path, self.pages.overview.shown()),
+            Place::Destinations => {
+                let (by, totals) = self.pages.groups.shown();
+                actions::Shown::Totals(by, totals)
+            }
+            Place::Programs => actions::Shown::Rows(What::Executables, Box::new(query)),
+            Place::Timeline => actions::Shown::Rows(What::Events, Box::new(query)),
+            Place::Live | Place::Health => actions::Shown::Rows(What::Connections, Box::new(query)),
+            Place::Program(_) => {
+                let path = self.pages.program.chip().map(|chip| chip.value);
+                actions::Shown::Rows(What::Connections, Box::new(Query { path, ..query }))
+            }
         };
         if let Some(client) = &self.client {
-            actions::export(&self.root, client.clone(), what, self.context.query(), &self.sender);
+            actions::export(&self.root, client.clone(), what, &self.sender);
         }
     }
 

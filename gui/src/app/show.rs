@@ -3,6 +3,7 @@
 
 use gtk4::prelude::*;
 use picosnitch_api::state::Daemon;
+use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
 use picosnitch_api::{Scope, inert};
 
 use super::App;
@@ -19,22 +20,26 @@ impl App {
     }
 
     fn show_place(&self) {
-        let (name, title) = match self.place {
-            Place::Overview => ("overview", "Overview"),
-            Place::Programs => ("programs", "Programs"),
-            Place::Destinations => ("destinations", "Destinations"),
-            Place::Timeline => ("timeline", "Timeline"),
-            Place::Live => ("live", "Live"),
-            Place::Health => ("health", "Record"),
-            Place::Program(_) => ("program", "Program"),
+        let title = match self.place {
+            Place::Overview => tr("Overview"),
+            Place::Programs => tr("Programs"),
+            Place::Destinations => tr("Destinations"),
+            Place::Timeline => tr("Timeline"),
+            Place::Live => tr("Live"),
+            Place::Health => tr("Record"),
+            Place::Program(_) => tr("Program"),
         };
+        let name = super::name(self.place);
         let frame = &self.frame;
         frame.pages.set_visible_child_name(name);
-        let range = self.context.view.range.label(format::minute);
+        let range = self.context.view.range.label(format::span);
         frame.title.set_title(title);
         frame.range_label.set_text(&range);
-        crate::speak::label(&frame.range, &format!("Time range: {range}"));
-        frame.back.set_visible(!self.been.is_empty() || !self.context.view.zoomed_from.is_empty());
+        super::window::named(&frame.range, &say("Time range: {range}", &[("range", &range)]));
+        frame.back.set_visible(!self.been.is_empty());
+        for (label, count) in frame.counts.iter().zip(&self.counts) {
+            label.set_text(count);
+        }
         let at = PLACES.iter().position(|(place, ..)| *place == self.place);
         let row = at.and_then(|at| frame.list.row_at_index(at as i32));
         if frame.list.selected_row() != row {
@@ -50,16 +55,18 @@ impl App {
         self.pages.timeline.set_unread(unread > 0);
         let lost = self.state.status().map_or(0, picosnitch_api::Status::lost);
         let (class, icon, text) = match self.state.daemon() {
-            Daemon::Absent => ("state-none", "media-playback-stop-symbolic", "Not running".to_owned()),
-            Daemon::Starting => ("state-none", "media-record-symbolic", "Starting …".into()),
-            Daemon::Paused => ("state-bad", "media-playback-pause-symbolic", "Paused".into()),
+            Daemon::Absent => ("state-none", "media-playback-stop-symbolic", tr("Not running").to_owned()),
+            Daemon::Starting => ("state-none", "media-record-symbolic", tr("Starting …").into()),
+            Daemon::Paused => ("state-bad", "media-playback-pause-symbolic", tr("Paused").into()),
             Daemon::Watching if lost == 0 => {
-                ("state-good", "media-record-symbolic", "Recording · 0 lost".into())
+                ("state-good", "media-record-symbolic", tr("Recording · 0 lost").into())
             }
-            Daemon::Watching | Daemon::Degraded if lost > 0 => {
-                ("state-bad", "dialog-warning-symbolic", format!("Recording · {} lost", format::count(lost)))
-            }
-            _ => ("state-bad", "dialog-warning-symbolic", "Recording, not complete".into()),
+            Daemon::Watching | Daemon::Degraded if lost > 0 => (
+                "state-bad",
+                "dialog-warning-symbolic",
+                say("Recording · {n} lost", &[("n", &format::count(lost))]),
+            ),
+            _ => ("state-bad", "dialog-warning-symbolic", tr("Recording, not complete").into()),
         };
         for known in ["state-good", "state-bad", "state-none"] {
             frame.state_icon.remove_css_class(known);
@@ -76,25 +83,32 @@ impl App {
         let frame = &self.frame;
         let changed = self.state.unread().filter(|row| row.kind.as_deref() == Some("hash-changed")).count();
         let degraded = self.state.status().and_then(|status| status.degraded.as_deref()).unwrap_or_default();
-        let (text, button) = match (self.state.daemon(), changed, degraded) {
+        let (text, review) = match (self.state.daemon(), changed, degraded) {
             (Daemon::Absent, ..) => {
-                ("The monitor is not running: nothing is recorded.".to_owned(), "What to Do")
+                (tr("The monitor is not running: nothing is recorded.").to_owned(), false)
             }
-            (Daemon::Paused, ..) => ("The record is paused.".to_owned(), "Show"),
-            (_, 1, _) => ("1 program changed.".to_owned(), "Review"),
-            (_, n, _) if n > 1 => (format!("{n} programs changed."), "Review"),
-            (_, _, [why]) => (inert(why).into_owned(), "Show"),
-            (_, _, [why, rest @ ..]) => (format!("{} And {} more.", inert(why), rest.len()), "Show"),
+            (Daemon::Paused, ..) => (tr("The record is paused.").to_owned(), false),
+            (_, n, _) if n > 0 => (say_n("{n} program changed.", "{n} programs changed.", n as u64), true),
+            (_, _, [why]) => (inert(why).into_owned(), false),
+            (_, _, [why, rest @ ..]) => {
+                let more = tr_n("{why} And {n} more.", "{why} And {n} more.", rest.len() as u64);
+                (fill(more, &[("why", &inert(why)), ("n", &rest.len())]), false)
+            }
             _ => {
                 frame.banner.set_visible(false);
                 return;
             }
         };
         frame.banner_label.set_text(&text);
-        frame.banner_button.set_label(button);
+        frame.banner_button.set_label(match (review, self.state.daemon()) {
+            (true, _) => tr("Review"),
+            (false, Daemon::Absent) => tr("What to Do"),
+            (false, _) => tr("Show"),
+        });
+        frame.review.set(review);
         let here = match self.place {
-            Place::Health => button != "Review",
-            Place::Timeline => button == "Review",
+            Place::Health => !review,
+            Place::Timeline => review,
             _ => false,
         };
         frame.banner.set_visible(!here);
@@ -111,7 +125,7 @@ impl App {
             let inside =
                 gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
             inside.append(&gtk4::Label::new(Some(&label)));
-            let text = format!("Remove the filter {label}");
+            let text = say("Remove the filter {filter}", &[("filter", &label)]);
             let remove = gtk4::Button::builder()
                 .icon_name("window-close-symbolic")
                 .css_classes(["flat", "circular"])
@@ -122,6 +136,10 @@ impl App {
             on_click(&remove, &self.sender, move || Msg::Unfilter(at));
             inside.append(&remove);
             frame.chips.insert(&inside, -1);
+            // Only the button in it takes the focus.
+            if let Some(child) = frame.chips.last_child() {
+                child.set_focusable(false);
+            }
         }
         frame.chips.set_visible(!view.chips.is_empty());
         let problem = view.filter(&self.context.people).1;
@@ -133,15 +151,18 @@ impl App {
         let frame = &self.frame;
         let all = self.context.view.scope == Scope::Any;
         let mut text = if all {
-            "Showing everybody's programs.".to_owned()
+            tr("Showing the programs of everybody.").to_owned()
         } else {
-            "Showing your programs and the system's.".to_owned()
+            tr("Showing your programs and those of the system.").to_owned()
         };
         if self.hidden > 0 {
-            text += &format!(" {} rows of others are not shown.", format::count(self.hidden));
+            let hidden =
+                tr_n("{n} row of others is not shown.", "{n} rows of others are not shown.", self.hidden);
+            text += " ";
+            text += &fill(hidden, &[("n", &format::count(self.hidden))]);
         }
         frame.whose.set_text(&text);
         frame.show_all.set_visible(self.may_see_all() || all);
-        frame.show_all.set_label(if all { "Show Only Yours" } else { "Show All Users…" });
+        frame.show_all.set_label(if all { tr("Show Only Yours") } else { tr("Show All Users…") });
     }
 }

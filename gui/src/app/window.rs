@@ -2,20 +2,24 @@
 //! The window's frame: sidebar with the places and the recording state, header with search and time range,
 //! filters, banner, the pages, and whose rows are shown.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use gtk4::prelude::*;
 use gtk4::{gio, glib};
 use libadwaita as adw;
+use picosnitch_api::tongue::{mark, tr};
 
 use crate::msg::{Msg, Place, Sender};
 use crate::range::Range;
 
 /// Places of the sidebar: where, what it is called, its icon.
 pub const PLACES: [(Place, &str, &str); 5] = [
-    (Place::Overview, "Overview", "view-grid-symbolic"),
-    (Place::Programs, "Programs", "application-x-executable-symbolic"),
-    (Place::Destinations, "Destinations", "network-server-symbolic"),
-    (Place::Timeline, "Timeline", "document-open-recent-symbolic"),
-    (Place::Live, "Live", "network-transmit-receive-symbolic"),
+    (Place::Overview, mark("Overview"), "view-grid-symbolic"),
+    (Place::Programs, mark("Programs"), "application-x-executable-symbolic"),
+    (Place::Destinations, mark("Destinations"), "network-server-symbolic"),
+    (Place::Timeline, mark("Timeline"), "document-open-recent-symbolic"),
+    (Place::Live, mark("Live"), "network-transmit-receive-symbolic"),
 ];
 
 /// The parts that change.
@@ -28,6 +32,8 @@ pub struct Frame {
     pub list: gtk4::ListBox,
     /// Count of unread notices.
     pub badge: gtk4::Label,
+    /// How many programs and destinations.
+    pub counts: [gtk4::Label; 2],
     /// Symbol and words of the recording state.
     pub state_icon: gtk4::Image,
     /// See `state_icon`.
@@ -54,6 +60,8 @@ pub struct Frame {
     pub banner_label: gtk4::Label,
     /// See `banner`.
     pub banner_button: gtk4::Button,
+    /// Its button leads to the timeline, else to the record.
+    pub review: Rc<Cell<bool>>,
     /// The pages.
     pub pages: gtk4::Stack,
     /// Whose rows.
@@ -71,18 +79,23 @@ impl Frame {
             .valign(gtk4::Align::Center)
             .visible(false)
             .build();
-        let (list, sidebar, state_icon, state_label) = sidebar(sender, &leaflet, &badge);
+        let counts = [0, 1].map(|_| {
+            gtk4::Label::builder().css_classes(["count", "numeric"]).valign(gtk4::Align::Center).build()
+        });
+        let (list, sidebar, state_icon, state_label) = sidebar(sender, &leaflet, &badge, &counts);
         let back = gtk4::Button::builder()
             .icon_name("go-previous-symbolic")
-            .tooltip_text("Back (Alt+Left)")
+            .tooltip_text(tr("Back (Alt+Left)"))
             .visible(false)
             .build();
+        crate::speak::label(&back, tr("Back"));
         on_click(&back, sender, || Msg::Back);
-        let title = adw::WindowTitle::new("Overview", "");
+        let title = adw::WindowTitle::new(tr("Overview"), "");
         let search = gtk4::SearchEntry::builder()
-            .placeholder_text("Search: words, domain: port: user: hash: unit:")
+            .placeholder_text(tr("Search: words, domain: port: user: hash: unit:"))
             .hexpand(true)
             .build();
+        crate::speak::label(&search, tr("Search"));
         let emit = sender.clone();
         search.connect_search_changed(move |search| emit.emit(Msg::Search(search.text().to_string())));
         let problem = gtk4::Label::builder().css_classes(["warning", "caption"]).visible(false).build();
@@ -94,23 +107,35 @@ impl Frame {
         search_bar.connect_entry(&search);
         let find = gtk4::ToggleButton::builder()
             .icon_name("system-search-symbolic")
-            .tooltip_text("Search (Ctrl+F)")
+            .tooltip_text(tr("Search (Ctrl+F)"))
             .build();
+        crate::speak::label(&find, tr("Search"));
         search_bar
             .bind_property("search-mode-enabled", &find, "active")
             .bidirectional()
             .sync_create()
             .build();
         let range_label = gtk4::Label::builder()
-            .label("Last 24 hours")
+            .label(tr("Last 24 hours"))
             .ellipsize(gtk4::pango::EllipsizeMode::Middle)
             .build();
         let range = gtk4::MenuButton::builder()
             .child(&range_label)
             .always_show_arrow(true)
-            .tooltip_text("Time range (Ctrl+T)")
+            .tooltip_text(tr("Time range (Ctrl+T)"))
             .build();
         range.set_popover(Some(&ranges(sender)));
+        let wide = {
+            let (label, leaflet) = (range_label.clone(), leaflet.clone());
+            move || {
+                let all = i32::try_from(label.text().chars().count()).unwrap_or(i32::MAX);
+                label.set_width_chars(if leaflet.is_folded() { all.min(9) } else { all.min(36) });
+            }
+        };
+        wide();
+        let again = wide.clone();
+        range_label.connect_label_notify(move |_| again());
+        leaflet.connect_folded_notify(move |_| wide());
         let header = adw::HeaderBar::builder().title_widget(&title).build();
         header.pack_start(&back);
         header.pack_end(&main_menu());
@@ -127,7 +152,12 @@ impl Frame {
             .visible(false)
             .build();
         let banner_label = gtk4::Label::builder().hexpand(true).xalign(0.0).wrap(true).build();
-        let banner_button = gtk4::Button::new();
+        let banner_button = gtk4::Button::builder().valign(gtk4::Align::Center).build();
+        let review = Rc::new(Cell::new(false));
+        let where_to = review.clone();
+        on_click(&banner_button, sender, move || {
+            Msg::Go(if where_to.get() { Place::Timeline } else { Place::Health })
+        });
         let banner = gtk4::Box::builder().spacing(8).css_classes(["banner"]).visible(false).build();
         banner.append(&gtk4::Image::from_icon_name("dialog-warning-symbolic"));
         banner.append(&banner_label);
@@ -140,7 +170,7 @@ impl Frame {
             .wrap(true)
             .build();
         let show_all = gtk4::Button::builder()
-            .label("Show All Users…")
+            .label(tr("Show All Users…"))
             .css_classes(["flat", "caption"])
             .visible(false)
             .build();
@@ -164,7 +194,9 @@ impl Frame {
         line.set_navigatable(false);
         leaflet.append(&content);
         leaflet.set_visible_child(&content);
-        let show = gtk4::Button::builder().icon_name("sidebar-show-symbolic").tooltip_text("Places").build();
+        let show =
+            gtk4::Button::builder().icon_name("sidebar-show-symbolic").tooltip_text(tr("Places")).build();
+        crate::speak::label(&show, tr("Places"));
         let (of, to) = (leaflet.clone(), sidebar.clone());
         show.connect_clicked(move |_| of.set_visible_child(&to));
         leaflet.bind_property("folded", &show, "visible").sync_create().build();
@@ -177,6 +209,7 @@ impl Frame {
             toasts,
             list,
             badge,
+            counts,
             state_icon,
             state_label,
             back,
@@ -190,6 +223,7 @@ impl Frame {
             banner,
             banner_label,
             banner_button,
+            review,
             pages,
             whose,
             show_all,
@@ -214,17 +248,23 @@ fn sidebar(
     sender: &Sender,
     leaflet: &adw::Leaflet,
     badge: &gtk4::Label,
+    counts: &[gtk4::Label; 2],
 ) -> (gtk4::ListBox, gtk4::Box, gtk4::Image, gtk4::Label) {
     let list = gtk4::ListBox::builder().css_classes(["navigation-sidebar"]).vexpand(true).build();
-    crate::speak::label(&list, "Places");
+    crate::speak::label(&list, tr("Places"));
     for (place, name, icon) in PLACES {
         let row = gtk4::Box::builder().spacing(10).build();
         row.append(&gtk4::Image::from_icon_name(icon));
-        row.append(&gtk4::Label::builder().label(name).xalign(0.0).hexpand(true).build());
-        if place == Place::Timeline {
-            row.append(badge);
+        row.append(&gtk4::Label::builder().label(tr(name)).xalign(0.0).hexpand(true).build());
+        match place {
+            Place::Programs => row.append(&counts[0]),
+            Place::Destinations => row.append(&counts[1]),
+            Place::Timeline => row.append(badge),
+            _ => {}
         }
-        list.append(&gtk4::ListBoxRow::builder().child(&row).build());
+        let row = gtk4::ListBoxRow::builder().child(&row).build();
+        crate::speak::label(&row, tr(name));
+        list.append(&row);
     }
     let emit = sender.clone();
     list.connect_row_activated(move |_, row| {
@@ -240,8 +280,9 @@ fn sidebar(
     let state = gtk4::Button::builder()
         .child(&inside)
         .css_classes(["flat", "recording"])
-        .tooltip_text("What is recorded, and what is lost")
+        .tooltip_text(tr("What is recorded, and what is lost"))
         .build();
+    crate::speak::label(&state, tr("State of the record"));
     on_click(&state, sender, || Msg::Go(Place::Health));
     let header = adw::HeaderBar::builder().title_widget(&adw::WindowTitle::new("picosnitch", "")).build();
     leaflet.bind_property("folded", &header, "show-end-title-buttons").sync_create().build();
@@ -260,20 +301,30 @@ fn sidebar(
 fn main_menu() -> gtk4::MenuButton {
     let menu = gio::Menu::new();
     let view = gio::Menu::new();
-    view.append(Some("_Refresh"), Some("app.refresh"));
-    view.append(Some("_Export What Is Shown…"), Some("app.export"));
+    view.append(Some(tr("_Refresh")), Some("app.refresh"));
+    view.append(Some(tr("_Export What Is Shown…")), Some("app.export"));
     menu.append_section(None, &view);
     let rest = gio::Menu::new();
-    rest.append(Some("_Settings"), Some("app.settings"));
-    rest.append(Some("_Keyboard Shortcuts"), Some("win.show-help-overlay"));
-    rest.append(Some("_About picosnitch"), Some("app.about"));
+    rest.append(Some(tr("_Settings")), Some("app.settings"));
+    rest.append(Some(tr("_Keyboard Shortcuts")), Some("win.show-help-overlay"));
+    rest.append(Some(tr("_About picosnitch")), Some("app.about"));
     menu.append_section(None, &rest);
-    gtk4::MenuButton::builder()
+    let button = gtk4::MenuButton::builder()
         .icon_name("open-menu-symbolic")
         .menu_model(&menu)
         .primary(true)
-        .tooltip_text("Menu (F10)")
-        .build()
+        .tooltip_text(tr("Menu (F10)"))
+        .build();
+    named(&button, tr("Menu"));
+    button
+}
+
+/// The part of a menu button that takes the focus says the same as the whole.
+pub fn named(button: &gtk4::MenuButton, text: &str) {
+    crate::speak::label(button, text);
+    if let Some(inside) = button.first_child() {
+        crate::speak::label(&inside, text);
+    }
 }
 
 /// The presets, and two days to choose.
@@ -281,8 +332,9 @@ fn ranges(sender: &Sender) -> gtk4::Popover {
     let list = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
     let popover = gtk4::Popover::builder().child(&list).css_classes(["menu"]).build();
     for (range, name) in Range::PRESETS {
-        let label = gtk4::Label::builder().label(name).xalign(0.0).build();
+        let label = gtk4::Label::builder().label(tr(name)).xalign(0.0).build();
         let button = gtk4::Button::builder().child(&label).css_classes(["flat"]).build();
+        crate::speak::label(&button, tr(name));
         let (emit, popover) = (sender.clone(), popover.downgrade());
         button.connect_clicked(move |_| {
             if let Some(popover) = popover.upgrade() {
@@ -294,26 +346,43 @@ fn ranges(sender: &Sender) -> gtk4::Popover {
     }
     list.append(&gtk4::Separator::new(gtk4::Orientation::Horizontal));
     let from = gtk4::Entry::builder().placeholder_text("2026-01-31 08:00").width_chars(17).build();
-    let to = gtk4::Entry::builder().placeholder_text("now").width_chars(17).build();
-    for (entry, name) in [(&from, "From"), (&to, "To")] {
+    let to = gtk4::Entry::builder().placeholder_text(tr("now")).width_chars(17).build();
+    for (entry, name) in [(&from, tr("From")), (&to, tr("To"))] {
         let line = gtk4::Box::builder().spacing(8).margin_top(4).margin_start(8).margin_end(8).build();
         line.append(&gtk4::Label::builder().label(name).width_chars(5).xalign(0.0).build());
         line.append(entry);
         crate::speak::label(entry, name);
         list.append(&line);
     }
+    let entries = [from.clone(), to.clone()];
     let apply = gtk4::Button::builder()
-        .label("Show This Time")
+        .label(tr("Show This Time"))
         .margin_top(8)
         .margin_start(8)
         .margin_end(8)
         .margin_bottom(4)
         .build();
+    let problem = gtk4::Label::builder()
+        .css_classes(["caption", "range-problem"])
+        .margin_start(8)
+        .margin_end(8)
+        .margin_top(4)
+        .xalign(0.0)
+        .visible(false)
+        .build();
+    let said = problem.clone();
+    let explain = move |text: &str| {
+        said.set_text(text);
+        said.set_visible(!text.is_empty());
+    };
     let (emit, closing) = (sender.clone(), popover.downgrade());
     let choose = move || {
+        from.remove_css_class("error");
+        to.remove_css_class("error");
+        explain("");
         let Some(since) = moment(&from.text()) else {
             from.add_css_class("error");
-            return;
+            return explain(tr("Write it as 2026-01-31 08:00."));
         };
         let until = match to.text().trim() {
             "" | "now" => Some(glib::real_time()),
@@ -321,16 +390,20 @@ fn ranges(sender: &Sender) -> gtk4::Popover {
         };
         let Some(until) = until.filter(|until| *until > since) else {
             to.add_css_class("error");
-            return;
+            return explain(tr("The end is after the beginning, as 2026-01-31 08:00."));
         };
-        from.remove_css_class("error");
-        to.remove_css_class("error");
         if let Some(popover) = closing.upgrade() {
             popover.popdown();
         }
         emit.emit(Msg::Range(Range::Custom(since, until)));
     };
+    let choose = Rc::new(choose);
+    for entry in entries {
+        let choose = choose.clone();
+        entry.connect_activate(move |_| choose());
+    }
     apply.connect_clicked(move |_| choose());
+    list.append(&problem);
     list.append(&apply);
     popover
 }

@@ -51,7 +51,16 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
     let (peak_sent, peak_received) = data.peak();
     let step = value_step(peak_sent.saturating_add(peak_received), 5, look.units.step());
     let whole = |peak: u64| (peak.div_ceil(step).max(1) as f64) * step as f64;
-    let (up, down) = (whole(peak_received), if peak_sent == 0 { 0.0 } else { whole(peak_sent) });
+    // The smaller side gets no more room than it needs; both have some, unless there is nothing.
+    let side = |peak: u64| match peak {
+        0 => 0.0,
+        peak if peak < step / 4 => step as f64 * 0.25,
+        peak => whole(peak),
+    };
+    let (up, down) = match (side(peak_received), side(peak_sent)) {
+        (0.0, 0.0) => (step as f64, 0.0),
+        sides => sides,
+    };
     let scale = plot_h / (up + down);
     let zero = TOP + up * scale;
     let ink = |alpha: f64| {
@@ -67,7 +76,7 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
     cr.set_line_width(1.0);
 
     // Lines at the ticks, with their values at the left.
-    let mut value = -down;
+    let mut value = -(down / step as f64).floor() * step as f64;
     while value <= up + 0.5 {
         let y = (zero - value * scale).round() + 0.5;
         ink(if value == 0.0 { 0.45 } else { 0.1 });

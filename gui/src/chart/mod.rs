@@ -5,18 +5,29 @@
 mod draw;
 pub mod scale;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
 use gtk4::{gdk, glib};
+use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Dimension, People};
 
 use crate::format::{self, Units};
 use crate::msg::{Msg, Sender};
 use crate::range::Range;
+use crate::table::{Column, Table};
 use crate::words::{self, Chip};
 use scale::{Data, LINES};
+
+/// A step of the chart as a row of a table.
+#[derive(Clone, PartialEq)]
+struct Step {
+    time: i64,
+    sent: u64,
+    received: u64,
+    most: String,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -24,6 +35,7 @@ struct Inner {
     by: Option<Dimension>,
     units: Units,
     cursor: Option<usize>,
+    hovered: bool,
     drag: Option<(f64, f64)>,
     /// Where Shift and the arrows began to select.
     anchor: Option<usize>,
@@ -34,6 +46,9 @@ struct Inner {
 pub struct Chart {
     /// What is put on a page.
     pub root: gtk4::Box,
+    /// Shows it as a table instead; stands in the head of the chart.
+    pub toggle: gtk4::ToggleButton,
+    table: Rc<Table<Step>>,
     area: gtk4::DrawingArea,
     readout: gtk4::Label,
     legend: gtk4::FlowBox,
@@ -44,7 +59,7 @@ pub struct Chart {
 
 impl Chart {
     /// An empty one. Zooming and filtering are sent.
-    pub fn new(sender: &Sender, people: &Rc<People>) -> Self {
+    pub fn new(sender: &Sender, people: &Rc<People>, units: &Rc<Cell<Units>>) -> Self {
         let area = gtk4::DrawingArea::builder()
             .content_height(220)
             .hexpand(true)
@@ -52,7 +67,7 @@ impl Chart {
             .accessible_role(gtk4::AccessibleRole::Img)
             .css_classes(["chart"])
             .build();
-        crate::speak::label(&area, "Traffic over time");
+        crate::speak::label(&area, tr("Traffic over time"));
         let readout = gtk4::Label::builder()
             .halign(gtk4::Align::Start)
             .valign(gtk4::Align::Start)
@@ -63,16 +78,28 @@ impl Chart {
             .build();
         let overlay = gtk4::Overlay::builder().child(&area).build();
         overlay.add_overlay(&readout);
+        let table = Rc::new(as_table(sender, people, units));
+        let stack = gtk4::Stack::new();
+        stack.add_named(&overlay, Some("chart"));
+        stack.add_named(&table.root, Some("table"));
+        let toggle = gtk4::ToggleButton::builder()
+            .icon_name("view-list-symbolic")
+            .css_classes(["flat"])
+            .tooltip_text(tr("Show as a table"))
+            .build();
+        crate::speak::label(&toggle, tr("Show as a table"));
         let legend = gtk4::FlowBox::builder()
             .selection_mode(gtk4::SelectionMode::None)
             .max_children_per_line(9)
             .column_spacing(4)
             .build();
         let root = gtk4::Box::new(gtk4::Orientation::Vertical, 4);
-        root.append(&overlay);
+        root.append(&stack);
         root.append(&legend);
         let chart = Self {
             root,
+            toggle,
+            table,
             area,
             readout,
             legend,
@@ -81,6 +108,11 @@ impl Chart {
             sender: sender.clone(),
         };
         chart.connect();
+        let this = chart.clone();
+        chart.toggle.connect_toggled(move |toggle| {
+            stack.set_visible_child_name(if toggle.is_active() { "table" } else { "chart" });
+            this.fill();
+        });
         chart
     }
 
@@ -102,10 +134,14 @@ impl Chart {
         motion.connect_motion(move |_, x, _| {
             let share = draw::share(x, this.area.width().into());
             let at = this.inner.borrow().data.step_at(share);
+            this.inner.borrow_mut().hovered = true;
             this.point(at);
         });
         let this = self.clone();
-        motion.connect_leave(move |_| this.point(None));
+        motion.connect_leave(move |_| {
+            this.inner.borrow_mut().hovered = false;
+            this.point(None);
+        });
         self.area.add_controller(motion);
         let drag = gtk4::GestureDrag::new();
         let this = self.clone();
@@ -196,7 +232,11 @@ impl Chart {
         let (sent, received) = data.total(at);
         let bytes = |count| inner.units.bytes(count);
         let mut lines = vec![
-            format!("{} – {}", format::moment(time), format::clock(time + data.width)),
+            if data.width < 60_000_000 {
+                format!("{} – {}", format::moment(time), format::clock(time + data.width))
+            } else {
+                format::span(time, time + data.width)
+            },
             format!("↓ {}   ↑ {}", bytes(received), bytes(sent)),
         ];
         let mut steps: Vec<_> =
@@ -207,7 +247,8 @@ impl Chart {
         }
         for (when, changed, name) in &data.markers {
             if (time..time + data.width).contains(when) && lines.len() < 9 {
-                lines.push(format!("{} {name}", if *changed { "▲ changed:" } else { "◆ new:" }));
+                let text = if *changed { tr("▲ changed: {name}") } else { tr("◆ new: {name}") };
+                lines.push(picosnitch_api::tongue::fill(text, &[("name", name)]));
             }
         }
         Some(lines.join("\n"))
@@ -215,13 +256,18 @@ impl Chart {
 
     fn name(&self, inner: &Inner, line: &scale::Line) -> String {
         match (&line.key, inner.by) {
-            (None, _) => "all others".into(),
+            (None, _) => tr("all others").into(),
             (Some(key), Some(Dimension::Path | Dimension::Parent | Dimension::Grandparent)) => {
                 let file = key.rsplit('/').next().unwrap_or(key);
                 words::shown(Dimension::Name, file, &self.people, 28)
             }
             (Some(key), by) => words::shown(by.unwrap_or(Dimension::Name), key, &self.people, 28),
         }
+    }
+
+    /// The pointer is over it.
+    pub fn is_hovered(&self) -> bool {
+        self.inner.borrow().hovered
     }
 
     /// Shows other data.
@@ -254,13 +300,59 @@ impl Chart {
             let chip = line.key.as_ref().and_then(|key| Chip::of(by, key));
             button.set_sensitive(chip.is_some());
             if let Some(chip) = chip {
-                button.set_tooltip_text(Some(&format!("Only {}", chip.label(&self.people))));
+                button
+                    .set_tooltip_text(Some(&say("Only {filter}", &[("filter", &chip.label(&self.people))])));
                 let sender = self.sender.clone();
                 button.connect_clicked(move |_| sender.emit(Msg::Filter(chip.clone())));
             }
+            crate::speak::label(&button, &name);
             self.legend.insert(&button, -1);
+            if let Some(child) = self.legend.last_child() {
+                child.set_focusable(false);
+            }
         }
         drop(inner);
+        self.fill();
         self.area.queue_draw();
     }
+
+    /// Steps with traffic, as rows of the table while it is shown.
+    fn fill(&self) {
+        if !self.toggle.is_active() {
+            return;
+        }
+        let inner = self.inner.borrow();
+        let data = &inner.data;
+        let steps = (0..data.times.len()).filter_map(|at| {
+            let (sent, received) = data.total(at);
+            let most = data
+                .lines
+                .iter()
+                .filter_map(|line| Some((line, line.steps.get(at)?)))
+                .max_by_key(|(_, (sent, received))| sent.saturating_add(*received))
+                .map(|(line, _)| self.name(&inner, line))
+                .unwrap_or_default();
+            (sent + received > 0).then(|| Step { time: data.times[at], sent, received, most })
+        });
+        self.table.set(steps.collect(), |a, b| a.time == b.time);
+    }
+}
+
+fn as_table(sender: &Sender, people: &Rc<People>, units: &Rc<Cell<Units>>) -> Table<Step> {
+    let (received, sent) = (units.clone(), units.clone());
+    let table = Table::new(
+        tr("Traffic over time"),
+        vec![
+            Column::text(tr("Time"), |step: &Step| format::moment(step.time)),
+            Column::number(tr("Received"), move |step: &Step| received.get().bytes(step.received)),
+            Column::number(tr("Sent"), move |step: &Step| sent.get().bytes(step.sent)),
+            Column::text(tr("Most by"), |step: &Step| step.most.clone()),
+        ],
+        people,
+        sender,
+        |_| {},
+        |_| Vec::new(),
+    );
+    table.root.set_min_content_height(220);
+    table
 }

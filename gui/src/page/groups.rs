@@ -2,11 +2,13 @@
 //! Totals by any dimension: with whom (domains, addresses, ports), for whom (users, units, containers), by
 //! what (contents, parents). A row becomes a filter and leads to the overview of it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
+use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::Total;
+use picosnitch_api::tongue::{say, say_n, tr};
 use picosnitch_api::{Client, Dimension, Query};
 
 use super::{Context, Frame, bar, value};
@@ -22,6 +24,22 @@ pub struct Groups {
     by: Rc<Cell<Dimension>>,
     table: Table<Total>,
     note: gtk4::Label,
+    totals: RefCell<Vec<Total>>,
+}
+
+/// The choice of a dimension. `chosen` is not called by [`choose`].
+pub fn dimensions(label: &str) -> gtk4::DropDown {
+    let names: Vec<&str> = Dimension::ALL.iter().map(|(by, _)| words::title(*by)).collect();
+    let choice = gtk4::DropDown::from_strings(&names);
+    crate::speak::label(&choice, label);
+    choice.set_tooltip_text(Some(label));
+    choice
+}
+
+/// Shows that this one is chosen.
+pub fn choose(choice: &gtk4::DropDown, by: Dimension) {
+    let at = Dimension::ALL.iter().position(|(known, _)| *known == by).unwrap_or(0);
+    choice.set_selected(at as u32);
 }
 
 impl Groups {
@@ -33,32 +51,28 @@ impl Groups {
         let (open_by, emit) = (by.clone(), sender.clone());
         let chips_by = by.clone();
         let table = Table::new(
-            "Totals",
+            tr("Totals"),
             vec![
-                Column::text("Value", move |row: &Total| value(key_by.get(), &row.key, &people))
-                    .sorted(|a, b| a.key.cmp(&b.key)),
-                Column::number("Received", move |row: &Total| received.get().bytes(row.received))
-                    .sorted(|a, b| a.received.cmp(&b.received)),
-                Column::number("Sent", move |row: &Total| sent.get().bytes(row.sent))
-                    .sorted(|a, b| a.sent.cmp(&b.sent)),
-                Column::number("Connections", |row: &Total| format::count(row.connections))
-                    .sorted(|a, b| a.connections.cmp(&b.connections)),
+                Column::text(tr("Value"), move |row: &Total| value(key_by.get(), &row.key, &people)),
+                Column::number(tr("Received"), move |row: &Total| received.get().bytes(row.received))
+                    .asked("received"),
+                Column::number(tr("Sent"), move |row: &Total| sent.get().bytes(row.sent)).asked("sent"),
+                Column::number(tr("Connections"), |row: &Total| format::count(row.connections))
+                    .asked("connections"),
             ],
             &context.people,
             sender,
             move |row: &Total| {
                 if let Some(chip) = Chip::of(open_by.get(), &row.key) {
-                    emit.emit(Msg::Filter(chip));
-                    emit.emit(Msg::Go(Place::Overview));
+                    emit.emit(Msg::FilterIn(chip, Place::Overview));
                 }
             },
             move |row| Chip::of(chips_by.get(), &row.key).into_iter().collect(),
         );
-        let names: Vec<&str> = Dimension::ALL.iter().map(|(by, _)| words::title(*by)).collect();
-        let choice = gtk4::DropDown::from_strings(&names);
-        let at = Dimension::ALL.iter().position(|(known, _)| *known == by.get()).unwrap_or(0);
-        choice.set_selected(at as u32);
-        crate::speak::label(&choice, "Group by");
+        let emit = sender.clone();
+        table.on_order(1, move || emit.emit(Msg::Sorted(Place::Destinations)));
+        let choice = dimensions(tr("Group by"));
+        choose(&choice, by.get());
         let (set, emit) = (by.clone(), sender.clone());
         choice.connect_selected_notify(move |choice| {
             if let Some((by, _)) = Dimension::ALL.get(choice.selected() as usize) {
@@ -69,38 +83,57 @@ impl Groups {
         let note =
             gtk4::Label::builder().css_classes(["dim-label", "caption"]).hexpand(true).xalign(1.0).build();
         let head = bar();
-        head.append(&gtk4::Label::new(Some("Group by")));
+        head.append(&gtk4::Label::new(Some(tr("Group by"))));
         head.append(&choice);
         head.append(&note);
         let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
         all.append(&head);
         all.append(&table.root);
-        Self { frame: Frame::new(&all, sender), by, table, note }
+        Self { frame: Frame::new(&all, sender), by, table, note, totals: RefCell::default() }
     }
 
     /// Asks.
     pub fn load(&self, context: &Context) {
         self.frame.loading();
         let by = self.by.get();
-        let query = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..context.query() };
+        let (sort, descending) = self.table.order().unwrap_or(("total", true));
+        let query = Query {
+            limit: Some(MAX_PAGE),
+            sort: Some(sort.into()),
+            descending: Some(descending),
+            ..context.query()
+        };
         context.asker.ask(context.number, Place::Destinations, move |client: Client| async move {
             let (totals, hidden) = client.summary(by, &query).await?;
             Ok(Got::Groups(totals, hidden))
         });
     }
 
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.table.root.vadjustment().value()
+    }
+
+    /// What is shown, for an export.
+    pub fn shown(&self) -> (Dimension, Vec<Total>) {
+        (self.by.get(), self.totals.borrow().clone())
+    }
+
     /// Shows what came.
     pub fn got(&self, totals: Vec<Total>, context: &Context) {
         let count = totals.len();
-        if count == 0 && context.view.is_filtered() {
-            return self.frame.empty("network-server-symbolic", "Nothing here", "", true);
+        self.totals.replace(totals.clone());
+        if count == 0 {
+            let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
+            let icon = "network-server-symbolic";
+            return self.frame.empty(icon, tr("Nothing here"), text, context.view.is_filtered());
         }
-        self.note.set_text(&if count >= picosnitch_api::query::MAX_PAGE as usize {
-            format!("the largest {}", format::count(count as u64))
+        self.note.set_text(&if count >= MAX_PAGE as usize {
+            say("the first {n}", &[("n", &format::count(count as u64))])
         } else {
-            format!("{} in this time", format::count(count as u64))
+            say_n("{n} in this time", "{n} in this time", count as u64)
         });
-        self.table.set(totals);
+        self.table.set(totals, |a, b| a.key == b.key);
         self.frame.content();
     }
 }

@@ -6,6 +6,7 @@ use libadwaita as adw;
 use libadwaita::prelude::*;
 use picosnitch_api::inert;
 use picosnitch_api::row::Status;
+use picosnitch_api::tongue::tr;
 
 use crate::format::{self, Units};
 
@@ -44,14 +45,14 @@ impl Health {
             self.lists.remove(&child);
         }
         let Some(status) = status else {
-            let group = group("The monitor is not running", "Nothing is recorded now.");
-            line(&group, "Start it", "systemctl start picosnitchd");
-            line(&group, "If it does not stay up", "journalctl -u picosnitchd");
+            let group = group(tr("The monitor is not running"), tr("Nothing is recorded now."));
+            line(&group, tr("Start it"), "systemctl start picosnitchd");
+            line(&group, tr("If it does not stay up"), "journalctl -u picosnitchd");
             return self.lists.append(&group);
         };
         let degraded = status.degraded.as_deref().unwrap_or_default();
         if !degraded.is_empty() {
-            let group = group("Not as it should be", "");
+            let group = group(tr("Not as it should be"), "");
             for why in degraded {
                 let row = adw::ActionRow::builder().use_markup(false).build();
                 row.set_title(&inert(why));
@@ -60,29 +61,40 @@ impl Health {
             }
             self.lists.append(&group);
         }
-        let record = group("Record", "");
-        line(&record, "State", &status.state.as_deref().map(inert).unwrap_or_default());
-        line(&record, "Watching since", &status.since.map(format::minute).unwrap_or_default());
-        line(&record, "Recorded through", &status.recorded_through.map(format::moment).unwrap_or_default());
-        line(&record, "Open connections", &number(status.live_flows));
-        line(&record, "Rows written since then", &number(status.rows_written));
-        line(&record, "Rows that wait", &number(status.database_queued));
+        let record = group(tr("Record"), "");
+        let state = status.state.as_deref().map(|word| match word {
+            "starting" => tr("starting").into(),
+            "watching" => tr("watching").into(),
+            "paused" => tr("paused").into(),
+            "stopping" => tr("stopping").into(),
+            other => inert(other),
+        });
+        line(&record, tr("State"), &state.unwrap_or_default());
+        line(&record, tr("Watching since"), &status.since.map(format::minute).unwrap_or_default());
         line(
             &record,
-            "Size of the history",
+            tr("Recorded through"),
+            &status.recorded_through.map(format::moment).unwrap_or_default(),
+        );
+        line(&record, tr("Open connections"), &number(status.live_flows));
+        line(&record, tr("Rows written since then"), &number(status.rows_written));
+        line(&record, tr("Rows that wait"), &number(status.database_queued));
+        line(
+            &record,
+            tr("Size of the history"),
             &status.database_bytes.map(|size| units.bytes(size)).unwrap_or_default(),
         );
         self.lists.append(&record);
-        let lost = group("Lost", "What is not known is counted: 0 says that the record is whole.");
-        line(&lost, "Connections", &number(status.lost_flows));
-        line(&lost, "Bytes", &number(status.lost_bytes));
-        line(&lost, "Events of the kernel", &number(status.lost_events));
-        line(&lost, "Rows", &number(status.lost_rows));
+        let lost = group(tr("Lost"), tr("What is not known is counted: 0 says that the record is whole."));
+        line(&lost, tr("Connections"), &number(status.lost_flows));
+        line(&lost, tr("Bytes"), &number(status.lost_bytes));
+        line(&lost, tr("Events of the kernel"), &number(status.lost_events));
+        line(&lost, tr("Rows"), &number(status.lost_rows));
         self.lists.append(&lost);
-        let how = group("How", "");
-        line(&how, "Engine", &status.engine.as_deref().map(inert).unwrap_or_default());
-        line(&how, "Self-test at the start", &status.self_test.as_deref().map(inert).unwrap_or_default());
-        line(&how, "Version", &status.version.as_deref().map(inert).unwrap_or_default());
+        let how = group(tr("How"), "");
+        line(&how, tr("Engine"), &status.engine.as_deref().map(inert).unwrap_or_default());
+        line(&how, tr("Self-test at the start"), &status.self_test.as_deref().map(inert).unwrap_or_default());
+        line(&how, tr("Version"), &status.version.as_deref().map(inert).unwrap_or_default());
         self.lists.append(&how);
     }
 }
@@ -98,7 +110,7 @@ fn group(title: &str, text: &str) -> adw::PreferencesGroup {
 fn line(group: &adw::PreferencesGroup, title: &str, text: &str) {
     let row = adw::ActionRow::builder().title(title).build();
     let label = gtk4::Label::builder()
-        .label(if text.is_empty() { "unknown" } else { text })
+        .label(if text.is_empty() { tr("unknown") } else { text })
         .css_classes(["numeric", "dim-label"])
         .selectable(true)
         .xalign(1.0)

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Connection, Page};
+use picosnitch_api::tongue::tr;
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
 use super::{Context, Frame, bar, file_name, value};
@@ -15,7 +16,7 @@ use crate::msg::{Got, Msg, Part, Place, Sender};
 use crate::table::{Column, Name, Show, Table};
 use crate::words::Chip;
 
-/// Rows that are held at the most.
+/// New rows push the oldest out beyond this; scrolling down brings older ones.
 const MOST: u32 = 20_000;
 
 /// See the module.
@@ -57,7 +58,7 @@ impl Live {
     pub fn new(sender: &Sender, context: &Context, units: &Rc<Cell<Units>>) -> Self {
         let emit = sender.clone();
         let table = Table::new(
-            "Connections, newest first",
+            tr("Connections, newest first"),
             columns(units, &context.people, true),
             &context.people,
             sender,
@@ -74,7 +75,10 @@ impl Live {
         let emit = sender.clone();
         hover.connect_leave(move |_| emit.emit(Msg::Hold(false)));
         table.view().add_controller(hover.clone());
-        let hold = gtk4::ToggleButton::builder().label("Hold").tooltip_text("Keep the list as it is").build();
+        let hold = gtk4::ToggleButton::builder()
+            .label(tr("Hold"))
+            .tooltip_text(tr("Keep the list as it is"))
+            .build();
         let emit = sender.clone();
         hold.connect_toggled(move |hold| emit.emit(Msg::Hold(hold.is_active())));
         let note = gtk4::Label::builder().css_classes(["dim-label"]).hexpand(true).xalign(0.0).build();
@@ -106,7 +110,7 @@ impl Live {
 
     /// Asks for the next page, if there is one.
     pub fn more(&self, context: &Context) {
-        if !self.cursor.borrow().is_empty() && !self.asking.get() && self.table.len() < MOST {
+        if !self.cursor.borrow().is_empty() && !self.asking.get() {
             self.ask(context, Part::More);
         }
     }
@@ -115,9 +119,9 @@ impl Live {
     pub fn recorded(&self, context: &Context) {
         let held = self.hold.is_active() || self.hover.contains_pointer() || self.table.is_selected();
         self.note.set_text(if held {
-            "Held while you point at it or a row is selected."
+            tr("Held while you point at it or a row is selected.")
         } else {
-            "New connections appear as they are recorded."
+            tr("New connections appear as they are recorded.")
         });
         if !held && !self.asking.get() && context.view.range.is_live() {
             self.ask(context, if self.newest.get() == 0 { Part::First } else { Part::Newer });
@@ -137,6 +141,11 @@ impl Live {
         });
     }
 
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.table.root.vadjustment().value()
+    }
+
     /// An answer that will not come any more.
     pub fn lost(&self) {
         self.asking.set(false);
@@ -152,15 +161,20 @@ impl Live {
             Part::First => {
                 self.cursor.replace(page.cursor);
                 if page.rows.is_empty() {
-                    let text = "Listening. Traffic appears here within 10 seconds of its start.";
+                    let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
                     let icon = "network-transmit-receive-symbolic";
-                    return self.frame.empty(icon, "No connections yet", text, context.view.is_filtered());
+                    return self.frame.empty(
+                        icon,
+                        tr("No connections yet"),
+                        text,
+                        context.view.is_filtered(),
+                    );
                 }
-                self.table.set(page.rows);
+                self.table.set(page.rows, |a, b| a == b);
                 self.note.set_text(if context.view.range.is_live() {
-                    "New connections appear as they are recorded."
+                    tr("New connections appear as they are recorded.")
                 } else {
-                    "Connections of this time, newest first."
+                    tr("Connections of this time, newest first.")
                 });
             }
             Part::More => {
@@ -177,11 +191,11 @@ impl Live {
 pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> Vec<Column<Connection>> {
     let (received, sent, names) = (units.clone(), units.clone(), people.clone());
     let mut columns = vec![
-        Column::text("Time", |row: &Connection| row.time.map_or(String::new(), format::moment)).wide(165),
+        Column::text(tr("Time"), |row: &Connection| row.time.map_or(String::new(), format::lately)).wide(150),
     ];
     if program {
         columns.push(Column::new(
-            "Program",
+            tr("Program"),
             Show::Name(Rc::new(|row: &Connection| Name {
                 main: file_name(row.path.as_deref().unwrap_or_default()),
                 sub: row
@@ -190,40 +204,41 @@ pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> V
                     .or(row.path.as_deref())
                     .map(|text| inert(text).into_owned())
                     .unwrap_or_default(),
-                pill: None,
+                icon: Some(crate::icon::of(row.path.as_deref().unwrap_or_default())),
+                ..Name::default()
             })),
         ));
     }
     columns.extend([
         Column::new(
-            "Destination",
+            tr("Destination"),
             Show::Name(Rc::new(|row: &Connection| {
-                let port = row.remote_port.map(|port| format!(" : {port}")).unwrap_or_default();
+                let port = row.remote_port.map(|port| format!(":{port}")).unwrap_or_default();
                 let address = row.address.as_deref().map(inert);
                 match (&row.domain, address) {
                     (Some(domain), address) => Name {
                         main: format!("{}{port}", inert(domain)),
                         sub: address.unwrap_or_default().into_owned(),
-                        pill: None,
+                        ..Name::default()
                     },
-                    (None, Some(address)) => {
-                        Name { main: format!("{address}{port}"), sub: String::new(), pill: None }
-                    }
+                    (None, Some(address)) => Name { main: format!("{address}{port}"), ..Name::default() },
                     (None, None) => Name::default(),
                 }
             })),
         ),
-        Column::text("Protocol", |row: &Connection| {
+        Column::text(tr("Protocol"), |row: &Connection| {
             let arrow = if row.direction.as_deref() == Some("in") { "← " } else { "" };
             format!("{arrow}{}", row.protocol.as_deref().map(inert).unwrap_or_default())
         })
         .wide(80),
-        Column::text("User", move |row: &Connection| {
+        Column::text(tr("User"), move |row: &Connection| {
             row.uid.map_or(String::new(), |uid| value(Dimension::Uid, &uid.to_string(), &names))
         })
         .wide(80),
-        Column::number("Received", move |row: &Connection| received.get().bytes(row.received.unwrap_or(0))),
-        Column::number("Sent", move |row: &Connection| sent.get().bytes(row.sent.unwrap_or(0))),
+        Column::number(tr("Received"), move |row: &Connection| {
+            received.get().bytes(row.received.unwrap_or(0))
+        }),
+        Column::number(tr("Sent"), move |row: &Connection| sent.get().bytes(row.sent.unwrap_or(0))),
     ]);
     columns
 }

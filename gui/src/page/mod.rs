@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use libadwaita as adw;
+use picosnitch_api::tongue::{mark, tr};
 use picosnitch_api::{Dimension, People, Query, inert, inert_short};
 
 use crate::ask::{Asker, Failure};
@@ -65,7 +66,7 @@ impl Frame {
             .halign(gtk4::Align::Center)
             .valign(gtk4::Align::Center)
             .build();
-        crate::speak::label(&spinner, "Loading");
+        crate::speak::label(&spinner, tr("Loading"));
         let action = gtk4::Button::builder()
             .halign(gtk4::Align::Center)
             .css_classes(["pill", "suggested-action"])
@@ -78,7 +79,7 @@ impl Frame {
         root.add_named(&status, Some("status"));
         let sender = sender.clone();
         action.connect_clicked(move |button| {
-            sender.emit(if button.label().is_some_and(|label| label == CLEAR) {
+            sender.emit(if button.label().is_some_and(|label| label == tr(CLEAR)) {
                 Msg::Clear
             } else {
                 Msg::Refresh
@@ -104,11 +105,11 @@ impl Frame {
         self.status.set_icon_name(Some(icon));
         self.status.set_title(title);
         self.status.set_description(Some(if filtered {
-            "Nothing matches all filters in this time range."
+            tr("Nothing matches all filters in this time range.")
         } else {
             text
         }));
-        self.action.set_label(CLEAR);
+        self.action.set_label(tr(CLEAR));
         self.action.set_visible(filtered);
         self.root.set_visible_child_name("status");
     }
@@ -116,20 +117,20 @@ impl Frame {
     /// It did not work.
     pub fn failed(&self, failure: &Failure) {
         self.status.set_icon_name(Some("dialog-warning-symbolic"));
-        self.status.set_title("No answer");
+        self.status.set_title(tr("No answer"));
         let text = match failure.hint {
             Some(hint) => format!("{}\n{hint}", failure.why),
             None => failure.why.clone(),
         };
         // A status page reads markup.
         self.status.set_description(Some(&gtk4::glib::markup_escape_text(&text)));
-        self.action.set_label("Try Again");
+        self.action.set_label(tr("Try Again"));
         self.action.set_visible(true);
         self.root.set_visible_child_name("status");
     }
 }
 
-const CLEAR: &str = "Clear Filters";
+const CLEAR: &str = mark("Clear Filters");
 
 /// What people call the program of a path.
 pub fn file_name(path: &str) -> String {

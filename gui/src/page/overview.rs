@@ -7,23 +7,25 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Executable, Series, Total};
+use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
 use picosnitch_api::{Client, Dimension, Error, Query};
 
+use super::groups::{choose, dimensions};
 use super::{Context, Frame, file_name, now, place};
 use crate::chart::Chart;
 use crate::chart::scale::{Data, LINES};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Place, Sender, Totals};
 use crate::table::{Column, Name, Show, Table};
-use crate::words::{self, Chip};
+use crate::words::Chip;
 
 /// Programs in the table; the page of programs has all.
-const PROGRAMS: u32 = 100;
+const PROGRAMS: u32 = 40;
 /// Programs with a small chart.
-const SPARKS: u32 = 50;
+const SPARKS: u32 = 40;
 
 /// A line of the table.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Line {
     total: Total,
     about: Option<Executable>,
@@ -68,6 +70,7 @@ impl Tile {
 pub struct Overview {
     /// What is put into the window.
     pub frame: Frame,
+    scrolled: gtk4::ScrolledWindow,
     received: Tile,
     sent: Tile,
     programs: Tile,
@@ -90,32 +93,39 @@ impl Overview {
             .row_spacing(8)
             .build();
         let [received, sent, programs, domains] =
-            ["Received", "Sent", "Programs", "Destinations"].map(Tile::new);
+            [tr("Received"), tr("Sent"), tr("Programs"), tr("Destinations")].map(Tile::new);
         for tile in [&received, &sent, &programs, &domains] {
             tiles.append(&tile.root);
+            // Something to read, nothing to press.
+            if let Some(child) = tiles.last_child() {
+                child.set_focusable(false);
+            }
         }
-        let chart = Chart::new(sender, &context.people);
-        let names: Vec<&str> = Dimension::ALL.iter().map(|(by, _)| words::title(*by)).collect();
-        let by = gtk4::DropDown::from_strings(&names);
-        by.set_tooltip_text(Some("Colours of the chart"));
+        let chart = Chart::new(sender, &context.people, units);
+        let by = dimensions(tr("Colours of the chart"));
         let emit = sender.clone();
         by.connect_selected_notify(move |by| {
             if let Some((by, _)) = Dimension::ALL.get(by.selected() as usize) {
                 emit.emit(Msg::By(*by));
             }
         });
-        let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 8);
+        let head = gtk4::Box::builder().spacing(8).css_classes(["chart-head"]).build();
         head.append(
             &gtk4::Label::builder()
-                .label("Traffic")
+                .label(tr("Traffic"))
                 .css_classes(["heading"])
                 .hexpand(true)
                 .xalign(0.0)
                 .build(),
         );
         head.append(
-            &gtk4::Label::builder().label("◆ new  ▲ changed").css_classes(["caption", "dim-label"]).build(),
+            &gtk4::Label::builder()
+                .label(tr("◆ new  ▲ changed"))
+                .css_classes(["caption", "dim-label"])
+                .ellipsize(gtk4::pango::EllipsizeMode::End)
+                .build(),
         );
+        head.append(&chart.toggle);
         head.append(&by);
         let card = gtk4::Box::builder()
             .orientation(gtk4::Orientation::Vertical)
@@ -136,7 +146,7 @@ impl Overview {
         top.append(&card);
         let emit = sender.clone();
         let table = Table::new(
-            "Programs that use the network most",
+            tr("Programs that use the network most"),
             columns(units),
             &context.people,
             sender,
@@ -146,22 +156,43 @@ impl Overview {
             },
             |line| Chip::of(Dimension::Path, &line.total.key).into_iter().collect(),
         );
-        table.root.set_min_content_height(180);
-        let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
-        all.append(&top);
-        all.append(&table.root);
-        // A low window scrolls as a whole, a high one only the table.
+        // The page scrolls as a whole, so the table is as high as its rows.
+        table.root.set_propagate_natural_height(true);
+        table.root.set_vscrollbar_policy(gtk4::PolicyType::Never);
+        table.root.set_vexpand(false);
+        table.root.set_overflow(gtk4::Overflow::Hidden);
+        table.root.add_css_class("card");
+        table.root.add_css_class("table-card");
+        top.append(&table.root);
+        let rest = gtk4::Button::builder()
+            .label(tr("All Programs"))
+            .halign(gtk4::Align::Center)
+            .css_classes(["flat"])
+            .build();
+        let emit = sender.clone();
+        rest.connect_clicked(move |_| emit.emit(Msg::Go(Place::Programs)));
+        top.append(&rest);
         let scrolled =
-            gtk4::ScrolledWindow::builder().child(&all).hscrollbar_policy(gtk4::PolicyType::Never).build();
+            gtk4::ScrolledWindow::builder().child(&top).hscrollbar_policy(gtk4::PolicyType::Never).build();
         let frame = Frame::new(&scrolled, sender);
-        Self { frame, received, sent, programs, domains, chart, by, table, lines: RefCell::default() }
+        Self {
+            frame,
+            scrolled,
+            received,
+            sent,
+            programs,
+            domains,
+            chart,
+            by,
+            table,
+            lines: RefCell::default(),
+        }
     }
 
     /// Asks for everything, the totals first.
     pub fn load(&self, context: &Context) {
         self.frame.loading();
-        let at = Dimension::ALL.iter().position(|(by, _)| *by == context.view.by).unwrap_or(0);
-        self.by.set_selected(at as u32);
+        choose(&self.by, context.view.by);
         let (query, before, by) =
             (context.query(), context.view.before(now(), &context.people), context.view.by);
         let ask = |question| context.asker.ask(context.number, Place::Overview, question);
@@ -170,6 +201,27 @@ impl Overview {
         let q = query.clone();
         ask(Box::new(move |client| Box::pin(chart(client, q, by))));
         ask(Box::new(move |client| Box::pin(programs(client, query))));
+    }
+
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.scrolled.vadjustment().value()
+    }
+
+    /// Scrolls there.
+    pub fn scroll(&self, to: f64) {
+        let scrolled = self.scrolled.clone();
+        gtk4::glib::idle_add_local_once(move || scrolled.vadjustment().set_value(to));
+    }
+
+    /// Somebody points at the chart or the table, or selected a row: they hold still.
+    pub fn is_held(&self) -> bool {
+        self.table.is_selected() || self.table.is_hovered() || self.chart.is_hovered()
+    }
+
+    /// Totals by program that are shown, for an export.
+    pub fn shown(&self) -> Vec<Total> {
+        self.lines.borrow().iter().map(|line| line.total.clone()).collect()
     }
 
     /// Shows what came.
@@ -184,16 +236,25 @@ impl Overview {
 
     fn totals(&self, totals: Totals, context: &Context) {
         if totals.programs.is_empty() {
-            let text = "Listening. Traffic appears here within 10 seconds of its start.";
+            let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
             return self.frame.empty(
                 "network-receive-symbolic",
-                "No traffic yet",
+                tr("No traffic yet"),
                 text,
                 context.view.is_filtered(),
             );
         }
         let (sent, received) = totals.now;
-        let note = |now, before: Option<u64>| before.and_then(|before| format::change(now, before));
+        let note = |now, before: Option<u64>| {
+            let before = before?;
+            Some(match format::change(now, before) {
+                Some(change) => say(
+                    "{change} · before {bytes}",
+                    &[("change", &change), ("bytes", &context.units.bytes(before))],
+                ),
+                None => tr("nothing in the period before").to_owned(),
+            })
+        };
         self.received.set(
             &context.units.bytes(received),
             note(received, totals.before.map(|before| before.1)).as_deref(),
@@ -220,9 +281,7 @@ impl Overview {
                 None => line,
             })
             .collect();
-        if !self.table.is_selected() || self.table.len() == 0 {
-            self.table.set(lines.clone());
-        }
+        self.table.set(lines.clone(), |a, b| a.total.key == b.total.key);
         self.lines.replace(lines);
         self.frame.content();
     }
@@ -247,10 +306,15 @@ impl Overview {
                 Line { spark: sparks.remove(&line.total.key).unwrap_or_default(), about, new, ..line }
             })
             .collect();
-        self.programs.note.set_text(&if count > 0 { format!("{count}{more} new") } else { " ".into() });
-        if !self.table.is_selected() {
-            self.table.set(lines.clone());
-        }
+        self.programs.note.set_text(&match (count, more) {
+            (0, _) => tr("none of them new").into(),
+            (count, "") => say_n("{n} new", "{n} new", count as u64),
+            (count, more) => {
+                fill(tr_n("{n} new", "{n} new", count as u64), &[("n", &format!("{count}{more}"))])
+            }
+        });
+        let same = |a: &Line, b: &Line| a.total.key == b.total.key;
+        self.table.set(lines.clone(), same);
         self.lines.replace(lines);
     }
 }
@@ -262,22 +326,24 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
     let (received, sent) = (units.clone(), units.clone());
     vec![
         Column::new(
-            "Program",
+            tr("Program"),
             Show::Name(Rc::new(|line: &Line| Name {
                 main: file_name(&line.total.key),
                 sub: place(&line.total.key),
-                pill: line.new.then_some("NEW"),
+                pill: line.new.then(|| tr("new")),
+                icon: Some(crate::icon::of(&line.total.key)),
+                ..Name::default()
             })),
         )
         .sorted(|a, b| a.total.key.cmp(&b.total.key)),
-        Column::number("Received", move |line: &Line| received.get().bytes(line.total.received))
+        Column::number(tr("Received"), move |line: &Line| received.get().bytes(line.total.received))
             .sorted(|a, b| a.total.received.cmp(&b.total.received)),
-        Column::number("Sent", move |line: &Line| sent.get().bytes(line.total.sent))
+        Column::number(tr("Sent"), move |line: &Line| sent.get().bytes(line.total.sent))
             .sorted(|a, b| a.total.sent.cmp(&b.total.sent)),
-        Column::new("Activity", Show::Spark(Rc::new(|line: &Line| line.spark.clone()))).wide(120),
-        Column::number("Connections", |line: &Line| format::count(line.total.connections))
+        Column::new(tr("Activity"), Show::Spark(Rc::new(|line: &Line| line.spark.clone()))).wide(120),
+        Column::number(tr("Connections"), |line: &Line| format::count(line.total.connections))
             .sorted(|a, b| a.total.connections.cmp(&b.total.connections)),
-        Column::number("Last seen", |line: &Line| {
+        Column::number(tr("Last seen"), |line: &Line| {
             line.about
                 .as_ref()
                 .and_then(|row| row.last_seen)
@@ -290,9 +356,9 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
     ]
 }
 
-/// A series in at most 48 columns.
+/// A series in at most 24 columns.
 fn coarse(series: &Series) -> Vec<f64> {
-    let width = series.points.len().div_ceil(48).max(1);
+    let width = series.points.len().div_ceil(24).max(1);
     let sum = |points: &[picosnitch_api::row::Point]| {
         points.iter().map(|point| point.sent as f64 + point.received as f64).sum()
     };
@@ -325,7 +391,8 @@ async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<G
     Ok(Got::Totals(Box::new(Totals { programs, now: sum(&all), before, domains: (named, more), hidden })))
 }
 
-async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error> {
+/// The chart of a query; also on the page of a program.
+pub async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error> {
     let top = Query { limit: Some(LINES as u32), ..query.clone() };
     let notices = Query { limit: Some(200), ..query.clone() };
     let ((top, _), (all, _), notices) =

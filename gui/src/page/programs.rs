@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! All programs that were ever seen, with what is known of them in total.
+//! All programs that were ever seen, with what is known of them in total. The monitor sorts; pages come as
+//! they are scrolled to.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use gtk4::prelude::*;
 use picosnitch_api::row::{Executable, Page};
+use picosnitch_api::tongue::tr;
 use picosnitch_api::{Client, Dimension, Query};
 
 use super::{Context, Frame, file_name, now, place};
@@ -13,8 +16,8 @@ use crate::msg::{Got, Msg, Place, Sender};
 use crate::table::{Column, Name, Show, Table};
 use crate::words::Chip;
 
-/// Rows that are held at the most; a search finds the others.
-const MOST: u32 = 20_000;
+/// Rows of one page.
+const PAGE: u32 = 200;
 
 /// See the module.
 pub struct Programs {
@@ -30,7 +33,7 @@ impl Programs {
     pub fn new(sender: &Sender, context: &Context, units: &Rc<Cell<Units>>) -> Self {
         let emit = sender.clone();
         let table = Table::new(
-            "Programs",
+            tr("Programs"),
             columns(units),
             &context.people,
             sender,
@@ -48,6 +51,9 @@ impl Programs {
         );
         let emit = sender.clone();
         table.on_end(move || emit.emit(Msg::More(Place::Programs)));
+        // The last one: when it was last seen.
+        let emit = sender.clone();
+        table.on_order(5, move || emit.emit(Msg::Sorted(Place::Programs)));
         let frame = Frame::new(&table.root, sender);
         Self { frame, table, cursor: RefCell::default(), asking: Cell::new(false) }
     }
@@ -61,7 +67,7 @@ impl Programs {
     /// Asks for the next page, if there is one.
     pub fn more(&self, context: &Context) {
         let cursor = self.cursor.borrow().clone();
-        if !cursor.is_empty() && !self.asking.get() && self.table.len() < MOST {
+        if !cursor.is_empty() && !self.asking.get() {
             self.ask(context, cursor);
         }
     }
@@ -69,9 +75,11 @@ impl Programs {
     fn ask(&self, context: &Context, cursor: String) {
         self.asking.set(true);
         let first = cursor.is_empty();
+        let (sort, descending) = self.table.order().unwrap_or(("last-seen", true));
         let query = Query {
-            limit: Some(if first { 200 } else { 1000 }),
-            sort: Some("last-seen".into()),
+            limit: Some(PAGE),
+            sort: Some(sort.into()),
+            descending: Some(descending),
             cursor: (!first).then_some(cursor),
             ..context.query()
         };
@@ -80,22 +88,31 @@ impl Programs {
         });
     }
 
-    /// Shows what came, and asks for the rest: sorting is only right over all of them.
+    /// An answer that will not come any more.
+    pub fn lost(&self) {
+        self.asking.set(false);
+    }
+
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.table.root.vadjustment().value()
+    }
+
+    /// Shows what came.
     pub fn got(&self, page: Page<Executable>, first: bool, context: &Context) {
         self.asking.set(false);
         self.cursor.replace(page.cursor);
         if first && page.rows.is_empty() {
-            let text = "Programs appear here when they first use the network.";
+            let text = tr("Programs appear here when they first use the network.");
             let icon = "application-x-executable-symbolic";
-            return self.frame.empty(icon, "No programs yet", text, context.view.is_filtered());
+            return self.frame.empty(icon, tr("No programs yet"), text, context.view.is_filtered());
         }
         if first {
-            self.table.set(page.rows);
+            self.table.set(page.rows, |a, b| a.id == b.id);
         } else {
             self.table.extend(page.rows);
         }
         self.frame.content();
-        self.more(context);
     }
 }
 
@@ -104,29 +121,29 @@ fn columns(units: &Rc<Cell<Units>>) -> Vec<Column<Executable>> {
     let when = |time: Option<i64>| time.map_or(String::new(), |time| format::ago(time, now()));
     vec![
         Column::new(
-            "Program",
+            tr("Program"),
             Show::Name(Rc::new(|row: &Executable| {
                 let path = row.path.as_deref().unwrap_or_default();
+                let new = row.first_seen.is_some_and(|first| now() - first < crate::range::DAY);
                 Name {
                     main: file_name(path),
                     sub: place(path),
-                    pill: row
-                        .first_seen
-                        .is_some_and(|first| now() - first < crate::range::DAY)
-                        .then_some("NEW"),
+                    pill: new.then(|| tr("new")),
+                    icon: Some(crate::icon::of(path)),
+                    ..Name::default()
                 }
             })),
         )
-        .sorted(|a, b| a.path.cmp(&b.path)),
-        Column::number("Received", move |row: &Executable| received.get().bytes(row.received.unwrap_or(0)))
-            .sorted(|a, b| a.received.cmp(&b.received)),
-        Column::number("Sent", move |row: &Executable| sent.get().bytes(row.sent.unwrap_or(0)))
-            .sorted(|a, b| a.sent.cmp(&b.sent)),
-        Column::number("Connections", |row: &Executable| format::count(row.connections.unwrap_or(0)))
-            .sorted(|a, b| a.connections.cmp(&b.connections)),
-        Column::number("First seen", move |row: &Executable| when(row.first_seen))
-            .sorted(|a, b| a.first_seen.cmp(&b.first_seen)),
-        Column::number("Last seen", move |row: &Executable| when(row.last_seen))
-            .sorted(|a, b| a.last_seen.cmp(&b.last_seen)),
+        .asked("path"),
+        Column::number(tr("Received"), move |row: &Executable| {
+            received.get().bytes(row.received.unwrap_or(0))
+        })
+        .asked("received"),
+        Column::number(tr("Sent"), move |row: &Executable| sent.get().bytes(row.sent.unwrap_or(0)))
+            .asked("sent"),
+        Column::number(tr("Connections"), |row: &Executable| format::count(row.connections.unwrap_or(0)))
+            .asked("connections"),
+        Column::number(tr("First seen"), move |row: &Executable| when(row.first_seen)).asked("first-seen"),
+        Column::number(tr("Last seen"), move |row: &Executable| when(row.last_seen)).asked("last-seen"),
     ]
 }

@@ -6,16 +6,14 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Event, Page};
+use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
-use super::{Context, Frame, bar, file_name, value};
+use super::{Context, Frame, bar, file_name, now, value};
 use crate::format;
 use crate::msg::{Got, Msg, Place, Sender};
 use crate::table::{Column, Name, Show, Table};
 use crate::words::Chip;
-
-/// Rows that are held at the most.
-const MOST: u32 = 20_000;
 
 /// See the module.
 pub struct Timeline {
@@ -29,12 +27,12 @@ pub struct Timeline {
 
 /// What a notice says in its first line.
 fn title(row: &Event) -> String {
-    let program = || file_name(row.path.as_deref().or(row.name.as_deref()).unwrap_or("a program"));
+    let program = || file_name(row.path.as_deref().or(row.name.as_deref()).unwrap_or(tr("a program")));
     match row.kind.as_deref() {
-        Some("new-executable") => format!("New on the network: {}", program()),
-        Some("hash-changed") => format!("{} changed", program()),
+        Some("new-executable") => say("New on the network: {program}", &[("program", &program())]),
+        Some("hash-changed") => say("{program} changed", &[("program", &program())]),
         Some("error") => {
-            row.message.as_deref().map_or_else(|| "An error".into(), |text| inert(text).into_owned())
+            row.message.as_deref().map_or_else(|| tr("An error").into(), |text| inert(text).into_owned())
         }
         _ => program(),
     }
@@ -44,7 +42,7 @@ fn title(row: &Event) -> String {
 fn contact(row: &Event) -> String {
     let whom = row.domain.as_deref().or(row.address.as_deref()).map(|whom| inert(whom).into_owned());
     match (whom, row.remote_port) {
-        (Some(whom), Some(port)) => format!("{whom} : {port}"),
+        (Some(whom), Some(port)) => format!("{whom}:{port}"),
         (Some(whom), None) => whom,
         (None, _) => String::new(),
     }
@@ -55,7 +53,7 @@ impl Timeline {
     pub fn new(sender: &Sender, context: &Context) -> Self {
         let emit = sender.clone();
         let table = Table::new(
-            "Timeline",
+            tr("Timeline"),
             columns(&context.people),
             &context.people,
             sender,
@@ -83,13 +81,13 @@ impl Timeline {
         );
         let emit = sender.clone();
         table.on_end(move || emit.emit(Msg::More(Place::Timeline)));
-        let seen = gtk4::Button::builder().label("Mark All as Seen").sensitive(false).build();
+        let seen = gtk4::Button::builder().label(tr("Mark All as Seen")).sensitive(false).build();
         let emit = sender.clone();
         seen.connect_clicked(move |_| emit.emit(Msg::Seen(Vec::new())));
         let head = bar();
         head.append(
             &gtk4::Label::builder()
-                .label("New and changed programs, and gaps in the record.")
+                .label(tr("New and changed programs, and gaps in the record."))
                 .css_classes(["dim-label"])
                 .hexpand(true)
                 .xalign(0.0)
@@ -107,6 +105,11 @@ impl Timeline {
             asking: Cell::new(false),
             seen,
         }
+    }
+
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.table.root.vadjustment().value()
     }
 
     /// There is something to mark.
@@ -130,7 +133,7 @@ impl Timeline {
     /// Asks for the next page, if there is one.
     pub fn more(&self, context: &Context) {
         let cursor = self.cursor.borrow().clone();
-        if !cursor.is_empty() && !self.asking.get() && self.table.len() < MOST {
+        if !cursor.is_empty() && !self.asking.get() {
             self.ask(context, cursor);
         }
     }
@@ -149,12 +152,18 @@ impl Timeline {
         self.asking.set(false);
         self.cursor.replace(page.cursor);
         if first && page.rows.is_empty() {
-            let text =
-                "When a program uses the network for the first time, or its file changes, it is told here.";
-            return self.frame.empty("emblem-ok-symbolic", "Nothing new", text, context.view.is_filtered());
+            let text = tr(
+                "When a program uses the network for the first time, or its file changes, it is told here.",
+            );
+            return self.frame.empty(
+                "emblem-ok-symbolic",
+                tr("Nothing new"),
+                text,
+                context.view.is_filtered(),
+            );
         }
         if first {
-            self.table.set(page.rows);
+            self.table.set(page.rows, |a, b| a.id == b.id);
         } else {
             self.table.extend(page.rows);
         }
@@ -166,20 +175,30 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
     let names = people.clone();
     vec![
         Column::new(
-            "What",
+            tr("What"),
             Show::Name(Rc::new(|row: &Event| Name {
                 main: title(row),
                 sub: row.path.as_deref().map(|path| inert(path).into_owned()).unwrap_or_default(),
-                pill: (row.acknowledged != Some(true)).then_some("unread"),
+                pill: (row.acknowledged != Some(true)).then(|| tr("unread")),
+                strong: row.acknowledged != Some(true),
+                icon: Some(match (row.kind.as_deref(), row.path.as_deref()) {
+                    (Some("error"), _) => gtk4::gio::ThemedIcon::new("dialog-warning-symbolic").upcast(),
+                    (_, path) => crate::icon::of(path.unwrap_or_default()),
+                }),
             })),
         ),
-        Column::text("First contact", contact).wide(220),
-        Column::text("Started by", |row: &Event| row.parent.as_deref().map(file_name).unwrap_or_default())
-            .wide(120),
-        Column::text("User", move |row: &Event| {
+        Column::text(tr("First contact"), contact).wide(190),
+        Column::text(tr("Started by"), |row: &Event| {
+            row.parent.as_deref().map(file_name).unwrap_or_default()
+        })
+        .wide(100),
+        Column::text(tr("User"), move |row: &Event| {
             row.uid.map_or(String::new(), |uid| value(Dimension::Uid, &uid.to_string(), &names))
         })
-        .wide(90),
-        Column::number("When", |row: &Event| row.time.map_or(String::new(), format::minute)).wide(140),
+        .wide(80),
+        Column::number(tr("When"), |row: &Event| {
+            row.time.map_or(String::new(), |time| format::ago(time, now()))
+        })
+        .wide(100),
     ]
 }

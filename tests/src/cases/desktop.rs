@@ -10,7 +10,7 @@ use super::expect::PATIENCE;
 use crate::lab::client::settle;
 use crate::lab::desktop::{Desktop, Toast};
 use crate::lab::program::report;
-use crate::lab::{Lab, Outcome, Stage, ensure};
+use crate::lab::{Lab, Outcome, Stage, User, ensure};
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -19,6 +19,8 @@ pub const CASES: &[Case] = &[
     Case { id: "D03", title: "the daemon stops and starts: the tray says so", run: d03 },
     Case { id: "D04", title: "a toast says who and whom, opens, mutes, is replaced", run: d04 },
     Case { id: "N03", title: "many new programs: one digest", run: n03 },
+    Case { id: "N04", title: "a muted program: recorded, no toast, not even the first", run: n04 },
+    Case { id: "N08", title: "two people logged in: each is told their own and the system's", run: n08 },
     Case { id: "N07", title: "what came while nobody was there is told once", run: n07 },
 ];
 
@@ -47,6 +49,14 @@ fn wait_toasts(desktop: &Desktop, what: impl Fn(&[Toast]) -> bool) -> Outcome<Ve
         ensure(what(&toasts), || format!("toasts: {toasts:?}; {}", desktop.tray_log()))
     })?;
     Ok(desktop.toasts())
+}
+
+/// At least so many toasts about the case's own programs: the daemon sees the whole machine.
+fn wait_own(desktop: &Desktop, name: &str, count: usize) -> Outcome<Vec<Toast>> {
+    let own = |toasts: &[Toast]| -> Vec<Toast> {
+        toasts.iter().filter(|toast| toast.title.contains(name)).cloned().collect()
+    };
+    wait_toasts(desktop, |toasts| own(toasts).len() >= count).map(|toasts| own(&toasts))
 }
 
 fn tooltip_says(desktop: &Desktop, text: &str) -> Outcome {
@@ -133,7 +143,7 @@ fn d04(lab: &mut Lab) -> Outcome {
     let path = program.to_string_lossy().into_owned();
     let to = lab.net.to();
     report(&program, &["tcp-echo", &to])?;
-    let toasts = wait_toasts(&desktop, |toasts| !toasts.is_empty())?;
+    let toasts = wait_own(&desktop, "d04-", 1)?;
     let first = &toasts[0];
     let port = "port 7001";
     for part in ["First contact", port, path.as_str(), "Started by", "as root"] {
@@ -153,7 +163,7 @@ fn d04(lab: &mut Lab) -> Outcome {
         Ok(())
     };
     change(lab)?;
-    let toasts = wait_toasts(&desktop, |toasts| toasts.len() >= 2)?;
+    let toasts = wait_own(&desktop, "d04-", 2)?;
     ensure(toasts[1].title.starts_with("d04-fresh") && toasts[1].title.ends_with(" changed"), || {
         format!("{:?}", toasts[1])
     })?;
@@ -164,7 +174,7 @@ fn d04(lab: &mut Lab) -> Outcome {
     settle(PATIENCE, || ensure(desktop.has_owner(window), || format!("no window: {}", desktop.tray_log())))?;
     // Muted: recorded, no toast.
     change(lab)?;
-    let told = wait_toasts(&desktop, |toasts| toasts.len() >= 3)?.len();
+    let told = wait_own(&desktop, "d04-", 3)?.len();
     // notify-rust asks for the answers after it has shown the toast; nobody presses within that time.
     std::thread::sleep(Duration::from_millis(500));
     desktop.press("Mute")?;
@@ -180,9 +190,8 @@ fn d04(lab: &mut Lab) -> Outcome {
     change(lab)?;
     settle(PATIENCE, || ensure(events(&stage)? == before + 1, || "the change is not on record".into()))?;
     std::thread::sleep(Duration::from_secs(2));
-    ensure(desktop.toasts().len() == told, || {
-        format!("a toast about a muted program: {:?}", desktop.toasts())
-    })
+    let toasts = wait_own(&desktop, "d04-", told)?;
+    ensure(toasts.len() == told, || format!("a toast about a muted program: {toasts:?}"))
 }
 
 fn n03(lab: &mut Lab) -> Outcome {
@@ -206,6 +215,61 @@ fn n03(lab: &mut Lab) -> Outcome {
     ensure(toasts.len() <= 8, || format!("{} toasts for 30 programs: {toasts:?}", toasts.len()))?;
     let alone = toasts.iter().filter(|toast| toast.title.starts_with("New on")).count();
     ensure(alone <= 2, || format!("{alone} programs were told one by one: {toasts:?}"))
+}
+
+fn n04(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "n04", false)?;
+    let (muted, loud) = (lab.programs.make("n04-muted")?, lab.programs.make("n04-loud")?);
+    let file = desktop.home().join(".config/picosnitch/quiet");
+    std::fs::create_dir_all(file.parent().ok_or("no folder")?)?;
+    std::fs::write(&file, format!("mute {}\n", muted.display()))?;
+    ready(lab, &stage, &mut desktop)?;
+    let to = lab.net.to();
+    report(&muted, &["tcp-echo", &to])?;
+    // The other one is told after it: so the muted one was decided on before.
+    report(&loud, &["tcp-echo", &to])?;
+    let toasts = wait_toasts(&desktop, |toasts| toasts.iter().any(|toast| toast.title.contains("n04-loud")))?;
+    ensure(!toasts.iter().any(|toast| format!("{toast:?}").contains("n04-muted")), || format!("{toasts:?}"))?;
+    let path = Some(muted.to_string_lossy().into_owned());
+    let events = stage.client.events(&Query { path: path.clone(), ..Query::default() })?;
+    ensure(events.len() == 1, || format!("{} events of the muted program", events.len()))?;
+    settle(PATIENCE, || {
+        let rows = stage.client.connections(&Query { path: path.clone(), ..Query::default() })?;
+        ensure(!rows.is_empty(), || "no connection of the muted program on record".into())
+    })
+}
+
+fn n08(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("n08", "")?;
+    let people = [User::get("alice")?, User::get("bob")?];
+    let mut desktops = Vec::new();
+    for person in &people {
+        let dir = lab.new_dir(&format!("n08-{}", person.name))?;
+        let mut desktop = Desktop::of(Some(person), &dir, &stage.bus.address, false)?;
+        desktop.tray(AT_ONCE)?;
+        desktops.push(desktop);
+    }
+    let to = lab.net.to();
+    // A program of the system (root's), which both are told, then one of each.
+    report(lab.programs.make("n08-of-root")?, &["tcp-echo", &to])?;
+    for desktop in &desktops {
+        wait_toasts(desktop, |toasts| format!("{toasts:?}").contains("n08-of-root"))?;
+    }
+    for person in &people {
+        let program = lab.programs.make(&format!("n08-of-{}", person.name))?;
+        let status =
+            person.command(&program).args(["tcp-echo", &to]).stdout(std::process::Stdio::null()).status()?;
+        ensure(status.success(), || format!("the program of {} failed", person.name))?;
+    }
+    for (person, desktop) in people.iter().zip(&desktops) {
+        let own = format!("n08-of-{}", person.name);
+        let toasts = wait_toasts(desktop, |toasts| format!("{toasts:?}").contains(&own))?;
+        let other =
+            people.iter().find(|other| other.name != person.name).map(|it| format!("n08-of-{}", it.name));
+        let told = other.is_some_and(|other| format!("{toasts:?}").contains(&other));
+        ensure(!told, || format!("{} was told of another's program: {toasts:?}", person.name))?;
+    }
+    Ok(())
 }
 
 fn n07(lab: &mut Lab) -> Outcome {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The cases, by the ids of the project's list: T traffic, I identity, N notices, S storage, B bus.
+//! The cases, by the ids of the project's list: T traffic, I identity, N notices, S storage, B bus, D
+//! desktop.
 
 pub mod authority;
 pub mod bus;
@@ -17,6 +18,7 @@ pub mod settings;
 pub mod storage;
 pub mod traffic;
 pub mod trouble;
+pub mod window;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

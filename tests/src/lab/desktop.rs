@@ -10,16 +10,17 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::tools::{self, run, spawn, until};
-use super::{Outcome, Trouble, built};
+use super::{Access, Outcome, Tree, Trouble, User, built};
 
 /// Programs that it takes, with the package that has them in Debian.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("Xvfb", "xvfb"),
     ("dbus-daemon", "dbus-daemon"),
     ("busctl", "systemd"),
     ("xfce4-panel", "xfce4-panel"),
     ("dunst", "dunst"),
     ("dunstctl", "dunst"),
+    ("xdotool", "xdotool"),
 ];
 
 /// A panel with nothing but the place for status icons.
@@ -61,6 +62,8 @@ pub struct Desktop {
     system: String,
     parts: Vec<Child>,
     tray: Option<Child>,
+    window: Option<Child>,
+    user: Option<User>,
     /// Toasts that were cleared away.
     cleared: usize,
 }
@@ -72,6 +75,14 @@ impl Desktop {
     /// # Errors
     /// Something is missing (skipped) or does not start.
     pub fn start(dir: &Path, system: &str, panel: bool) -> Outcome<Desktop> {
+        Self::of(None, dir, system, panel)
+    }
+
+    /// The same, with somebody else than root logged in.
+    ///
+    /// # Errors
+    /// See [`Desktop::start`].
+    pub fn of(user: Option<&User>, dir: &Path, system: &str, panel: bool) -> Outcome<Desktop> {
         for (program, package) in PARTS {
             if run("sh", &["-c", &format!("command -v {program}")]).is_err() {
                 return Err(Trouble::Skipped(format!("{program} is not installed (package {package})")));
@@ -84,27 +95,29 @@ impl Desktop {
             system: system.to_owned(),
             parts: Vec::new(),
             tray: None,
+            window: None,
+            user: user.cloned(),
             cleared: 0,
         };
         desktop.x_server()?;
         desktop.config()?;
-        let mut bus = Command::new("dbus-daemon");
+        let mut bus = desktop.command("dbus-daemon");
         bus.args(["--session", "--nofork", "--nopidfile", "--address", &desktop.session]);
         desktop.part(bus, "session")?;
         let socket = dir.join("session");
         desktop.wait("the session bus", || socket.exists())?;
         // `busctl monitor` writes every message as one line.
-        let mut listener = Command::new("busctl");
+        let mut listener = desktop.command("busctl");
         listener.arg(format!("--address={}", desktop.session)).args([
             "--json=short",
             "monitor",
             "--match=type=method_call,interface=org.freedesktop.Notifications,member=Notify",
         ]);
         desktop.part(listener, "heard")?;
-        desktop.part(Command::new("dunst"), "dunst")?;
+        desktop.part(desktop.command("dunst"), "dunst")?;
         desktop.wait("dunst", || desktop.has_owner("org.freedesktop.Notifications"))?;
         if panel {
-            let mut panel = Command::new("xfce4-panel");
+            let mut panel = desktop.command("xfce4-panel");
             panel.arg("--disable-wm-check");
             desktop.part(panel, "panel")?;
             desktop.wait("the panel", || desktop.has_owner("org.kde.StatusNotifierWatcher"))?;
@@ -117,7 +130,11 @@ impl Desktop {
         let file = std::fs::File::create(&number)?;
         let log = std::fs::File::create(self.dir.join("xvfb.log"))?;
         let mut server = Command::new("Xvfb");
-        server.args(["-displayfd", "1", "-screen", "0", "1200x800x24"]).stdout(file).stderr(log);
+        server
+            .args(["-displayfd", "1", "-ac", "-screen", "0", "1200x800x24", "-fbdir"])
+            .arg(&self.dir)
+            .stdout(file)
+            .stderr(log);
         self.parts.push(spawn(server.stdin(Stdio::null()))?);
         self.wait("Xvfb", || std::fs::read_to_string(&number).is_ok_and(|text| text.ends_with('\n')))?;
         self.display = format!(":{}", std::fs::read_to_string(&number)?.trim());
@@ -139,7 +156,33 @@ impl Desktop {
         std::fs::write(config.join("dunst/dunstrc"), dunst)?;
         std::fs::create_dir_all(self.dir.join("run"))?;
         std::fs::set_permissions(self.dir.join("run"), std::fs::Permissions::from_mode(0o700))?;
+        if let Some(user) = &self.user {
+            let dir = self.dir.display().to_string();
+            run("chown", &["--recursive", &user.name, &dir])?;
+        }
         Ok(())
+    }
+
+    /// A command of whoever is logged in.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        match &self.user {
+            Some(user) => user.command(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// One of our programs where everybody can run it, with the translations beside it.
+    fn program(&self, name: &str) -> Outcome<PathBuf> {
+        let copy = self.dir.join("bin").join(name);
+        if !copy.exists() {
+            std::fs::create_dir_all(self.dir.join("bin"))?;
+            std::fs::copy(built(name)?, &copy)?;
+            let folder = self.dir.join("share/locale/de/LC_MESSAGES");
+            std::fs::create_dir_all(&folder)?;
+            let (from, to) = (super::project().join("data/po/de.po"), folder.join("picosnitch.mo"));
+            run("msgfmt", &["-o", &to.display().to_string(), &from.display().to_string()])?;
+        }
+        Ok(copy)
     }
 
     /// Puts a command into this session.
@@ -186,9 +229,13 @@ impl Desktop {
     /// The call fails.
     pub fn busctl(&self, arguments: &[&str]) -> Outcome<Value> {
         let address = format!("--address={}", self.session);
-        let mut all = vec![address.as_str(), "--json=short", "--"];
-        all.extend(arguments);
-        let text = run("busctl", &all)?;
+        let mut command = self.command("busctl");
+        command.args([address.as_str(), "--json=short", "--"]).args(arguments);
+        let output = command.stdin(Stdio::null()).output()?;
+        super::ensure(output.status.success(), || {
+            format!("busctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        let text = String::from_utf8_lossy(&output.stdout);
         // A call without an answer prints nothing.
         Ok(if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     }
@@ -198,13 +245,123 @@ impl Desktop {
     /// # Errors
     /// It is not built.
     pub fn tray(&mut self, arguments: &[&str]) -> Outcome {
-        let mut command = Command::new(built("picosnitch-tray")?);
+        let mut command = self.command(self.program("picosnitch-tray")?);
         command.args(arguments);
         self.inside(&mut command);
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("tray.log"))?;
         command.stdout(log.try_clone()?).stderr(log);
         self.tray = Some(spawn(&mut command)?);
         self.wait("the tray", || self.has_owner("org.picosnitch.Tray"))
+    }
+
+    /// Opens the window, or asks the one that is open for something; with these variables besides.
+    ///
+    /// # Errors
+    /// It is not built, or does not come up.
+    pub fn window(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+        let mut child = self.start_window(arguments, variables)?;
+        if self.window.is_some() {
+            return super::ensure(child.wait()?.success(), || "the window was not told".into());
+        }
+        self.window = Some(child);
+        self.wait("the window", || self.has_owner("org.picosnitch.Picosnitch"))
+    }
+
+    /// Begins to open the window and does not wait.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn begin_window(&mut self, arguments: &[&str]) -> Outcome {
+        self.window = Some(self.start_window(arguments, &[])?);
+        Ok(())
+    }
+
+    fn start_window(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome<Child> {
+        let mut command = self.command(self.program("picosnitch-gui")?);
+        command.args(arguments);
+        self.inside(&mut command);
+        command.envs(variables.iter().copied());
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("window.log"))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(spawn(&mut command)?)
+    }
+
+    /// Closes the window.
+    pub fn close_window(&mut self) {
+        if let Some(mut window) = self.window.take() {
+            tools::stop(&mut window, Duration::from_secs(5));
+        }
+    }
+
+    /// Process id of the window.
+    #[must_use]
+    pub fn window_pid(&self) -> u32 {
+        self.window.as_ref().map_or(0, Child::id)
+    }
+
+    /// Process id of the tray.
+    #[must_use]
+    pub fn tray_pid(&self) -> u32 {
+        self.tray.as_ref().map_or(0, Child::id)
+    }
+
+    /// What the window wrote.
+    #[must_use]
+    pub fn window_log(&self) -> String {
+        tools::tail(&self.dir.join("window.log"), 20)
+    }
+
+    /// The session for a screen reader.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn access(&self) -> Outcome<Access> {
+        Access::connect(&self.session, self.user.as_ref().map_or(0, |user| user.uid))
+    }
+
+    /// What xdotool does: `key`, `type`, `mousemove`, `click` and so on.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn input(&self, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new("xdotool");
+        self.inside(command.args(arguments));
+        let output = command.output()?;
+        super::ensure(output.status.success(), || {
+            format!("xdotool {arguments:?}: {}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// Waits until the widgets are so, and answers them.
+    ///
+    /// # Errors
+    /// They do not become so; `what` says what was waited for.
+    pub fn seen(&self, access: &Access, what: &str, so: impl Fn(&Tree) -> bool) -> Outcome<Tree> {
+        let mut last = Tree::default();
+        let came = tools::until(Duration::from_secs(20), || {
+            access.tree().is_ok_and(|tree| {
+                last = tree;
+                so(&last)
+            })
+        });
+        if came {
+            return Ok(last);
+        }
+        let texts: Vec<&str> = last.0.iter().map(|it| it.name.as_str()).filter(|it| !it.is_empty()).collect();
+        Err(Trouble::Failed(format!(
+            "the window does not show {what}; it shows {texts:?}; {}",
+            self.window_log()
+        )))
+    }
+
+    /// A picture of the screen, kept with `PICOSNITCH_KEEP`; ImageMagick makes it where it is installed.
+    pub fn picture(&self, name: &str) {
+        if std::env::var_os("PICOSNITCH_KEEP").is_some() {
+            let mut command = Command::new("import");
+            self.inside(command.args(["-window", "root"]).arg(self.dir.join(format!("{name}.png"))));
+            // No picture is no failure: the cases do not look at it.
+            let _ = command.status();
+        }
     }
 
     /// Ends the tray as a logout does.
@@ -252,7 +409,7 @@ impl Desktop {
     }
 
     fn dunstctl(&self, arguments: &[&str]) -> Outcome {
-        let mut command = Command::new("dunstctl");
+        let mut command = self.command("dunstctl");
         self.inside(command.args(arguments));
         let output = command.output()?;
         super::ensure(output.status.success(), || {
@@ -365,6 +522,7 @@ fn read_lines(path: &Path) -> Vec<Value> {
 
 impl Drop for Desktop {
     fn drop(&mut self) {
+        self.close_window();
         self.stop_tray();
         for part in self.parts.iter_mut().rev() {
             tools::stop(part, Duration::from_secs(3));

@@ -3,6 +3,7 @@
 //! holds this process's id, and taken away when it is dropped; what a killed run left behind is taken
 //! away at the next start.
 
+pub mod access;
 pub mod bus;
 pub mod certificates;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod users;
 
 use std::path::{Path, PathBuf};
 
+pub use access::{Access, Tree};
 pub use bus::Bus;
 pub use client::{Client, Signal};
 pub use daemon::Daemon;

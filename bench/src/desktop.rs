@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Window and tray, from the outside: when the screen changes, how much memory, how many wake-ups. With
+//! `--database DIR` the daemon serves the history in there (a copy), with which the promises are made.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use picosnitch_tests::lab::desktop::Desktop;
+use picosnitch_tests::lab::program::report;
+use picosnitch_tests::lab::{Lab, Outcome, Stage, ensure};
+
+use crate::Arguments;
+use crate::table::{Line, spread};
+
+/// Starts of the window.
+const STARTS: usize = 5;
+/// Fresh programs for the latency of a toast.
+const TOASTS: usize = 5;
+
+/// The picture of an X server that keeps it in a file (XWD, xwdfile.h).
+struct Screen {
+    file: File,
+    first: u64,
+    line: u64,
+}
+
+impl Screen {
+    fn open(path: &Path) -> Outcome<Screen> {
+        let file = File::open(path)?;
+        let word = |at: u64| -> Outcome<u64> {
+            let mut bytes = [0; 4];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(u64::from(u32::from_be_bytes(bytes)))
+        };
+        // Header size, bytes of a line, entries of the colour map of 12 bytes each.
+        let (header, line, colours) = (word(0)?, word(48)?, word(76)?);
+        Ok(Screen { first: header + colours * 12, line, file })
+    }
+
+    /// A row of pixels.
+    fn row(&self, x: u64, y: u64, count: usize) -> Outcome<Vec<u8>> {
+        let mut bytes = vec![0; count * 4];
+        self.file.read_exact_at(&mut bytes, self.first + y * self.line + x * 4)?;
+        Ok(bytes)
+    }
+
+    /// Waits until the pixel is another than this.
+    fn other(&self, (x, y): (u64, u64), than: &[u8], since: Instant) -> Outcome<f64> {
+        while self.row(x, y, 1)? == than {
+            ensure(since.elapsed() < Duration::from_secs(30), || "nothing appears on the screen".into())?;
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(since.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+/// A pixel of the window's content, and one that only a tile with numbers covers.
+const CONTENT: (u64, u64) = (700, 600);
+const TILE: (u64, u64) = (420, 70);
+
+fn pss(pid: u32) -> Outcome<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    Ok(kib / 1024.0)
+}
+
+/// Times that its threads were woken.
+fn wakes(pid: u32) -> Outcome<u64> {
+    let mut all = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("status"))?;
+        let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+        all += line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(all)
+}
+
+fn stage(lab: &mut Lab, arguments: &Arguments) -> Outcome<Stage> {
+    let mut stage = lab.stage("bench-desktop", "")?;
+    if let Some(from) = &arguments.database {
+        stage.daemon.stop()?;
+        let state = stage.dir.join("state");
+        for file in std::fs::read_dir(from)? {
+            let file = file?;
+            std::fs::copy(file.path(), state.join(file.file_name()))?;
+        }
+        stage.daemon.launch_again()?;
+    }
+    Ok(stage)
+}
+
+/// Distances between pictures that differ, in ms, while something is done for two seconds.
+fn frames(screen: &Screen, until: Instant, mut act: impl FnMut() -> Outcome) -> Outcome<Vec<f64>> {
+    let (mut all, mut last, mut acted) = (Vec::new(), None, Instant::now());
+    let mut shown = screen.row(240, 400, 800)?;
+    act()?;
+    while Instant::now() < until {
+        if acted.elapsed() > Duration::from_millis(120) {
+            act()?;
+            acted = Instant::now();
+            last = None;
+        }
+        let now = screen.row(240, 400, 800)?;
+        if now != shown {
+            shown = now;
+            if let Some(last) = last.replace(Instant::now()) {
+                all.push(Instant::elapsed(&last).as_secs_f64() * 1e3);
+            }
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    Ok(all)
+}
+
+/// Everything of the desktop.
+pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
+    let stage = stage(lab, arguments)?;
+    let program = lab.programs.make("bench-desktop")?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    let dir = lab.new_dir("bench-desktop")?;
+    let mut desktop = Desktop::start(&dir, &stage.bus.address, true)?;
+    let screen = Screen::open(&dir.join("Xvfb_screen0"))?;
+    let (mut paints, mut fills) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        let (dark, tile) = (screen.row(CONTENT.0, CONTENT.1, 1)?, Instant::now());
+        desktop.begin_window(&[])?;
+        paints.push(screen.other(CONTENT, &dark, tile)?);
+        let page = screen.row(CONTENT.0, CONTENT.1, 1)?;
+        fills.push(screen.other(TILE, &page, tile)?);
+        std::thread::sleep(Duration::from_secs(2));
+        if fills.len() < STARTS {
+            desktop.close_window();
+            screen.other(CONTENT, &screen.row(CONTENT.0, CONTENT.1, 1)?, Instant::now())?;
+        }
+    }
+    let (paints, fills) = (spread(paints), spread(fills));
+    let mut lines = vec![
+        Line::promised(
+            "window: start to first paint",
+            format!(
+                "{:.0} ms (median of {STARTS}, {:.0} to {:.0})",
+                paints.median, paints.least, paints.most
+            ),
+            "≤ 500 ms",
+            paints.median <= 500.0,
+        ),
+        Line::plain(
+            "window: start to first data",
+            format!("{:.0} ms (median of {STARTS}, {:.0} to {:.0})", fills.median, fills.least, fills.most),
+        ),
+        Line::plain(
+            "window: memory at its first screen (PSS)",
+            format!("{:.1} MiB", pss(desktop.window_pid())?),
+        ),
+    ];
+    desktop.input(&["key", "alt+5"])?;
+    std::thread::sleep(Duration::from_secs(2));
+    desktop.input(&["mousemove", "700", "400"])?;
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut scrolled =
+        frames(&screen, until, || desktop.input(&["click", "--repeat", "6", "--delay", "16", "5"]))?;
+    scrolled.sort_by(f64::total_cmp);
+    let at = |share: f64| scrolled.get((scrolled.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    lines.push(Line::plain(
+        "window: between frames while scrolling (software rendering)",
+        format!("p50 {:.1} ms, p95 {:.1} ms, {} frames", at(0.5), at(0.95), scrolled.len()),
+    ));
+    lines.push(Line::plain(
+        "window: memory after scrolling for 10 s (PSS)",
+        format!("{:.1} MiB", pss(desktop.window_pid())?),
+    ));
+    desktop.close_window();
+
+    desktop.tray(&["--announce-at-once"])?;
+    std::thread::sleep(Duration::from_secs(5));
+    let (memory, before) = (pss(desktop.tray_pid())?, wakes(desktop.tray_pid())?);
+    std::thread::sleep(Duration::from_secs(arguments.idle.min(60)));
+    let woken = wakes(desktop.tray_pid())?.saturating_sub(before);
+    lines.push(Line::promised("tray: memory (PSS)", format!("{memory:.1} MiB"), "≤ 10 MiB", memory <= 10.0));
+    lines.push(Line::plain("tray: wake-ups while idle", format!("{woken} in {} s", arguments.idle.min(60))));
+    desktop.clear()?;
+    let mut shown = Vec::new();
+    for number in 0..TOASTS {
+        let fresh = lab.programs.make(&format!("bench-toast-{number}"))?;
+        let (known, start) = (desktop.toasts().len(), Instant::now());
+        report(&fresh, &["tcp-echo", &lab.net.to()])?;
+        while desktop.toasts().len() <= known {
+            ensure(start.elapsed() < Duration::from_secs(20), || "no toast".into())?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        shown.push(start.elapsed().as_secs_f64() * 1e3);
+        // Toasts of one burst wait for each other.
+        std::thread::sleep(Duration::from_secs(13));
+    }
+    let shown = spread(shown);
+    lines.push(Line::plain(
+        "from the start of a new program to its toast",
+        format!("{:.0} ms (median of {TOASTS}, {:.0} to {:.0})", shown.median, shown.least, shown.most),
+    ));
+    Ok(lines)
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where Back leads. Pure.
+
+use crate::msg::Place;
+use crate::range::Range;
+use crate::view::View;
+
+/// Steps that are remembered.
+const STEPS: usize = 100;
+
+/// What was shown, and how far it was scrolled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Which page.
+    pub place: Place,
+    /// With which filters and which time.
+    pub view: View,
+    /// Scrolled to, in pixels.
+    pub spot: f64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct History(Vec<Step>);
+
+impl History {
+    /// Before something else is shown.
+    pub fn push(&mut self, step: Step) {
+        if self.0.last().is_some_and(|last| (last.place, &last.view) == (step.place, &step.view)) {
+            return;
+        }
+        self.0.push(step);
+        if self.0.len() > STEPS {
+            self.0.remove(0);
+        }
+    }
+
+    /// Back.
+    pub fn pop(&mut self) -> Option<Step> {
+        self.0.pop()
+    }
+
+    /// There is nothing to go back to.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The range is one for all pages: one that is chosen stays on the way back.
+    pub fn range(&mut self, range: Range) {
+        for step in &mut self.0 {
+            step.view.range = range;
+        }
+        self.0.dedup_by(|a, b| (a.place, &a.view) == (b.place, &b.view));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn step(place: Place, range: Range, spot: f64) -> Step {
+        Step { place, view: View { range, ..View::default() }, spot }
+    }
+
+    #[test]
+    fn d05_back_undoes_each_step_and_knows_the_spot() {
+        let mut history = History::default();
+        history.push(step(Place::Overview, Range::Day, 120.0));
+        history.push(step(Place::Overview, Range::Custom(0, 100), 0.0));
+        history.push(step(Place::Overview, Range::Custom(0, 100), 0.0));
+        assert_eq!(history.pop().unwrap().view.range, Range::Custom(0, 100));
+        let first = history.pop().unwrap();
+        assert_eq!((first.view.range, first.spot), (Range::Day, 120.0));
+        assert!(history.is_empty() && history.pop().is_none());
+    }
+
+    #[test]
+    fn a_range_that_is_chosen_stays_on_the_way_back() {
+        let mut history = History::default();
+        history.push(step(Place::Overview, Range::Day, 0.0));
+        history.push(step(Place::Overview, Range::Custom(0, 100), 0.0));
+        history.push(step(Place::Live, Range::Custom(0, 100), 0.0));
+        history.range(Range::Week);
+        assert_eq!(history.pop().unwrap().view.range, Range::Week);
+        // The zoom between is no step any more.
+        assert_eq!(history.pop().unwrap().place, Place::Overview);
+        assert!(history.is_empty());
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Icons of programs, from the desktop entries that are installed. Only a file in a folder that root or the
+//! package manager fills gets one: a file called `firefox` in a home must not look like Firefox.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use gtk4::gio::prelude::*;
+use gtk4::{gio, glib};
+
+/// Where a name is as good as a path.
+const TRUSTED: [&str; 6] = ["/usr/", "/opt/", "/snap/", "/app/", "/var/lib/flatpak/", "/nix/store/"];
+/// Programs that run other programs: their entries are about those.
+const RUNNERS: [&str; 12] =
+    ["bash", "dash", "env", "flatpak", "java", "node", "perl", "pkexec", "python3", "sh", "snap", "sudo"];
+
+thread_local! {
+    static KNOWN: OnceCell<HashMap<String, gio::Icon>> = const { OnceCell::new() };
+}
+
+fn known() -> HashMap<String, gio::Icon> {
+    let mut known = HashMap::new();
+    for app in gio::AppInfo::all() {
+        // `executable()` of the binding ends the program at an entry without a command.
+        let line = app.commandline().unwrap_or_default();
+        let word = line.to_string_lossy().split_whitespace().next().unwrap_or_default().replace('"', "");
+        let file = PathBuf::from(word);
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if let Some(icon) = app.icon().filter(|_| !name.is_empty() && !RUNNERS.contains(&name.as_str())) {
+            // `/usr/bin/name` may be a link to what is executed in the end.
+            let real = glib::find_program_in_path(&file).and_then(|path| path.canonicalize().ok());
+            let real = real.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+            if let Some(real) = real.filter(|real| !RUNNERS.contains(real)) {
+                known.entry(real.to_owned()).or_insert_with(|| icon.clone());
+            }
+            known.entry(name).or_insert(icon);
+        }
+    }
+    known
+}
+
+/// The icon of the program at this path; a plain one where there is none of its own.
+pub fn of(path: &str) -> gio::Icon {
+    let own = TRUSTED.iter().any(|place| path.starts_with(place)).then(|| {
+        let name = PathBuf::from(path).file_name().and_then(|name| name.to_str()).map(str::to_owned)?;
+        KNOWN.with(|cell| cell.get_or_init(known).get(&name).cloned())
+    });
+    own.flatten().unwrap_or_else(|| gio::ThemedIcon::new("application-x-executable-symbolic").upcast())
+}
+
+/// It is the one that all share which have none of their own.
+pub fn is_plain(icon: &gio::Icon) -> bool {
+    icon.downcast_ref::<gio::ThemedIcon>()
+        .is_some_and(|icon| icon.names().first().is_some_and(|name| name.ends_with("-symbolic")))
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One program: what it is, when it used the network, which contents its file has had, with whom it talks,
+//! what starts it, its processes and its connections.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use gtk4::prelude::*;
+use libadwaita as adw;
+use libadwaita::prelude::*;
+use picosnitch_api::row::{Connection, Executable, Page, Total};
+use picosnitch_api::tongue::{fill, say, tr};
+use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert};
+
+use super::live::{chips, columns};
+use super::overview::chart;
+use super::{Context, Frame, file_name, now, place, value};
+use crate::chart::Chart;
+use crate::format::{self, Units};
+use crate::msg::{Got, Msg, Place, Program, Sender};
+use crate::table::Table;
+use crate::words::Chip;
+
+mod facts;
+mod process;
+
+/// Lines of each list.
+const LINES: usize = 8;
+/// Connections in the table; the page of connections has all.
+const CONNECTIONS: u32 = 200;
+/// Of which so many are shown at once.
+const SHOWN: usize = 40;
+
+/// See the module.
+pub struct ProgramPage {
+    /// What is put into the window.
+    pub frame: Frame,
+    scrolled: gtk4::ScrolledWindow,
+    head: gtk4::Box,
+    lists: gtk4::Box,
+    processes: gtk4::Box,
+    chart: Chart,
+    table: Table<Connection>,
+    all: gtk4::Button,
+    id: Cell<i64>,
+    path: RefCell<Option<String>>,
+    sender: Sender,
+}
+
+fn column(spacing: i32) -> gtk4::Box {
+    gtk4::Box::new(gtk4::Orientation::Vertical, spacing)
+}
+
+fn heading(text: &str) -> gtk4::Label {
+    gtk4::Label::builder().label(text).css_classes(["heading"]).xalign(0.0).build()
+}
+
+fn empty(list: &gtk4::Box) {
+    while let Some(child) = list.first_child() {
+        list.remove(&child);
+    }
+}
+
+impl ProgramPage {
+    /// An empty one.
+    pub fn new(sender: &Sender, context: &Context, units: &Rc<Cell<Units>>) -> Self {
+        let (head, lists, processes) = (column(12), column(18), column(18));
+        let chart = Chart::new(sender, &context.people, units);
+        let title = gtk4::Box::builder().spacing(8).css_classes(["chart-head"]).build();
+        let name = heading(tr("Traffic by destination"));
+        name.set_hexpand(true);
+        title.append(&name);
+        title.append(&chart.toggle);
+        let card = column(6);
+        card.add_css_class("card");
+        card.add_css_class("chart-card");
+        card.append(&title);
+        card.append(&chart.root);
+        let table = Table::new(
+            tr("Connections of this program"),
+            columns(units, &context.people, false),
+            &context.people,
+            sender,
+            |_| {},
+            chips,
+        );
+        table.root.set_propagate_natural_height(true);
+        table.root.set_vscrollbar_policy(gtk4::PolicyType::Never);
+        table.root.set_vexpand(false);
+        table.root.set_overflow(gtk4::Overflow::Hidden);
+        table.root.add_css_class("card");
+        table.root.add_css_class("table-card");
+        let all = gtk4::Button::builder()
+            .label(tr("All Connections"))
+            .halign(gtk4::Align::Center)
+            .css_classes(["flat"])
+            .build();
+        let connections = column(6);
+        connections.append(&heading(tr("Connections")));
+        connections.append(&table.root);
+        connections.append(&all);
+        let page = gtk4::Box::builder()
+            .orientation(gtk4::Orientation::Vertical)
+            .spacing(18)
+            .margin_start(12)
+            .margin_end(12)
+            .margin_top(18)
+            .margin_bottom(18)
+            .build();
+        page.append(&head);
+        page.append(&card);
+        page.append(&lists);
+        page.append(&processes);
+        page.append(&connections);
+        let clamp = adw::Clamp::builder().maximum_size(980).child(&page).build();
+        let scrolled =
+            gtk4::ScrolledWindow::builder().child(&clamp).hscrollbar_policy(gtk4::PolicyType::Never).build();
+        let program = Self {
+            frame: Frame::new(&scrolled, sender),
+            scrolled,
+            head,
+            lists,
+            processes,
+            chart,
+            table,
+            all,
+            id: Cell::new(0),
+            path: RefCell::default(),
+            sender: sender.clone(),
+        };
+        let emit = sender.clone();
+        program.all.connect_clicked(move |_| emit.emit(Msg::More(Place::Program(0))));
+        program
+    }
+
+    /// Asks for a program; lists and connections are those of the time range.
+    pub fn load(&self, id: i64, context: &Context) {
+        if self.id.replace(id) != id {
+            self.table.clear();
+            self.frame.root.set_visible_child_name("loading");
+            self.scroll(0.0);
+        }
+        let query = context.query();
+        context.asker.ask(context.number, Place::Program(id), move |client| program(client, id, query));
+    }
+
+    /// Where it is scrolled to.
+    pub fn spot(&self) -> f64 {
+        self.scrolled.vadjustment().value()
+    }
+
+    /// Scrolls there.
+    pub fn scroll(&self, to: f64) {
+        let scrolled = self.scrolled.clone();
+        gtk4::glib::idle_add_local_once(move || scrolled.vadjustment().set_value(to));
+    }
+
+    /// The filter for the program that is shown.
+    pub fn chip(&self) -> Option<Chip> {
+        Chip::of(Dimension::Path, self.path.borrow().clone()?)
+    }
+
+    /// Shows what came, and asks for its chart and its connections.
+    pub fn got(&self, program: Program, context: &Context) {
+        empty(&self.head);
+        empty(&self.lists);
+        self.path.replace(program.about.path.clone());
+        self.head.append(&self.title(&program.about));
+        self.head.append(&facts::facts(&program.about, context));
+        if let Some(versions) = self.versions(&program, context) {
+            self.lists.append(&versions);
+        }
+        self.totals(tr("Destinations"), Dimension::Domain, &program.domains, context);
+        self.totals(tr("Addresses without a name"), Dimension::Address, &program.addresses, context);
+        self.totals(tr("Launched by"), Dimension::Parent, &program.parents, context);
+        self.totals(tr("And that by"), Dimension::Grandparent, &program.grandparents, context);
+        for (by, totals) in &program.belongs {
+            self.totals(crate::words::title(*by), *by, totals, context);
+        }
+        self.frame.content();
+        let query = Query { path: program.about.path, ..context.query() };
+        let place = Place::Program(self.id.get());
+        let connections = Query { limit: Some(CONNECTIONS), ..query.clone() };
+        context.asker.ask(context.number, place, move |client: Client| async move {
+            Ok(Got::ProgramConnections(client.connections(&connections).await?))
+        });
+        context.asker.ask(context.number, place, move |client: Client| async move {
+            match chart(client, query, Dimension::Domain).await? {
+                Got::Chart(data, by) => Ok(Got::ProgramChart(data, by)),
+                other => Ok(other),
+            }
+        });
+    }
+
+    /// Shows its connections, and the processes that made them.
+    pub fn connections(&self, page: Page<Connection>, context: &Context) {
+        empty(&self.processes);
+        if let Some(group) = process::processes(&page.rows, context) {
+            self.processes.append(&group);
+        }
+        self.all.set_visible(page.rows.len() > SHOWN || !page.cursor.is_empty());
+        let mut rows = page.rows;
+        rows.truncate(SHOWN);
+        if !self.table.is_selected() {
+            self.table.set(rows, |a, b| a == b);
+        }
+    }
+
+    /// Shows when it talked.
+    pub fn chart(&self, data: crate::chart::scale::Data, by: Dimension, context: &Context) {
+        self.chart.set(data, by, context.units);
+    }
+
+    /// Name, path, how its file is known, where it belongs, and what to do with it.
+    fn title(&self, about: &Executable) -> gtk4::Box {
+        let path = about.path.as_deref().unwrap_or_default();
+        let icon = crate::icon::of(path);
+        let plain = crate::icon::is_plain(&icon);
+        let icon = gtk4::Image::builder()
+            .gicon(&icon)
+            .pixel_size(if plain { 32 } else { 48 })
+            .opacity(if plain { 0.55 } else { 1.0 })
+            .valign(gtk4::Align::Start)
+            .margin_top(4)
+            .accessible_role(gtk4::AccessibleRole::Presentation)
+            .build();
+        let text = column(4);
+        text.set_hexpand(true);
+        text.append(
+            &gtk4::Label::builder()
+                .label(file_name(path))
+                .css_classes(["title-1"])
+                .xalign(0.0)
+                .ellipsize(gtk4::pango::EllipsizeMode::Middle)
+                .build(),
+        );
+        text.append(
+            &gtk4::Label::builder()
+                .label(place(path))
+                .css_classes(["dim-label"])
+                .xalign(0.0)
+                .selectable(true)
+                .wrap(true)
+                .wrap_mode(gtk4::pango::WrapMode::WordChar)
+                .build(),
+        );
+        let pills = gtk4::Box::builder().spacing(6).margin_top(4).build();
+        for (says, warned) in facts::pills(about) {
+            let pill = gtk4::Label::builder()
+                .label(says)
+                .ellipsize(gtk4::pango::EllipsizeMode::End)
+                .css_classes(["quiet-pill"])
+                .build();
+            if warned {
+                pill.add_css_class("warned");
+            }
+            pills.append(&pill);
+        }
+        text.append(&pills);
+        let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
+        head.append(&icon);
+        head.append(&text);
+        if !path.is_empty() {
+            head.append(&self.mute(path));
+        }
+        head
+    }
+
+    fn mute(&self, path: &str) -> gtk4::ToggleButton {
+        let quiet = Quiet::file().and_then(|file| Quiet::load(&file).ok()).unwrap_or_default();
+        let says = tr("No notifications about this program");
+        let button = gtk4::ToggleButton::builder()
+            .icon_name("notifications-disabled-symbolic")
+            .active(quiet.muted.contains(path))
+            .valign(gtk4::Align::Start)
+            .css_classes(["flat"])
+            .tooltip_text(says)
+            .build();
+        crate::speak::label(&button, says);
+        let (sender, path) = (self.sender.clone(), path.to_owned());
+        button.connect_toggled(move |button| sender.emit(Msg::Mute(path.clone(), button.is_active())));
+        button
+    }
+
+    fn versions(&self, program: &Program, context: &Context) -> Option<adw::PreferencesGroup> {
+        let hashes = program.about.hashes.as_ref().filter(|hashes| !hashes.is_empty())?;
+        let group = adw::PreferencesGroup::builder().title(tr("Versions of its file")).build();
+        let at = |times: &Option<Vec<i64>>, index: usize| {
+            times.as_ref().and_then(|times| times.get(index)).copied()
+        };
+        for (index, hash) in hashes.iter().enumerate().take(LINES) {
+            let (first, last) =
+                (at(&program.about.hashes_first_seen, index), at(&program.about.hashes_last_seen, index));
+            let mut says = match (first, last) {
+                (Some(first), Some(last)) => format::span(first, last),
+                (one, other) => one.or(other).map(format::minute).unwrap_or_default(),
+            };
+            if let Some(total) = program.contents.iter().find(|total| total.key == *hash) {
+                says += &format!(
+                    " · ↓ {} ↑ {}",
+                    context.units.bytes(total.received),
+                    context.units.bytes(total.sent)
+                );
+            }
+            let verdict =
+                program.about.verdicts.as_ref().and_then(|all| all.get(index)).filter(|v| !v.is_empty());
+            if let Some(verdict) = verdict {
+                says += &format!(" · {}", inert(verdict));
+            }
+            let row = row(&inert(hash), &says);
+            row.add_css_class("hash");
+            row.add_suffix(&self.filter(Dimension::Sha256, hash, context));
+            group.add(&row);
+        }
+        Some(group)
+    }
+
+    fn totals(&self, title: &str, by: Dimension, totals: &[Total], context: &Context) {
+        let known: Vec<&Total> = totals.iter().filter(|total| !total.key.is_empty()).collect();
+        if known.is_empty() {
+            return;
+        }
+        let group = adw::PreferencesGroup::builder().title(title).build();
+        for total in known.iter().take(LINES) {
+            let row = row(&value(by, &total.key, &context.people), &format::connections(total.connections));
+            let bytes =
+                format!("↓ {}  ↑ {}", context.units.bytes(total.received), context.units.bytes(total.sent));
+            row.add_suffix(
+                &gtk4::Label::builder().label(&bytes).css_classes(["numeric", "dim-label"]).build(),
+            );
+            row.add_suffix(&self.filter(by, &total.key, context));
+            group.add(&row);
+        }
+        if known.len() > LINES {
+            let text = fill(tr("The largest {n} of {all}."), &[("n", &LINES), ("all", &known.len())]);
+            group.set_description(Some(&text));
+        }
+        self.lists.append(&group);
+    }
+
+    fn filter(&self, by: Dimension, key: &str, context: &Context) -> gtk4::Button {
+        let button = gtk4::Button::builder()
+            .icon_name("edit-find-symbolic")
+            .valign(gtk4::Align::Center)
+            .css_classes(["flat"])
+            .build();
+        if let Some(chip) = Chip::of(by, key) {
+            let text = say("Only {filter}", &[("filter", &chip.label(&context.people))]);
+            button.set_tooltip_text(Some(&text));
+            crate::speak::label(&button, &text);
+            let sender = self.sender.clone();
+            button.connect_clicked(move |_| sender.emit(Msg::FilterIn(chip.clone(), Place::Overview)));
+        }
+        button
+    }
+}
+
+/// A row whose texts are no markup.
+fn row(title: &str, subtitle: &str) -> adw::ActionRow {
+    let row = adw::ActionRow::builder().use_markup(false).title_lines(1).subtitle_lines(2).build();
+    row.set_title(title);
+    row.set_subtitle(subtitle);
+    row
+}
+
+async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
+    let about = client.executable(id).await?;
+    let query = Query { path: about.path.clone(), ..query };
+    let ((domains, _), (addresses, _), (parents, _), (contents, _)) = tokio::try_join!(
+        client.summary(Dimension::Domain, &query),
+        client.summary(Dimension::Address, &query),
+        client.summary(Dimension::Parent, &query),
+        client.summary(Dimension::Sha256, &query),
+    )?;
+    let ((grandparents, _), (users, _), (units, _), (containers, _)) = tokio::try_join!(
+        client.summary(Dimension::Grandparent, &query),
+        client.summary(Dimension::Uid, &query),
+        client.summary(Dimension::Unit, &query),
+        client.summary(Dimension::Container, &query),
+    )?;
+    // One user says no more than the processes do.
+    let users = if users.len() > 1 { users } else { Vec::new() };
+    // Addresses only where there is no name for anything: with names they say the same twice.
+    let unnamed = domains.iter().all(|total| total.key.is_empty());
+    let addresses = if unnamed { addresses } else { Vec::new() };
+    let belongs = vec![(Dimension::Uid, users), (Dimension::Unit, units), (Dimension::Container, containers)];
+    let program = Program { about, domains, addresses, parents, grandparents, contents, belongs };
+    Ok(Got::Program(Box::new(program)))
+}
+
+/// When a process last did something, for its line.
+fn last(time: Option<i64>) -> String {
+    time.map_or(String::new(), |time| format::ago(time, now()))
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The latest processes of a program, from its latest connections.
+
+use libadwaita as adw;
+use libadwaita::prelude::*;
+use picosnitch_api::row::Connection;
+use picosnitch_api::tongue::{say, tr};
+use picosnitch_api::{Dimension, inert_short};
+
+use super::{Context, LINES, last, row};
+use crate::page::{file_name, value};
+
+/// One process with the sum of its connections.
+#[derive(Debug, Default, PartialEq)]
+pub struct Process {
+    pid: u32,
+    name: Option<String>,
+    cmdline: Option<String>,
+    parent: Option<String>,
+    uid: Option<u32>,
+    last: Option<i64>,
+    sent: u64,
+    received: u64,
+}
+
+/// Processes of connections that come newest first, in the order of their latest one. A pid that was used
+/// again for another command line is another process.
+pub fn gather(rows: &[Connection]) -> Vec<Process> {
+    let mut all: Vec<Process> = Vec::new();
+    for row in rows {
+        let Some(pid) = row.pid else { continue };
+        let known = all.iter().position(|known| known.pid == pid && known.cmdline == row.cmdline);
+        let at = known.unwrap_or_else(|| {
+            all.push(Process {
+                pid,
+                name: row.name.clone(),
+                cmdline: row.cmdline.clone(),
+                parent: row.parent.clone(),
+                uid: row.uid,
+                last: row.time,
+                ..Process::default()
+            });
+            all.len() - 1
+        });
+        all[at].sent += row.sent.unwrap_or(0);
+        all[at].received += row.received.unwrap_or(0);
+    }
+    all
+}
+
+/// A list of them; `None` without any.
+pub fn processes(rows: &[Connection], context: &Context) -> Option<adw::PreferencesGroup> {
+    let all = gather(rows);
+    if all.is_empty() {
+        return None;
+    }
+    let group = adw::PreferencesGroup::builder().title(tr("Latest processes")).build();
+    for process in all.iter().take(LINES) {
+        let title = process.cmdline.as_deref().or(process.name.as_deref()).unwrap_or_default();
+        let mut says = vec![say("process {pid}", &[("pid", &process.pid)])];
+        if let Some(uid) = process.uid {
+            let user = value(Dimension::Uid, &uid.to_string(), &context.people);
+            says.push(say("as {user}", &[("user", &user)]));
+        }
+        if let Some(parent) = &process.parent {
+            says.push(say("launched by {parent}", &[("parent", &file_name(parent))]));
+        }
+        says.push(last(process.last));
+        let row = row(&inert_short(title, 160), &says.join(" · "));
+        let bytes =
+            format!("↓ {}  ↑ {}", context.units.bytes(process.received), context.units.bytes(process.sent));
+        row.add_suffix(&gtk4::Label::builder().label(&bytes).css_classes(["numeric", "dim-label"]).build());
+        group.add(&row);
+    }
+    Some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_a_process_are_one_line() {
+        let row = |pid, cmdline: &str, time, sent| Connection {
+            pid: Some(pid),
+            cmdline: Some(cmdline.into()),
+            time: Some(time),
+            sent: Some(sent),
+            ..Connection::default()
+        };
+        let all = gather(&[row(7, "a", 30, 1), row(8, "a", 20, 5), row(7, "a", 10, 2), row(7, "b", 5, 4)]);
+        let read: Vec<_> = all.iter().map(|it| (it.pid, it.last, it.sent)).collect();
+        assert_eq!(read, [(7, Some(30), 3), (8, Some(20), 5), (7, Some(5), 4)]);
+    }
+}

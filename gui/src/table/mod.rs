@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A table over rows of any kind: only the rows that are on the screen have widgets, however many there
+//! are. A row opens by double click or Enter, and gives filters by the context menu (secondary click, Menu
+//! key or Shift+F10). New rows come in without moving what is selected or where it is scrolled to.
+
+mod cell;
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use gtk4::glib::BoxedAnyObject;
+use gtk4::prelude::*;
+use gtk4::{gdk, gio, glib};
+use picosnitch_api::People;
+use picosnitch_api::tongue::{say, tr};
+
+use crate::msg::{Msg, Sender};
+use crate::words::Chip;
+
+/// What a cell says of a row.
+pub type Says<T> = Rc<dyn Fn(&T) -> String>;
+/// How rows are ordered by a column.
+pub type Order<T> = fn(&T, &T) -> Ordering;
+/// The values of a small chart.
+pub type Values<T> = Rc<dyn Fn(&T) -> Vec<f64>>;
+type Chips<T> = Rc<dyn Fn(&T) -> Vec<Chip>>;
+
+/// How a cell shows it.
+pub enum Show<T> {
+    /// Text, cut in the middle where it is too long.
+    Text(Says<T>),
+    /// Digits of equal width, at the right.
+    Number(Says<T>),
+    /// A name with something smaller below it, and a pill.
+    Name(Rc<dyn Fn(&T) -> Name>),
+    /// A small chart.
+    Spark(Values<T>),
+}
+
+/// What a cell of names shows.
+#[derive(Debug, Default)]
+pub struct Name {
+    /// The name.
+    pub main: String,
+    /// Where it belongs.
+    pub sub: String,
+    /// One word that stands out.
+    pub pill: Option<&'static str>,
+    /// In bold.
+    pub strong: bool,
+    /// Before the name; cells of a column have one or have none.
+    pub icon: Option<gio::Icon>,
+}
+
+/// Who sorts.
+enum Sort<T> {
+    Nobody,
+    /// The rows that are here, which are all.
+    Here(Order<T>),
+    /// The monitor, by this word of the query.
+    There(&'static str),
+}
+
+/// One column.
+pub struct Column<T> {
+    title: &'static str,
+    show: Show<T>,
+    sort: Sort<T>,
+    width: i32,
+}
+
+impl<T: 'static> Column<T> {
+    /// A column that takes its share of the room.
+    pub fn new(title: &'static str, show: Show<T>) -> Self {
+        Self { title, show, sort: Sort::Nobody, width: -1 }
+    }
+
+    /// A column of text.
+    pub fn text(title: &'static str, says: impl Fn(&T) -> String + 'static) -> Self {
+        Self::new(title, Show::Text(Rc::new(says)))
+    }
+
+    /// A column of numbers.
+    pub fn number(title: &'static str, says: impl Fn(&T) -> String + 'static) -> Self {
+        Self::new(title, Show::Number(Rc::new(says))).wide(116)
+    }
+
+    /// Rows can be sorted by it here.
+    pub fn sorted(mut self, order: Order<T>) -> Self {
+        self.sort = Sort::Here(order);
+        self
+    }
+
+    /// Rows can be sorted by it, by the monitor.
+    pub fn asked(mut self, word: &'static str) -> Self {
+        self.sort = Sort::There(word);
+        self
+    }
+
+    /// A fixed width, in pixels.
+    pub fn wide(mut self, width: i32) -> Self {
+        self.width = width;
+        self
+    }
+}
+
+thread_local! {
+    /// The first column that a sorter compared by; see [`Table::order`].
+    static COMPARED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// See the module.
+pub struct Table<T: 'static> {
+    /// What is put on a page.
+    pub root: gtk4::ScrolledWindow,
+    store: gio::ListStore,
+    selection: gtk4::SingleSelection,
+    view: gtk4::ColumnView,
+    hover: gtk4::EventControllerMotion,
+    row: std::marker::PhantomData<T>,
+}
+
+impl<T: Clone + PartialEq + 'static> Table<T> {
+    /// `label` is for a screen reader. `open` is called with the row; `chips` are its filters.
+    pub fn new(
+        label: &str,
+        columns: Vec<Column<T>>,
+        people: &Rc<People>,
+        sender: &Sender,
+        open: impl Fn(&T) + 'static,
+        chips: impl Fn(&T) -> Vec<Chip> + 'static,
+    ) -> Self {
+        let store = gio::ListStore::new::<BoxedAnyObject>();
+        let view = gtk4::ColumnView::builder()
+            .show_row_separators(true)
+            .enable_rubberband(false)
+            .css_classes(["data-table"])
+            .build();
+        crate::speak::label(&view, label);
+        let here = columns.iter().any(|column| matches!(column.sort, Sort::Here(_)));
+        let model: gio::ListModel = if here {
+            let sorted = gtk4::SortListModel::new(Some(store.clone()), view.sorter());
+            sorted.set_incremental(true);
+            sorted.upcast()
+        } else {
+            store.clone().upcast()
+        };
+        let selection = gtk4::SingleSelection::builder()
+            .model(&model)
+            .autoselect(false)
+            .can_unselect(true)
+            .selected(gtk4::INVALID_LIST_POSITION)
+            .build();
+        view.set_model(Some(&selection));
+        let chips: Chips<T> = Rc::new(chips);
+        let ends: Vec<bool> = columns.iter().map(|column| matches!(column.show, Show::Number(_))).collect();
+        for column in columns {
+            view.append_column(&build(column, &chips, people, sender));
+        }
+        align_titles(&view, &ends);
+        view.connect_activate(move |view, at| {
+            let item = view.model().and_then(|model| model.item(at));
+            if let Some(item) = item.and_downcast::<BoxedAnyObject>() {
+                let row = item.borrow::<T>().clone();
+                open(&row);
+            }
+        });
+        keys(&view, &selection, &chips, people, sender);
+        let root = gtk4::ScrolledWindow::builder()
+            .child(&view)
+            .vexpand(true)
+            .hscrollbar_policy(gtk4::PolicyType::Automatic)
+            .build();
+        let hover = gtk4::EventControllerMotion::new();
+        view.add_controller(hover.clone());
+        Self { root, store, selection, view, hover, row: std::marker::PhantomData }
+    }
+
+    /// Shows these rows instead. Rows that were there before and still are stay as they are; `same` tells
+    /// by which one the selection is found again.
+    pub fn set(&self, rows: Vec<T>, same: impl Fn(&T, &T) -> bool) {
+        let selected = self.selection.selected_item().and_downcast::<BoxedAnyObject>();
+        let at = self.root.vadjustment().value();
+        let count = self.store.n_items() as usize;
+        let is = |index: usize, row: &T| {
+            let item = self.store.item(index as u32).and_downcast::<BoxedAnyObject>();
+            item.is_some_and(|item| *item.borrow::<T>() == *row)
+        };
+        let shorter = count.min(rows.len());
+        let head = (0..shorter).take_while(|index| is(*index, &rows[*index])).count();
+        let tail =
+            (0..shorter - head).take_while(|back| is(count - 1 - back, &rows[rows.len() - 1 - back])).count();
+        let end = rows.len() - tail;
+        let fresh: Vec<BoxedAnyObject> =
+            rows.into_iter().take(end).skip(head).map(BoxedAnyObject::new).collect();
+        let gone = count - head - tail;
+        if gone == 0 && fresh.is_empty() {
+            return;
+        }
+        self.store.splice(head as u32, gone as u32, &fresh);
+        if let Some(selected) = selected {
+            let selected = selected.borrow::<T>();
+            let found = (0..self.selection.n_items()).find(|index| {
+                let item = self.selection.item(*index).and_downcast::<BoxedAnyObject>();
+                item.is_some_and(|item| same(&item.borrow::<T>(), &selected))
+            });
+            self.selection.set_selected(found.unwrap_or(gtk4::INVALID_LIST_POSITION));
+        }
+        if at > 0.0 && count > 0 {
+            self.scroll(at);
+        }
+    }
+
+    /// Forgets all rows and begins at the top.
+    pub fn clear(&self) {
+        self.selection.set_selected(gtk4::INVALID_LIST_POSITION);
+        self.store.remove_all();
+        self.root.vadjustment().set_value(0.0);
+    }
+
+    /// Scrolls there, once the rows have their place.
+    pub fn scroll(&self, to: f64) {
+        let scrolled = self.root.clone();
+        glib::idle_add_local_once(move || scrolled.vadjustment().set_value(to));
+    }
+
+    /// Adds rows at the end.
+    pub fn extend(&self, rows: Vec<T>) {
+        let rows: Vec<BoxedAnyObject> = rows.into_iter().map(BoxedAnyObject::new).collect();
+        self.store.splice(self.store.n_items(), 0, &rows);
+    }
+
+    /// Adds rows before the first, and lets go of the last ones beyond `most`.
+    pub fn prepend(&self, rows: Vec<T>, most: u32) {
+        let rows: Vec<BoxedAnyObject> = rows.into_iter().map(BoxedAnyObject::new).collect();
+        self.store.splice(0, 0, &rows);
+        let count = self.store.n_items();
+        if count > most {
+            self.store.splice(most, count - most, &[] as &[BoxedAnyObject]);
+        }
+    }
+
+    /// A row is selected.
+    pub fn is_selected(&self) -> bool {
+        self.selection.selected() != gtk4::INVALID_LIST_POSITION
+    }
+
+    /// The pointer is over it.
+    pub fn is_hovered(&self) -> bool {
+        self.hover.contains_pointer()
+    }
+
+    /// Somebody selected a row or scrolled down.
+    pub fn is_busy(&self) -> bool {
+        self.is_selected() || self.root.vadjustment().value() > 1.0
+    }
+
+    /// Where the keyboard goes.
+    pub fn view(&self) -> &gtk4::ColumnView {
+        &self.view
+    }
+
+    /// Calls it when the end comes into sight.
+    pub fn on_end(&self, more: impl Fn() + 'static) {
+        self.root.vadjustment().connect_value_changed(move |at| {
+            if at.value() + at.page_size() * 2.0 >= at.upper() {
+                more();
+            }
+        });
+    }
+
+    /// Begins sorted by the column at this place, largest first, and calls `changed` whenever the person
+    /// wants another order of the monitor.
+    pub fn on_order(&self, first: u32, changed: impl Fn() + 'static) {
+        let column = self.view.columns().item(first).and_downcast::<gtk4::ColumnViewColumn>();
+        self.view.sort_by_column(column.as_ref(), gtk4::SortType::Descending);
+        if let Some(sorter) = self.view.sorter() {
+            sorter.connect_changed(move |_, _| changed());
+        }
+    }
+
+    /// The column that the rows are to be sorted by, as a word for the monitor, and whether the largest
+    /// come first. GTK tells this only since 4.10; so its sorter is given two rows, and the columns say
+    /// which of them was asked first.
+    pub fn order(&self) -> Option<(&'static str, bool)> {
+        COMPARED.set(None);
+        let (one, other) = (BoxedAnyObject::new(()), BoxedAnyObject::new(()));
+        let answer = self.view.sorter()?.compare(&one, &other);
+        Some((COMPARED.take()?, answer == gtk4::Ordering::Larger))
+    }
+}
+
+/// Titles of numbers stand above their numbers.
+fn align_titles(view: &gtk4::ColumnView, ends: &[bool]) {
+    let mut title = view.first_child().and_then(|header| header.first_child());
+    for end in ends {
+        let Some(widget) = title else { return };
+        if *end && let Some(inside) = widget.first_child().and_downcast::<gtk4::Box>() {
+            inside.set_halign(gtk4::Align::End);
+            // The arrow stands before the title, so that the title ends where the numbers do.
+            if let (Some(title), Some(arrow)) = (inside.first_child(), inside.last_child())
+                && title != arrow
+            {
+                inside.reorder_child_after(&title, Some(&arrow));
+            }
+        }
+        title = widget.next_sibling();
+    }
+}
+
+fn build<T: 'static>(
+    column: Column<T>,
+    chips: &Chips<T>,
+    people: &Rc<People>,
+    sender: &Sender,
+) -> gtk4::ColumnViewColumn {
+    let factory = gtk4::SignalListItemFactory::new();
+    let show = Rc::new(column.show);
+    let (make, chips, people, sender) = (show.clone(), chips.clone(), people.clone(), sender.clone());
+    factory.connect_setup(move |_, item| {
+        let Some(item) = item.downcast_ref::<gtk4::ListItem>() else { return };
+        let widget = cell::make(&make);
+        on_click(&widget, item, &chips, &people, &sender);
+        item.set_child(Some(&widget));
+    });
+    factory.connect_bind(move |_, item| {
+        let Some(item) = item.downcast_ref::<gtk4::ListItem>() else { return };
+        let (Some(row), Some(widget)) = (item.item().and_downcast::<BoxedAnyObject>(), item.child()) else {
+            return;
+        };
+        cell::fill(&show, &row.borrow::<T>(), &widget);
+    });
+    let built = gtk4::ColumnViewColumn::builder()
+        .title(column.title)
+        .factory(&factory)
+        .resizable(true)
+        .expand(column.width < 0)
+        .build();
+    if column.width >= 0 {
+        built.set_fixed_width(column.width);
+    }
+    let sorter = match column.sort {
+        Sort::Nobody => None,
+        Sort::Here(order) => Some(gtk4::CustomSorter::new(move |a, b| {
+            match (a.downcast_ref::<BoxedAnyObject>(), b.downcast_ref::<BoxedAnyObject>()) {
+                (Some(a), Some(b)) => order(&a.borrow::<T>(), &b.borrow::<T>()).into(),
+                _ => gtk4::Ordering::Equal,
+            }
+        })),
+        Sort::There(word) => Some(gtk4::CustomSorter::new(move |_, _| {
+            COMPARED.set(COMPARED.get().or(Some(word)));
+            gtk4::Ordering::Smaller
+        })),
+    };
+    built.set_sorter(sorter.as_ref());
+    built
+}
+
+/// The context menu by a click on a cell.
+fn on_click<T: 'static>(
+    cell: &gtk4::Widget,
+    item: &gtk4::ListItem,
+    chips: &Chips<T>,
+    people: &Rc<People>,
+    sender: &Sender,
+) {
+    let click = gtk4::GestureClick::builder().button(gdk::BUTTON_SECONDARY).build();
+    let (item, cell_of) = (item.downgrade(), cell.downgrade());
+    let (chips, people, sender) = (chips.clone(), people.clone(), sender.clone());
+    click.connect_pressed(move |_, _, x, y| {
+        let (Some(item), Some(cell)) = (item.upgrade(), cell_of.upgrade()) else { return };
+        let Some(row) = item.item().and_downcast::<BoxedAnyObject>() else { return };
+        menu(&cell, (x, y), chips(&row.borrow::<T>()), &people, &sender);
+    });
+    cell.add_controller(click);
+}
+
+/// And by the keyboard, of the row that is selected.
+fn keys<T: 'static>(
+    view: &gtk4::ColumnView,
+    selection: &gtk4::SingleSelection,
+    chips: &Chips<T>,
+    people: &Rc<People>,
+    sender: &Sender,
+) {
+    let keys = gtk4::EventControllerKey::new();
+    let (selection, chips, people, sender) =
+        (selection.clone(), chips.clone(), people.clone(), sender.clone());
+    let of = view.downgrade();
+    keys.connect_key_pressed(move |_, key, _, state| {
+        let shifted = key == gdk::Key::F10 && state.contains(gdk::ModifierType::SHIFT_MASK);
+        if key != gdk::Key::Menu && !shifted {
+            return glib::Propagation::Proceed;
+        }
+        let row = selection.selected_item().and_downcast::<BoxedAnyObject>();
+        let (Some(row), Some(view)) = (row, of.upgrade()) else { return glib::Propagation::Proceed };
+        // At the row that has the focus, or at the top of the table.
+        let at = view.root().and_then(|root| root.focus()).filter(|focus| focus.is_ancestor(&view));
+        let at = at.unwrap_or_else(|| view.upcast());
+        menu(&at, (24.0, 12.0), chips(&row.borrow::<T>()), &people, &sender);
+        glib::Propagation::Stop
+    });
+    view.add_controller(keys);
+}
+
+/// Filters of a row, to choose one.
+fn menu(at: &gtk4::Widget, (x, y): (f64, f64), chips: Vec<Chip>, people: &Rc<People>, sender: &Sender) {
+    if chips.is_empty() {
+        return;
+    }
+    let list = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
+    let popover = gtk4::Popover::builder().child(&list).has_arrow(false).css_classes(["menu"]).build();
+    crate::speak::label(&popover, tr("Filters of this row"));
+    for chip in chips {
+        let text = say("Only {filter}", &[("filter", &chip.label(people))]);
+        let label = gtk4::Label::builder().label(&text).xalign(0.0).build();
+        let button = gtk4::Button::builder().child(&label).css_classes(["flat"]).build();
+        crate::speak::label(&button, &text);
+        let (sender, popover) = (sender.clone(), popover.downgrade());
+        let chip = RefCell::new(Some(chip));
+        button.connect_clicked(move |_| {
+            if let Some(popover) = popover.upgrade() {
+                popover.popdown();
+            }
+            if let Some(chip) = chip.take() {
+                sender.emit(Msg::Filter(chip));
+            }
+        });
+        list.append(&button);
+    }
+    popover.set_parent(at);
+    popover.set_pointing_to(Some(&gdk::Rectangle::new(x as i32, y as i32, 1, 1)));
+    popover.connect_closed(|popover| {
+        let popover = popover.clone();
+        // Not before its click was handled.
+        glib::idle_add_local_once(move || popover.unparent());
+    });
+    popover.popup();
+}

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! D: the window, used by keyboard and pointer on a real X server, seen through the accessibility bus.
+
+use picosnitch_api::Query;
+
+use super::Case;
+use super::expect::PATIENCE;
+use crate::lab::client::settle;
+use crate::lab::desktop::Desktop;
+use crate::lab::program::report;
+use crate::lab::{Access, Lab, Outcome, Stage, Tree, User, ensure};
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { id: "D05", title: "pages, drill-down, search, sort, range, filters, export, seen", run: d05 },
+    Case { id: "D07", title: "keyboard alone; every widget has a name", run: d07 },
+    Case { id: "D07", title: "German, right-to-left, 360 pixels, high contrast, dark", run: d07_looks },
+    Case { id: "D08", title: "settings: a refusal is explained, a permission saves", run: d08 },
+];
+
+/// The table of a page, by its name.
+const OVERVIEW: &str = "Programs that use the network most";
+
+fn rows<'a>(tree: &'a Tree, table: &str) -> Vec<&'a str> {
+    tree.texts_in("tree table", table)
+}
+
+/// What the page is called: the title that is not the program's own.
+fn title(tree: &Tree) -> &str {
+    let titled = |it: &&crate::lab::access::Widget| {
+        let inside = it.within.iter().any(|at| tree.0.get(*at).is_some_and(|it| it.name == "AdwWindowTitle"));
+        it.role == "label" && inside && it.name != "picosnitch" && !it.name.is_empty()
+    };
+    tree.0.iter().find(titled).map_or("", |label| label.name.as_str())
+}
+
+/// A daemon with two programs on record, one with three connections, and the window.
+fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access)> {
+    let stage = lab.stage(name, "")?;
+    for (program, times) in [(format!("{name}-one"), 3), (format!("{name}-two"), 1)] {
+        let program = lab.programs.make(&program)?;
+        for _ in 0..times {
+            report(&program, &["tcp-echo", &lab.net.to()])?;
+        }
+    }
+    let wanted = format!("{name}-two");
+    settle(PATIENCE, || {
+        let rows = stage.client.call(|client| async move { client.executables(&Query::default()).await })?;
+        let known = rows.rows.iter().filter_map(|row| row.path.as_deref()).any(|it| it.ends_with(&wanted));
+        ensure(known, || "not yet on record".into())
+    })?;
+    let mut desktop = Desktop::start(&lab.new_dir(name)?, &stage.bus.address, false)?;
+    desktop.window(&[], &[])?;
+    let access = desktop.access()?;
+    Ok((stage, desktop, access))
+}
+
+fn press(desktop: &Desktop, access: &Access, role: &str, name: &str) -> Outcome {
+    let tree = desktop.seen(access, name, |tree| tree.find(role, name).is_some())?;
+    access.press(tree.find(role, name).ok_or("gone")?)
+}
+
+/// Clicks into the middle of the first label that says this, in a table.
+fn click(desktop: &Desktop, access: &Access, table: &str, text: &str, times: &str) -> Outcome {
+    let tree = desktop.seen(access, text, |tree| rows(tree, table).contains(&text))?;
+    let at = tree.0.iter().position(|it| it.role == "tree table" && it.name == table).unwrap_or(0);
+    let label = tree.0.iter().find(|it| it.name == text && it.within.contains(&at)).ok_or("gone")?;
+    let (x, y) = access.middle(label)?;
+    desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "--repeat", times, "1"])
+}
+
+fn d05(lab: &mut Lab) -> Outcome {
+    let (stage, desktop, access) = open(lab, "d05")?;
+    let sees = |what: &str, so: &dyn Fn(&Tree) -> bool| desktop.seen(&access, what, so);
+    // Overview: both programs, and the numbers of both.
+    let tree = sees("both programs", &|tree| {
+        let rows = rows(tree, OVERVIEW);
+        rows.contains(&"d05-one") && rows.contains(&"d05-two")
+    })?;
+    ensure(title(&tree) == "Overview", || format!("the page is called {:?}", title(&tree)))?;
+    // The chart by keys: a cursor that says numbers, a closer look, and back.
+    let chart = tree.find("image", "Traffic over time").ok_or("no chart")?;
+    let (x, y) = access.middle(chart)?;
+    desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1", "key", "End"])?;
+    sees("numbers at the cursor", &|tree| {
+        tree.0.iter().any(|it| it.role == "image" && it.name.contains('↓') && it.name.contains('↑'))
+    })?;
+    desktop.input(&["key", "Return"])?;
+    sees("a closer look", &|tree| tree.find("push button", "Time range: Last").is_none())?;
+    desktop.input(&["key", "Escape"])?;
+    sees("the day again", &|tree| tree.find("push button", "Time range: Last 24 hours").is_some())?;
+    // The chart as a table.
+    press(&desktop, &access, "push button", "Show as a table")
+        .or_else(|_| press(&desktop, &access, "toggle button", "Show as a table"))?;
+    sees("the chart as a table", &|tree| {
+        rows(tree, "Traffic over time")
+            .iter()
+            .filter(|text| text.ends_with(" B") || text.ends_with("iB"))
+            .count()
+            >= 2
+    })?;
+    desktop.picture("overview");
+
+    // Programs: the monitor sorts.
+    desktop.input(&["key", "alt+2"])?;
+    let order = |tree: &Tree| -> Vec<String> {
+        let rows = rows(tree, "Programs").into_iter();
+        rows.filter(|text| ["d05-one", "d05-two"].contains(text)).map(str::to_owned).collect()
+    };
+    sees("both programs", &|tree| title(tree) == "Programs" && order(tree).len() == 2)?;
+    click(&desktop, &access, "Programs", "Connections", "1")?;
+    sees("fewest connections first", &|tree| order(tree) == ["d05-two", "d05-one"])?;
+    click(&desktop, &access, "Programs", "Connections", "1")?;
+    sees("most connections first", &|tree| order(tree) == ["d05-one", "d05-two"])?;
+
+    // Export of what is shown, searched for.
+    desktop.input(&["key", "ctrl+f"])?;
+    desktop.input(&["type", "d05-two"])?;
+    sees("the one that is searched for", &|tree| order(tree) == ["d05-two"])?;
+    let file = desktop.home().join("shown.csv");
+    desktop.input(&["key", "ctrl+s"])?;
+    sees("where to export to", &|tree| tree.find("push button", "Export").is_some())?;
+    desktop.input(&["key", "ctrl+a"])?;
+    desktop.input(&["type", &file.display().to_string()])?;
+    desktop.input(&["key", "Return"])?;
+    settle(PATIENCE, || {
+        let text = std::fs::read_to_string(&file).map_err(|error| format!("no export: {error}"))?;
+        let mut lines = text.lines();
+        let head = lines.next().unwrap_or_default();
+        ensure(head.starts_with("id,path,"), || format!("the header is {head:?}"))?;
+        let rows: Vec<&str> = lines.collect();
+        ensure(rows.len() == 1 && rows[0].contains("/d05-two,"), || format!("the rows are {rows:?}"))
+    })?;
+    desktop.input(&["key", "ctrl+shift+f"])?;
+    sees("all programs again", &|tree| order(tree).len() == 2)?;
+
+    // Drill-down, and back to the row that was selected.
+    click(&desktop, &access, "Programs", "d05-one", "2")?;
+    let page = stage.client.call(|client| async move { client.executables(&Query::default()).await })?;
+    let row = page.rows.iter().find(|row| row.path.as_deref().is_some_and(|it| it.ends_with("/d05-one")));
+    let hash = row.and_then(|row| row.sha256.clone()).ok_or("no sha256 of d05-one")?;
+    let tree = sees("the page of d05-one", &|tree| title(tree) == "Program" && tree.says(&hash))?;
+    for says in ["Versions of its file", "Launched by", "Latest processes", "Connections"] {
+        ensure(tree.says(says), || format!("the page does not say {says:?}"))?;
+    }
+    sees("its connections", &|tree| {
+        let port = ":7001".to_owned();
+        rows(tree, "Connections of this program").iter().filter(|text| text.ends_with(&port)).count() >= 3
+    })?;
+    desktop.picture("program");
+    desktop.input(&["key", "alt+Left"])?;
+    sees("the selected row", &|tree| {
+        title(tree) == "Programs" && tree.0.iter().any(|it| it.role == "table row" && it.selected)
+    })?;
+
+    // By any dimension; a row becomes a filter and leads to its overview.
+    desktop.input(&["key", "alt+3"])?;
+    let address = lab.net.peer.to_string();
+    let tree = sees("the choice of a dimension", &|tree| tree.find("combo box", "Group by").is_some())?;
+    let (x, y) = access.middle(tree.find("combo box", "Group by").ok_or("gone")?)?;
+    desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])?;
+    // From Domain to Address it is one further.
+    desktop.input(&["key", "--delay", "300", "Down", "Return"])?;
+    sees("the address of the other end", &|tree| rows(tree, "Totals").contains(&address.as_str()))?;
+    click(&desktop, &access, "Totals", &address, "2")?;
+    sees("the overview of it", &|tree| {
+        title(tree) == "Overview" && tree.says(&format!("Address: {address}"))
+    })?;
+    press(&desktop, &access, "push button", &format!("Remove the filter Address: {address}"))?;
+
+    // A filter from outside reaches the window that is open.
+    let mut desktop = desktop;
+    desktop.window(&["--filter", "port:7001", "--page", "live"], &[])?;
+    let sees = |what: &str, so: &dyn Fn(&Tree) -> bool| desktop.seen(&access, what, so);
+    let live = "Connections, newest first";
+    sees("a filter of the port", &|tree| tree.says("Port: 7001") && rows(tree, live).contains(&"d05-one"))?;
+    let fresh = lab.programs.make("d05-live")?;
+    report(&fresh, &["tcp-echo", &lab.net.to()])?;
+    sees("a connection that was made just now", &|tree| rows(tree, live).contains(&"d05-live"))?;
+    press(&desktop, &access, "push button", "Remove the filter Port: 7001")?;
+    sees("no filter", &|tree| !tree.says("Port: 7001"))?;
+
+    // The time.
+    desktop.input(&["key", "ctrl+t"])?;
+    press(&desktop, &access, "push button", "Last hour")?;
+    sees("the last hour", &|tree| tree.find("push button", "Time range: Last hour").is_some())?;
+
+    // The inbox.
+    desktop.input(&["key", "alt+4"])?;
+    sees("what is new", &|tree| rows(tree, "Timeline").iter().any(|text| text.ends_with(": d05-live")))?;
+    press(&desktop, &access, "push button", "Mark All as Seen")?;
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?;
+        ensure(events.iter().all(|event| event.acknowledged == Some(true)), || "not marked as seen".into())
+    })?;
+    sees("nothing unread", &|tree| !rows(tree, "Timeline").contains(&"unread"))?;
+    // The record says that nothing is missing.
+    press(&desktop, &access, "push button", "State of the record")?;
+    sees("the record", &|tree| title(tree) == "Record" && tree.says("Self-test at the start"))?;
+    Ok(())
+}
+
+/// Roles that a person can do something with.
+const ROLES: [&str; 8] =
+    ["push button", "toggle button", "check box", "combo box", "entry", "spin button", "image", "tree table"];
+
+fn d07(lab: &mut Lab) -> Outcome {
+    let (_stage, desktop, access) = open(lab, "d07")?;
+    let loaded = |tree: &Tree| rows(tree, OVERVIEW).contains(&"d07-one");
+    desktop.seen(&access, "the programs", loaded)?;
+    for (key, page) in [
+        ("alt+1", "Overview"),
+        ("alt+2", "Programs"),
+        ("alt+3", "Destinations"),
+        ("alt+4", "Timeline"),
+        ("alt+5", "Live"),
+    ] {
+        desktop.input(&["key", key])?;
+        let tree = desktop.seen(&access, page, |tree| title(tree) == page)?;
+        for (at, widget) in tree.0.iter().enumerate() {
+            // A widget without a name of its own is called as its class.
+            let nameless =
+                widget.name.is_empty() || ["Gtk", "Adw"].iter().any(|it| widget.name.starts_with(it));
+            // What opens a choice is part of it, and the choice has a name.
+            let within = widget.within.last().and_then(|parent| tree.0.get(*parent));
+            let part = within.is_some_and(|it| it.role == "combo box" && !it.name.starts_with("Gtk"));
+            // The text of a button is its name.
+            let said = tree.0.iter().any(|it| it.role == "label" && it.within.contains(&at));
+            ensure(
+                !ROLES.contains(&widget.role.as_str()) || !widget.focusable || !nameless || part || said,
+                || format!("{page}: a {} without a name ({:?})", widget.role, widget.name),
+            )?;
+        }
+        // Tab goes round and comes to every kind of thing that the page has.
+        let mut seen = Vec::new();
+        for _ in 0..40 {
+            desktop.input(&["key", "Tab"])?;
+            if let Some(focus) = access.tree()?.focus() {
+                seen.push((focus.role.clone(), focus.name.clone()));
+            }
+        }
+        for name in ["Search", "Time range: ", "Menu"] {
+            let there = seen.iter().any(|(_, known)| known.starts_with(name));
+            ensure(there, || format!("{page}: Tab never comes to {name:?}; it comes to {seen:?}"))?;
+        }
+    }
+    // By keys alone from the list of programs to one, and back.
+    desktop.input(&["key", "alt+2"])?;
+    desktop.seen(&access, "the programs", |tree| title(tree) == "Programs")?;
+    let mut opened = false;
+    for _ in 0..20 {
+        desktop.input(&["key", "Tab"])?;
+        let tree = access.tree()?;
+        if tree.focus().is_some_and(|focus| focus.role == "table row" && focus.selected) {
+            opened = true;
+            break;
+        }
+        if tree.focus().is_some_and(|focus| focus.role == "table row") {
+            desktop.input(&["key", "Down"])?;
+        }
+    }
+    ensure(opened, || "Tab never comes to a row".into())?;
+    desktop.input(&["key", "Return"])?;
+    desktop.seen(&access, "a program", |tree| title(tree) == "Program")?;
+    desktop.input(&["key", "alt+Left"])?;
+    desktop.seen(&access, "the programs", |tree| title(tree) == "Programs")?;
+    desktop.input(&["key", "ctrl+question"])?;
+    desktop.seen(&access, "the list of keys", |tree| tree.says("Move the cursor"))?;
+    Ok(())
+}
+
+/// Its name, the name of the table on the first page, and the variables that make it.
+type Look<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+fn d07_looks(lab: &mut Lab) -> Outcome {
+    let (_stage, mut desktop, _) = open(lab, "d07-looks")?;
+    let looks: [Look<'_>; 4] = [
+        (
+            "german",
+            "Programme, die das Netz am meisten benutzen",
+            &[("LC_ALL", "C.UTF-8"), ("LANGUAGE", "de")],
+        ),
+        ("contrast", OVERVIEW, &[("ADW_DEBUG_HIGH_CONTRAST", "1")]),
+        ("dark", OVERVIEW, &[("ADW_DEBUG_COLOR_SCHEME", "prefer-dark")]),
+        // GTK takes the direction from the language; ours has no Arabic, so the texts stay English.
+        ("right-to-left", OVERVIEW, &[("LC_ALL", "C.UTF-8"), ("LANGUAGE", "ar")]),
+    ];
+    for (name, table, variables) in looks {
+        desktop.close_window();
+        settle(PATIENCE, || {
+            ensure(!desktop.has_owner("org.picosnitch.Picosnitch"), || "the window does not end".into())
+        })?;
+        desktop.window(&[], variables)?;
+        let access = desktop.access()?;
+        let tree = desktop.seen(&access, table, |tree| rows(tree, table).contains(&"d07-looks-one"))?;
+        // What stands first is at the left, but where people read from the right.
+        let place = tree.find("list", if name == "german" { "Orte" } else { "Places" }).ok_or("no places")?;
+        let (x, _) = access.middle(place)?;
+        ensure((x > 600) == (name == "right-to-left"), || format!("{name}: the places are at {x}"))?;
+        desktop.picture(name);
+    }
+    // 360 pixels wide: nothing asks for more, and the sidebar is one step away.
+    let prefs = desktop.home().join(".config/picosnitch");
+    std::fs::create_dir_all(&prefs)?;
+    std::fs::write(prefs.join("window.ini"), "[window]\nwidth=360\nheight=640\n")?;
+    desktop.window(&[], &[])?;
+    let access = desktop.access()?;
+    let tree =
+        desktop.seen(&access, "the programs", |tree| rows(tree, OVERVIEW).contains(&"d07-looks-one"))?;
+    let menu = tree.find("push button", "Menu").ok_or("no menu")?;
+    let (x, _) = access.middle(menu)?;
+    ensure((0..360).contains(&x), || format!("the menu is at {x}: outside of 360 pixels"))?;
+    desktop.picture("narrow");
+    desktop.close_window();
+    Ok(())
+}
+
+fn d08(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("d08", "")?;
+    let alice = User::get("alice")?;
+    let mut desktop = Desktop::of(Some(&alice), &lab.new_dir("d08")?, &stage.bus.address, false)?;
+    desktop.window(&["--page", "settings"], &[])?;
+    let access = desktop.access()?;
+    let key = "Count bytes";
+    let config = || std::fs::read_to_string(stage.daemon.config()).unwrap_or_default();
+    let before = config();
+    let tree =
+        desktop.seen(&access, key, |tree| tree.0.iter().any(|it| it.name == key && it.role != "label"))?;
+    let switch = tree.0.iter().find(|it| it.name == key && it.role != "label").ok_or("gone")?;
+    access.press(switch)?;
+    press(&desktop, &access, "push button", "Save Changes")?;
+    desktop.seen(&access, "a refusal", |tree| {
+        tree.0.iter().any(|it| it.role == "label" && it.name.contains("log in at the machine itself"))
+    })?;
+    desktop.picture("refused");
+    ensure(config() == before, || "it was refused, and yet something was changed".into())?;
+    // The same with a rule that lets alice: saved at once, nothing asked again.
+    stage.bus.allow(&alice.name, &["org.picosnitch.Monitor.configure"])?;
+    settle(PATIENCE, || {
+        // polkitd reads its rules when it notices that the folder changed.
+        press(&desktop, &access, "push button", "Save Changes")?;
+        ensure(config().contains("bandwidth = false"), || format!("the file says {:?}", config()))
+    })?;
+    desktop.seen(&access, "that it is saved", |tree| tree.says("Saved.")).map(|_| ())
+}
