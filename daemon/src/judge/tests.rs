@@ -400,7 +400,7 @@ proptest! {
                     let (contact, old) = match notice.kind {
                         NoticeKind::NewExecutable(contact) => (contact, None),
                         NoticeKind::HashChanged { contact, old } => (contact, Some(old)),
-                        NoticeKind::Error { .. } => continue,
+                        NoticeKind::Verdict { .. } | NoticeKind::Error { .. } => continue,
                     };
                     // Bob hears of the system's programs unless he ran the same before.
                     let ran = matches!(&notice.before, Before::Same(people) if people.contains(&1001));
