@@ -2,6 +2,8 @@
 //! Asking the monitor, on other threads than the one that draws. Each question becomes a message.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use picosnitch_api::listen::{Event, Listener};
@@ -45,17 +47,29 @@ impl From<Error> for Failure {
     }
 }
 
+/// Questions of pages under way at one time. Each makes up to four calls, and the monitor refuses a client
+/// with more than sixteen.
+const QUESTIONS: usize = 3;
+
 /// Asks, once there is somebody to ask.
 #[derive(Clone)]
 pub struct Asker {
     client: Option<Client>,
+    gate: Arc<tokio::sync::Semaphore>,
+    /// Number of the view that was asked for last.
+    latest: Arc<AtomicU64>,
     sender: Sender,
 }
 
 impl Asker {
     /// Before there is a bus. Answers are sent.
     pub fn new(sender: &Sender) -> Self {
-        Self { client: None, sender: sender.clone() }
+        Self {
+            client: None,
+            gate: Arc::new(tokio::sync::Semaphore::new(QUESTIONS)),
+            latest: Arc::default(),
+            sender: sender.clone(),
+        }
     }
 
     /// Uses this bus from now on.
@@ -70,8 +84,18 @@ impl Asker {
     {
         let Some(client) = self.client.clone() else { return };
         let (sender, answer) = (self.sender.clone(), question(client));
+        let (gate, latest) = (self.gate.clone(), self.latest.clone());
+        latest.store(view, Ordering::Relaxed);
         relm4::spawn(async move {
-            let got = answer.await.unwrap_or_else(|error| Got::Failed(place, error.into()));
+            // It is never closed; without a permit it would only be asked at once.
+            let permit = gate.acquire_owned().await;
+            // What nobody waits for any more is not asked.
+            let got = if latest.load(Ordering::Relaxed) == view {
+                answer.await.unwrap_or_else(|error| Got::Failed(place, error.into()))
+            } else {
+                Got::Late
+            };
+            drop(permit);
             sender.emit(Msg::Got(view, got));
         });
     }

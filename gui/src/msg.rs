@@ -55,6 +55,8 @@ pub enum Got {
     ProgramConnections(Rows<row::Connection>),
     /// Its chart, by destination.
     ProgramChart(Box<Data>, Dimension),
+    /// It was not asked any more, as something else was asked for since.
+    Late,
     /// It could not answer for this place.
     Failed(Place, Failure),
 }

@@ -438,7 +438,7 @@ impl App {
             self.count(totals);
             self.show();
         }
-        let first = !matches!(got, Got::Failed(..) | Got::Chart(..) | Got::ProgramChart(..));
+        let first = !matches!(got, Got::Late | Got::Failed(..) | Got::Chart(..) | Got::ProgramChart(..));
         if let Some(spot) = self.spot.take_if(|_| first) {
             match self.place {
                 Place::Overview => self.pages.overview.scroll(spot),
@@ -460,6 +460,7 @@ impl App {
             Got::Program(program) => pages.program.got(*program, context),
             Got::ProgramConnections(page) => pages.program.connections(page, context),
             Got::ProgramChart(data, by) => pages.program.chart(*data, by, context),
+            Got::Late => {}
             Got::Failed(place, failure) => {
                 pages.live.lost();
                 pages.programs.lost();
