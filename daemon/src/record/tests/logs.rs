@@ -67,7 +67,7 @@ fn s09_a_rotated_log_is_opened_anew_with_its_header() {
 #[test]
 fn s09_links_and_fifos_in_place_of_a_log_are_refused() {
     let lab = Lab::with(tempfile::tempdir().unwrap(), logging());
-    std::fs::create_dir(lab.dir.path().join("log")).unwrap();
+    std::fs::create_dir_all(lab.dir.path().join("log")).unwrap();
     let victim = lab.dir.path().join("victim");
     std::fs::write(&victim, "untouched").unwrap();
     symlink(&victim, lab.log("conn.log")).unwrap();
