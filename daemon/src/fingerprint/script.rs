@@ -137,6 +137,8 @@ mod tests {
     #[ignore = "needs root"]
     fn root_i14_a_file_is_opened_with_the_rights_of_the_process_alone() {
         let directory = tempfile::tempdir().unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(directory.path(), private).unwrap();
         let secret = directory.path().join("secret.py");
         std::fs::write(&secret, "print()\n").unwrap();
         let root = lookup::root(std::process::id()).unwrap();
