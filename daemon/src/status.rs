@@ -43,7 +43,7 @@ pub fn status(facts: &Arc<Mutex<Facts>>, recorder: &Recorder, relay: &Arc<Mutex<
         database_queued: Some(counters.rows_waiting),
         remote_queued: relay.remote.then_some(counters.outbox_rows),
         remote_sent: relay.remote.then_some(relay.sent),
-        remote_lost: relay.remote.then_some(counters.outbox_lost),
+        remote_lost: relay.remote.then_some(counters.outbox_lost + relay.refused),
         remote_last: (relay.remote && relay.sent_last != 0).then_some(relay.sent_last),
         remote_error: relay.remote_error,
         scan_queued: relay.scanner.then_some(relay.scans),

@@ -23,6 +23,10 @@ pub(super) struct Totals {
     /// Rows that the record could not keep, and bytes in them.
     pub(super) rows: u64,
     pub(super) row_bytes: u64,
+    /// Rows for which there was no room to wait for the remote database.
+    pub(super) remote: u64,
+    /// Contents for which there was no room to wait for a verdict.
+    pub(super) verdicts: u64,
 }
 
 /// What of it was told.
@@ -52,6 +56,25 @@ impl Losses {
                     "{flows} connections or destinations were not recorded, {sent} bytes sent and {received} bytes \
                      received are missing: more connections were open at once than the monitor can follow"
                 ),
+            ));
+        }
+        let remote = now.remote.saturating_sub(told.remote);
+        if remote > 0 && may("lost-remote") {
+            told.remote = now.remote;
+            due.push((
+                "lost-remote",
+                format!(
+                    "{remote} rows will not reach the remote database, the history here has them: more waited for \
+                     it than remote.outbox_mib allows"
+                ),
+            ));
+        }
+        let verdicts = now.verdicts.saturating_sub(told.verdicts);
+        if verdicts > 0 && may("lost-verdicts") {
+            told.verdicts = now.verdicts;
+            due.push((
+                "lost-verdicts",
+                format!("{verdicts} programs will have no verdict: too many wait for one already"),
             ));
         }
         let rows = now.rows.saturating_sub(told.rows);
@@ -180,6 +203,8 @@ mod tests {
             unsignalled: number,
             rows: number,
             row_bytes: number,
+            remote: number,
+            verdicts: number,
         }
     }
 
@@ -188,7 +213,7 @@ mod tests {
         let mut losses = Losses::default();
         assert!(losses.due(&all(0), |_| true).is_empty());
         let told = losses.due(&all(7), |_| true);
-        assert_eq!(told.len(), 14);
+        assert_eq!(told.len(), 16);
         assert!(told.iter().all(|(_, sentence)| sentence.starts_with("7 ")), "{told:?}");
         assert!(losses.due(&all(7), |_| true).is_empty());
         // Hints are no loss: the slots are looked through.
@@ -199,7 +224,7 @@ mod tests {
     #[test]
     fn what_is_held_back_is_in_the_next_sentence() {
         let mut losses = Losses::default();
-        assert_eq!(losses.due(&all(1), |_| true).len(), 14);
+        assert_eq!(losses.due(&all(1), |_| true).len(), 16);
         assert!(losses.due(&all(4), |_| false).is_empty());
         let told = losses.due(&all(10), |kind| kind == "lost-rows");
         assert_eq!(told.len(), 1);

@@ -495,6 +495,7 @@ impl Pipeline {
     fn report_lost(&mut self, lost: Lost, all: bool) {
         self.lost = lost;
         let (rows, row_bytes) = self.recorder.lost();
+        let (remote, verdicts) = self.recorder.not_sent();
         let totals = Totals {
             kernel: lost,
             files: self.fingerprint.counts(),
@@ -505,6 +506,8 @@ impl Pipeline {
             unsignalled: self.unsignalled,
             rows,
             row_bytes,
+            remote,
+            verdicts,
         };
         self.execs_lost = totals.files.execs_lost;
         let now = Now::read().moment();

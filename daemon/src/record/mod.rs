@@ -98,12 +98,6 @@ pub enum Trouble {
         /// What SQLite said.
         reason: String,
     },
-    /// Rows could not wait for the remote database.
-    #[error(
-        "{0} rows will not reach the remote database: more waited for it than remote.outbox_mib allows; the history \
-         here has them"
-    )]
-    Outbox(u64),
     /// A text log cannot be written; the database is not concerned.
     #[error("the text log {path} cannot be written: {reason}")]
     TextLog {
@@ -125,7 +119,6 @@ impl Trouble {
             Trouble::Recovered => Some("storage-recovered"),
             Trouble::SetAside { .. } => Some("storage-damaged"),
             Trouble::TextLog { .. } => Some("text-log"),
-            Trouble::Outbox(_) => Some("remote"),
         }
     }
 }

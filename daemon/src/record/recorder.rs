@@ -64,7 +64,7 @@ pub struct Counters {
     pub last_commit_us: u64,
     /// Rows that wait for the remote database.
     pub outbox_rows: u64,
-    /// Rows that it will never have, since the start.
+    /// Rows for which there was no room to wait, since the start.
     pub outbox_lost: u64,
     /// Contents that will not be asked for, since the start.
     pub verdicts_lost: u64,
@@ -220,9 +220,16 @@ impl Recorder {
         *locked(&self.shared.on_outbox) = Some(Box::new(call));
     }
 
-    /// These chunks of the outbox have arrived, but for so many rows that nobody takes.
-    pub fn sent(&self, chunks: &[i64], refused: u64) {
-        self.shared.numbers.outbox_lost.fetch_add(refused, Ordering::Relaxed);
+    /// Rows and contents for which there was no room to wait for the remote database and for a verdict, since
+    /// the start.
+    #[must_use]
+    pub fn not_sent(&self) -> (u64, u64) {
+        let numbers = &self.shared.numbers;
+        (numbers.outbox_lost.load(Ordering::Relaxed), numbers.verdicts_lost.load(Ordering::Relaxed))
+    }
+
+    /// These chunks of the outbox have arrived.
+    pub fn sent(&self, chunks: &[i64]) {
         self.shared.queue().sent.extend_from_slice(chunks);
         self.shared.work.notify_one();
     }

@@ -51,8 +51,6 @@ pub(super) struct Writer {
     settings: Settings,
     interner: Interner,
     outbox: Outbox,
-    /// That the outbox is full was said, and it is still more than half full.
-    outbox_told: bool,
     logs: TextLogs,
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
@@ -92,7 +90,6 @@ impl Writer {
             settings,
             interner: Interner::default(),
             outbox,
-            outbox_told: false,
             logs: TextLogs::new(log_dir),
             on_trouble,
             broken: None,
@@ -283,11 +280,6 @@ impl Writer {
         let numbers = &self.shared.numbers;
         numbers.outbox_rows.store(self.outbox.rows, Ordering::Relaxed);
         numbers.outbox_lost.fetch_add(change.lost, Ordering::Relaxed);
-        if change.lost > 0 && !std::mem::replace(&mut self.outbox_told, true) {
-            (self.on_trouble)(Trouble::Outbox(change.lost));
-        } else if change.lost == 0 && self.outbox.rows == 0 {
-            self.outbox_told = false;
-        }
         let asks = self.settings.verdicts && !work.urgent.is_empty();
         if (change.added || asks)
             && let Some(call) = &*self.shared.on_outbox.lock().unwrap_or_else(PoisonError::into_inner)

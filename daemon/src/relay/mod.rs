@@ -70,6 +70,8 @@ pub struct Facts {
     pub remote: bool,
     /// Rows that it took.
     pub sent: u64,
+    /// Rows that it does not take for what they are.
+    pub refused: u64,
     /// When it last took rows, µs since the epoch; 0: never.
     pub sent_last: i64,
     /// Why it does not take them now.

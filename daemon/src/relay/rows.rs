@@ -27,6 +27,8 @@ pub(super) struct Rows {
     backoff: Backoff,
     pub(super) error: Option<String>,
     pub(super) sent: u64,
+    /// Rows that the server does not take for what they are.
+    pub(super) refused: u64,
     pub(super) last: i64,
 }
 
@@ -38,6 +40,7 @@ impl Rows {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             error: None,
             sent: 0,
+            refused: 0,
             last: 0,
         }
     }
@@ -97,7 +100,8 @@ impl Rows {
                 let Batch { chunks, rows, .. } = in_flight.batch;
                 let refused = u64::from(*refused).min(rows);
                 self.after = chunks.last().copied().unwrap_or(self.after);
-                recorder.sent(&chunks, refused);
+                recorder.sent(&chunks);
+                self.refused += refused;
                 self.backoff.succeeded();
                 if self.error.take().is_some() {
                     tracing::info!("the remote database takes rows again");

@@ -358,6 +358,7 @@ impl Relay {
         let mut facts = locked(&self.facts);
         (facts.remote, facts.scanner) = self.wanted();
         facts.sent = self.rows.sent;
+        facts.refused = self.rows.refused;
         facts.sent_last = self.rows.last;
         facts.remote_error.clone_from(&self.rows.error);
         facts.scan_last = self.scans.last;
