@@ -209,6 +209,8 @@ impl Scans {
         let work =
             self.work.as_mut().filter(|work| work.number == answer.number() && asked(work)).ok_or(())?;
         work.deadline = None;
+        // Counted from here, so that two requests are that far apart also where they arrive.
+        self.free = self.free.max(now + self.interval);
         let (due, lookup) = (work.due, matches!(work.step, Step::Lookup));
         if let Answer::Failed { why, wait, .. } = answer {
             let wait = self.backoff.failed(now, wait.map(Duration::from_secs));
