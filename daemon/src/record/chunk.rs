@@ -287,6 +287,15 @@ pub(super) fn next(db: &Database, level: usize, bucket: i64, end: i64) -> Result
     Ok(first.map(bucket_of))
 }
 
+/// Last bucket before `end` that has something, not before `bucket`.
+pub(super) fn previous(db: &Database, level: usize, bucket: i64, end: i64) -> Result<Option<i64>> {
+    let range = [id(Kind::Who, level, bucket, 0), id(Kind::Who, level, end, 0)];
+    let last: Option<i64> = db
+        .prepare_cached("SELECT max(id) FROM chunk WHERE id >= ?1 AND id < ?2")?
+        .query_row(range, |row| row.get(0))?;
+    Ok(last.map(bucket_of))
+}
+
 /// How far each level goes: kept in `meta`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reach {

@@ -52,7 +52,7 @@ const DAILY: &str =
 
 const ROWS: &str = "SELECT CASE w.folded WHEN 0 THEN w.id ELSE w.folded END AS f, w.uid, c.peer, p.domain, p.remote, p.service,
       sum(c.sent), sum(c.received), sum(c.connections)
-    FROM connection c JOIN who w ON w.id = c.who JOIN peer p ON p.id = c.peer
+    FROM connection c CROSS JOIN who w ON w.id = c.who CROSS JOIN peer p ON p.id = c.peer
     WHERE c.id >= ?1 AND c.id < ?2 GROUP BY f, c.peer";
 
 /// The totals of an hour's rows.

@@ -102,8 +102,8 @@ impl Deletion {
             return Ok(false);
         }
         let sql = format!(
-            "DELETE FROM connection WHERE id IN (SELECT c.id FROM connection c JOIN who w ON w.id = c.who
-               JOIN peer p ON p.id = c.peer WHERE c.id >= ? AND c.id < ?{} LIMIT {STEP})",
+            "DELETE FROM connection WHERE id IN (SELECT c.id FROM connection c CROSS JOIN who w ON w.id = c.who
+               CROSS JOIN peer p ON p.id = c.peer WHERE c.id >= ? AND c.id < ?{} LIMIT {STEP})",
             self.rows.text
         );
         let mut values = vec![Value::Integer(from << TIE_BITS), Value::Integer(to << TIE_BITS)];
@@ -185,11 +185,17 @@ impl Deletion {
 
     fn volume_of(&self, db: &Database, reach: &Reach, day: i64) -> Result<()> {
         if day >= self.detail_from {
-            db.prepare_cached(
-                "UPDATE volume SET connections = (SELECT count(*) FROM connection c JOIN who w ON w.id = c.who
-                   WHERE c.id >= ?2 AND c.id < ?3 AND w.uid = volume.uid) WHERE day = ?1",
-            )?
-            .execute(params![day, (day * DAY) << TIE_BITS, ((day + 1) * DAY) << TIE_BITS])?;
+            db.prepare_cached("UPDATE volume SET connections = 0 WHERE day = ?1")?.execute([day])?;
+            let mut count = db.prepare_cached(
+                "SELECT w.uid, count(*) FROM connection c CROSS JOIN who w ON w.id = c.who
+                   WHERE c.id >= ?1 AND c.id < ?2 GROUP BY w.uid",
+            )?;
+            let mut update =
+                db.prepare_cached("UPDATE volume SET connections = ?3 WHERE day = ?1 AND uid = ?2")?;
+            let mut rows = count.query([(day * DAY) << TIE_BITS, ((day + 1) * DAY) << TIE_BITS])?;
+            while let Some(row) = rows.next()? {
+                update.execute(params![day, row.get::<_, i64>(0)?, row.get::<_, i64>(1)?])?;
+            }
         } else {
             let (mut pieces, mut left) = (Vec::new(), HashSet::new());
             chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());

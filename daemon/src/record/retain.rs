@@ -24,6 +24,8 @@ const STEP: i64 = 4_000;
 const CHUNKS: i64 = 200;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
+/// Hours whose rows are looked at per transaction.
+const HOURS: i64 = 4;
 /// Pages given back to the file system per transaction.
 const PAGES: i64 = 512;
 /// Hours are kept this many days longer than the detail.
@@ -39,7 +41,7 @@ const SWEPT: [(&str, &str); 9] = [
     ("who", WHO),
     // Again: those without command lines come before those that refer to them.
     ("who", WHO),
-    ("peer", "NOT EXISTS (SELECT 1 FROM connection c WHERE c.peer = t.id)"),
+    ("peer", "1"),
     (
         "program",
         "NOT EXISTS (SELECT 1 FROM who w WHERE w.program = t.id) AND NOT EXISTS (SELECT 1 FROM who w WHERE w.parent = t.id)
@@ -61,8 +63,8 @@ const SWEPT: [(&str, &str); 9] = [
     ),
 ];
 
-/// When rows, events and others do not refer to a `who`.
-const WHO: &str = "NOT EXISTS (SELECT 1 FROM connection c WHERE c.who = t.id) AND NOT EXISTS (SELECT 1 FROM event e WHERE e.who = t.id)
+/// When events and others do not refer to a `who`.
+const WHO: &str = "NOT EXISTS (SELECT 1 FROM event e WHERE e.who = t.id)
          AND NOT EXISTS (SELECT 1 FROM who w WHERE w.folded = t.id)";
 
 /// One step of a round.
@@ -78,6 +80,8 @@ enum Phase {
     Volume,
     Sightings,
     Facts,
+    /// Which programs the rows refer to: hours before this one are looked at.
+    Used(i64),
     /// Which table, and up to which number it is swept.
     Sweep(usize, i64),
     Vacuum,
@@ -95,6 +99,9 @@ pub(super) struct Retention {
     /// Day of the last sweep.
     swept: i64,
     freed: bool,
+    /// Programs that rows refer to, while they are swept, and the newest one that is.
+    used: HashSet<i64>,
+    newest: i64,
 }
 
 impl Retention {
@@ -118,6 +125,13 @@ impl Retention {
     pub(super) fn obey(&mut self) {
         self.unlimited = true;
         self.phase = None;
+    }
+
+    /// Rows with these programs were written: they are in use, whatever was looked at before.
+    pub(super) fn uses(&mut self, who: impl Iterator<Item = i64>) {
+        if matches!(self.phase, Some(Phase::Used(_) | Phase::Sweep(..))) {
+            self.used.extend(who);
+        }
     }
 
     /// Does one step of at most a few thousand rows; begins a round if none is under way. `now` in µs.
@@ -205,10 +219,15 @@ impl Retention {
                 } else if self.swept == today {
                     Phase::Vacuum
                 } else {
-                    Phase::Sweep(0, 0)
+                    self.used.clear();
+                    self.newest =
+                        transaction
+                            .query_row("SELECT coalesce(max(id), 0) FROM who", (), |row| row.get(0))?;
+                    Phase::Used(0)
                 }
             }
-            Phase::Sweep(table, position) => sweep(&transaction, table, position)?,
+            Phase::Used(hour) => used(&transaction, hour, &mut self.used)?,
+            Phase::Sweep(table, position) => sweep(&transaction, table, position, &self.used, self.newest)?,
             Phase::Vacuum => phase,
         };
         let again = phase == Phase::Vacuum && vacuum(&transaction)?;
@@ -218,6 +237,7 @@ impl Retention {
         }
         if next == Phase::Vacuum {
             self.swept = today;
+            self.used = HashSet::new();
         }
         self.phase = (next != Phase::Vacuum || phase != Phase::Vacuum || again).then_some(next);
         Ok(())
@@ -254,8 +274,27 @@ fn chunks(db: &Database, level: usize, before: i64) -> Result<bool> {
     Ok(deleted > 0)
 }
 
+/// Looks which programs the rows of the next hours refer to.
+fn used(db: &Database, from: i64, used: &mut HashSet<i64>) -> Result<Phase> {
+    let mut hour = from;
+    for _ in 0..HOURS {
+        let next: Option<i64> = db
+            .prepare_cached("SELECT min(id) FROM connection WHERE id >= ?1")?
+            .query_row([hour.saturating_mul(HOUR << TIE_BITS)], |row| row.get(0))?;
+        let Some(next) = next else { return Ok(Phase::Sweep(0, 0)) };
+        hour = next / (HOUR << TIE_BITS);
+        let mut select =
+            db.prepare_cached("SELECT DISTINCT who FROM connection WHERE id / 3686400000000 = ?1")?;
+        for who in select.query_map([hour], |row| row.get(0))? {
+            used.insert(who?);
+        }
+        hour += 1;
+    }
+    Ok(Phase::Used(hour))
+}
+
 /// Looks at the next numbers of a table and removes those that nothing refers to.
-fn sweep(db: &Database, table: usize, position: i64) -> Result<Phase> {
+fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest: i64) -> Result<Phase> {
     let Some((name, unused)) = SWEPT.get(table) else {
         // Verdicts are kept by content, not by number.
         let again = db
@@ -283,14 +322,27 @@ fn sweep(db: &Database, table: usize, position: i64) -> Result<Phase> {
             return Ok(Phase::Sweep(table, last));
         }
     };
-    let candidates: Vec<i64> = db
+    let mut candidates: Vec<i64> = db
         .prepare_cached(&format!("SELECT t.id FROM {name} t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"))?
         .query_map([position, last], |row| row.get(0))?
         .collect::<Result<_>>()?;
+    let reach = Reach::read(db)?;
+    match kind {
+        // What was not there yet when the rows were looked at may be theirs.
+        Kind::Who => candidates.retain(|id| *id <= newest && !rows.contains(id)),
+        // The peers of all rows are in the totals of their hours, unless these are gone before the rows.
+        _ => {
+            let oldest: i64 =
+                db.query_row("SELECT coalesce(min(id), 0) FROM connection", (), |row| row.get(0))?;
+            if oldest > 0 && oldest < (reach.hours * HOUR) << TIE_BITS {
+                candidates.clear();
+            }
+        }
+    }
     if !candidates.is_empty() {
         let mut used = HashSet::new();
         let parts: Vec<i64> = (chunk::part(position + 1)..=chunk::part(last)).collect();
-        for piece in chunk::everything(&Reach::read(db)?) {
+        for piece in chunk::everything(&reach) {
             chunk::read(db, kind, piece, Some(&parts), |_, number, _, _| {
                 used.insert(number);
             })?;

@@ -176,8 +176,16 @@ impl Rollup {
         let mut insert = db.prepare_cached(
             "INSERT OR IGNORE INTO sighting_day (executable, day, uid) VALUES (?1, ?2, ?3)",
         )?;
+        let mut users = db.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM sighting_day WHERE executable = ?1 AND day = ?2 LIMIT 2)",
+        )?;
+        let mut first = db.prepare_cached("UPDATE executable SET days = days + 1 WHERE id = ?1")?;
         for (executable, day, uid) in self.days.keys() {
             let new = insert.execute(params![executable, day, uid])?;
+            // Nobody else used it that day: a day more for everybody together.
+            if new > 0 && users.query_row([executable, day], |row| row.get::<_, i64>(0))? == 1 {
+                first.execute([executable])?;
+            }
             *new_days.entry((*executable, *uid)).or_default() += i64::try_from(new).unwrap_or(0);
         }
         let mut upsert = db.prepare_cached(

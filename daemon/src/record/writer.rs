@@ -2,6 +2,7 @@
 //! The one thread that writes. It sleeps until its interval is over or something is urgent; when nothing
 //! waits it wakes once an hour for retention.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -233,7 +234,10 @@ impl Writer {
         }
         let began = Instant::now();
         match self.transaction(&work) {
-            Ok(change) => self.succeeded(&work, began, &change),
+            Ok((change, whos)) => {
+                self.retention.uses(whos.into_iter());
+                self.succeeded(&work, began, &change);
+            }
             Err(error) => {
                 self.interner.forget();
                 let poisoned = matches!(
@@ -385,12 +389,14 @@ impl Writer {
         }
     }
 
-    fn transaction(&mut self, work: &Work) -> rusqlite::Result<outbox::Change> {
+    /// Gives the programs that rows were written of, too.
+    fn transaction(&mut self, work: &Work) -> rusqlite::Result<(outbox::Change, HashSet<i64>)> {
         let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut rollup = Rollup::default();
+        let mut whos = HashSet::new();
         let (interner, settings) = (&mut self.interner, &self.settings);
         if settings.enabled {
-            insert_rows(&transaction, interner, settings, &work.rows, &mut rollup)?;
+            whos = insert_rows(&transaction, interner, settings, &work.rows, &mut rollup)?;
         } else {
             for row in &work.rows {
                 let who = interner.who(&transaction, &row.who, settings)?;
@@ -421,7 +427,7 @@ impl Writer {
         let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
         watched(&transaction)?;
         transaction.commit()?;
-        Ok(change)
+        Ok((change, whos))
     }
 }
 
@@ -463,7 +469,7 @@ fn insert_rows(
     settings: &Settings,
     rows: &[Connection],
     rollup: &mut Rollup,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<HashSet<i64>> {
     let mut insert = db.prepare_cached(
         "INSERT OR IGNORE INTO connection (id, who, peer, local_port, remote_port, pid, sent, received, connections)
            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -472,10 +478,12 @@ fn insert_rows(
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|index| rows[*index].time);
     let mut next = i64::MIN;
+    let mut whos = HashSet::new();
     for row in order.into_iter().map(|index| &rows[index]) {
         let time = clamp(row.time);
         let who = interner.who(db, &row.who, settings)?;
         let peer = interner.peer(db, row, settings)?;
+        whos.insert(who.id);
         let mut id = (time << TIE_BITS).max(next);
         while insert.execute(params![
             id,
@@ -494,7 +502,7 @@ fn insert_rows(
         next = id + 1;
         rollup.row(time, &who, &peer, row.sent, row.received, row.connections);
     }
-    Ok(())
+    Ok(whos)
 }
 
 fn insert_notice(

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Pages of connections. Two ways to find the next rows: walk along the time and look at each, or, where few
-//! programs or peers match, walk along the index of each of them at once and merge by time. The first is tried
-//! for a bounded number of rows, so that neither frequent nor rare matches need a look at every row.
+//! Pages of connections. Two ways to find the next rows: walk along the time and look at each, or, where few match,
+//! hour by hour: the totals say which hours have any, and of which programs and peers; those are looked up by
+//! index. The first is tried for a bounded number of rows, so that neither frequent nor rare matches need a look
+//! at every row.
 //!
-//! A viewer who may not see every row never walks along peers: how long that takes, and where it is
-//! interrupted, would tell about rows of others.
+//! A viewer who may not see every row never looks rows up by peer: how long that takes would tell about rows of
+//! others. What is read of the totals depends on nothing but the range.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use picosnitch_api::{self as api, Query, row::Connection};
-use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
 use super::Page;
 use super::filter::{self, Filter, Sql};
 use super::row::Columns;
 use crate::model::Viewer;
-use crate::record::chunk::{self, EDGE, Kind, Reach, WIDTHS};
+use crate::record::chunk::{self, Kind, Reach};
 use crate::record::dimension;
-use crate::record::rollup::DAY;
+use crate::record::rollup::{DAY, HOUR};
 use crate::record::writer::{TIE_BITS, unavailable};
 
 /// Rows looked at along the time before the indexes are tried.
 const FIRST_WALK: usize = 20_000;
 /// Rows looked at in all before a page is given as far as it is.
 const LONGEST_WALK: usize = 400_000;
-/// Programs or peers whose indexes are walked at once, at the most.
-const STREAMS: usize = 20_000;
-
-/// Peers by which programs are narrowed down, at the most.
-const NARROWED: usize = 2_000;
+/// Look-ups in one hour, above which its rows are walked along instead.
+const LOOKUPS: usize = 1_000;
+/// Programs whose folded ones are looked up beforehand.
+const FEW: usize = 5_000;
 
 /// Numbers that match, sorted; `None`: all do.
 type Set = Option<Vec<i64>>;
@@ -41,8 +41,6 @@ struct Match {
     search: Option<(Vec<i64>, Vec<i64>)>,
     local_port: Option<i64>,
     remote_port: Option<i64>,
-    /// Days that may have matches; `None`: any.
-    days: Option<BTreeSet<i64>>,
 }
 
 fn holds(set: &Set, id: i64) -> bool {
@@ -72,7 +70,6 @@ impl Match {
             },
             local_port: q.local_port.map(i64::from),
             remote_port: q.remote_port.map(i64::from),
-            days: None,
         })
     }
 
@@ -85,82 +82,40 @@ impl Match {
             && self.local_port.is_none_or(|port| port == row.local_port)
             && self.remote_port.is_none_or(|port| port == row.remote_port)
     }
-
-    /// Where both programs and peers are asked for: the totals say which of the programs had to do with one of the
-    /// peers, and on which days.
-    fn narrow(&mut self, db: &Database) -> Result<()> {
-        let (Some(who), Some(peer)) = (&mut self.who, &self.peer) else { return Ok(()) };
-        if peer.len() > NARROWED || who.len() > STREAMS {
-            return Ok(());
-        }
-        let mut statement = db.prepare_cached("SELECT folded FROM who WHERE id = ?1")?;
-        let mut folded = Vec::with_capacity(who.len());
-        for id in who.iter() {
-            let other: i64 = statement.query_row([id], |row| row.get(0))?;
-            folded.push(if other == 0 { *id } else { other });
-        }
-        let asked: HashSet<i64> = folded.iter().copied().collect();
-        let (mut met, mut days) = (HashSet::new(), BTreeSet::new());
-        let mut parts: Vec<i64> = peer.iter().map(|id| chunk::part(*id)).collect();
-        parts.dedup();
-        // From the day of the first row on.
-        let first: Option<i64> = db.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
-        let first = chunk::down(first.unwrap_or(0) >> TIE_BITS, DAY);
-        let mut pieces = Vec::new();
-        chunk::cover(&Reach::read(db)?, (first, EDGE), 1, &mut pieces, &mut Vec::new());
-        for piece in pieces {
-            chunk::read(db, Kind::Pair, piece, Some(&parts), |bucket, id, who, _| {
-                if peer.binary_search(&id).is_ok() && asked.contains(&who) {
-                    met.insert(who);
-                    days.insert(bucket * WIDTHS[piece.0] / DAY);
-                }
-            })?;
-        }
-        *who = who.iter().zip(folded).filter(|(_, folded)| met.contains(folded)).map(|(id, _)| *id).collect();
-        self.days = Some(days);
-        Ok(())
-    }
-
-    /// The range of ids to look in next, for a stream that stands before this id: `None` if this id's day may
-    /// have matches, otherwise the nearest day that may, or an empty range.
-    fn jump(&self, id: i64, descending: bool) -> Option<(i64, i64)> {
-        let days = self.days.as_ref()?;
-        let day = (id >> TIE_BITS).div_euclid(DAY);
-        if days.contains(&day) {
-            return None;
-        }
-        let start = |day: i64| (day * DAY) << TIE_BITS;
-        Some(if descending {
-            days.range(..day).next_back().map_or((0, 0), |day| (i64::MIN, start(*day + 1)))
-        } else {
-            days.range(day..).next().map_or((0, 0), |day| (start(*day), i64::MAX))
-        })
-    }
-
-    /// The shortest list of indexes that together hold every match.
-    fn streams(&self, restricted: bool) -> Option<Vec<(Column, i64)>> {
-        let list = |column, set: &[i64]| set.iter().map(move |id| (column, *id)).collect::<Vec<_>>();
-        let mut choices: Vec<Vec<(Column, i64)>> = Vec::new();
-        if let Some(who) = self.who.as_ref().filter(|set| set.len() <= STREAMS) {
-            choices.push(list(Column::Who, who));
-        }
-        if let Some((who, peer)) = &self.search
-            && who.len() + peer.len() <= STREAMS
-            && (!restricted || peer.is_empty())
-        {
-            choices.push([list(Column::Who, who), list(Column::Peer, peer)].concat());
-        }
-        if let Some(peer) = self.peer.as_ref().filter(|set| set.len() <= STREAMS && !restricted) {
-            choices.push(list(Column::Peer, peer));
-        }
-        choices.into_iter().min_by_key(Vec::len)
-    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Column {
-    Who,
-    Peer,
+/// The numbers of programs that match, by the folded one that stands for them in totals.
+#[derive(Default)]
+struct Own {
+    /// Everything that matches is in here.
+    complete: bool,
+    of: HashMap<i64, Vec<i64>>,
+}
+
+impl Own {
+    fn new(db: &Database, who: &Set) -> Result<Self> {
+        let Some(who) = who.as_ref().filter(|who| who.len() <= FEW) else { return Ok(Own::default()) };
+        let mut own = Own { complete: true, of: HashMap::new() };
+        let mut statement = db.prepare_cached("SELECT folded FROM who WHERE id = ?1")?;
+        for id in who {
+            let folded: i64 = statement.query_row([id], |row| row.get(0))?;
+            own.of.entry(if folded == 0 { *id } else { folded }).or_default().push(*id);
+        }
+        Ok(own)
+    }
+
+    /// Those of one folded program; none if it does not match.
+    fn of(&mut self, db: &Database, who: &Set, folded: i64) -> Result<&[i64]> {
+        if !self.complete && !self.of.contains_key(&folded) {
+            let mut statement = db.prepare_cached("SELECT id FROM who WHERE folded = ?1")?;
+            let mut own: Vec<i64> =
+                statement.query_map([folded], |row| row.get(0))?.collect::<Result<_>>()?;
+            own.push(folded);
+            own.retain(|id| holds(who, *id));
+            self.of.insert(folded, own);
+        }
+        Ok(self.of.get(&folded).map_or(&[], Vec::as_slice))
+    }
 }
 
 /// A row as it stands in the table.
@@ -269,7 +224,7 @@ fn find(
     q: &Query,
     v: &Viewer,
 ) -> Result<(Vec<i64>, bool)> {
-    let mut matches = Match::new(db, filter, q, v)?;
+    let matches = Match::new(db, filter, q, v)?;
     let restricted = filter::uids("uid", &v.rows) != "1";
     let mut found = Vec::with_capacity(wanted.min(1000));
     if walk(db, &matches, range, wanted, FIRST_WALK, &mut found)? {
@@ -278,10 +233,14 @@ fn find(
     if found.len() >= wanted {
         return Ok((found, true));
     }
-    matches.narrow(db)?;
-    let ended = match matches.streams(restricted) {
-        Some(streams) => merge(db, &matches, &streams, range, wanted, &mut found)?,
-        None => walk(db, &matches, range, wanted, LONGEST_WALK, &mut found)?,
+    let reach = Reach::read(db)?;
+    let oldest: i64 = db.query_row("SELECT coalesce(min(id), 0) FROM connection", (), |row| row.get(0))?;
+    // Rows older than the hours that are kept have nothing that says where they are.
+    let known = oldest >= (reach.hours * HOUR) << TIE_BITS;
+    let ended = if known && (matches.who.is_some() || matches.peer.is_some() || matches.search.is_some()) {
+        by_hours(db, &reach, &matches, range, wanted, restricted, &mut found)?
+    } else {
+        walk(db, &matches, range, wanted, LONGEST_WALK, &mut found)?
     };
     Ok((found, !ended))
 }
@@ -315,60 +274,179 @@ fn walk(
     Ok(true)
 }
 
-/// Walks along many indexes at once, always on with the one that has the next row; true at the end.
-fn merge(
+/// An hour in the unit of `id`, as the indexes have it.
+const HOUR_IDS: i64 = HOUR << TIE_BITS;
+
+/// Looks at one hour after the other, those alone in which something matches; true at the end.
+fn by_hours(
     db: &Database,
+    reach: &Reach,
     matches: &Match,
-    streams: &[(Column, i64)],
     range: &mut Range,
     wanted: usize,
+    restricted: bool,
     found: &mut Vec<i64>,
 ) -> Result<bool> {
-    let (pick, sign) = if range.descending { ("max", 1) } else { ("min", -1) };
-    let next = |column: &str| {
-        format!("SELECT {pick}(id) FROM connection WHERE {column} = ?1 AND id >= ?2 AND id < ?3")
-    };
-    let (mut who, mut peer) = (db.prepare_cached(&next("who"))?, db.prepare_cached(&next("peer"))?);
-    let mut fetch =
-        db.prepare_cached("SELECT id, who, peer, local_port, remote_port FROM connection WHERE id = ?1")?;
-    let mut seek = |(column, id): (Column, i64), from: i64, to: i64| -> Result<Option<i64>> {
-        let statement = if column == Column::Who { &mut who } else { &mut peer };
-        statement.query_row(params![id, from, to], |row| row.get(0))
-    };
-    let mut heap = BinaryHeap::new();
-    for stream in streams {
-        if let Some(id) = seek(*stream, range.from, range.to)? {
-            heap.push((id.saturating_mul(sign), *stream));
+    let mut search = Hours { db, matches, restricted, own: Own::new(db, &matches.who)? };
+    let (first, last) = (range.from.max(0) / HOUR_IDS, range.to.max(0).saturating_sub(1) / HOUR_IDS);
+    let (mut first, mut last) = (first, last + 1);
+    let mut looked = 0;
+    let mut checked_day = None;
+    loop {
+        let hour = if range.descending {
+            chunk::previous(db, 0, first, last)?
+        } else {
+            chunk::next(db, 0, first, last)?
+        };
+        let Some(hour) = hour else { return Ok(true) };
+        // A whole day without any is left out at once.
+        let day = hour * HOUR / DAY;
+        let hours = day * (DAY / HOUR)..(day + 1) * (DAY / HOUR);
+        if day < reach.built[1] && checked_day != Some(day) && search.present(1, day)?.is_empty() {
+            if range.descending { last = hours.start } else { first = hours.end }
+        } else {
+            checked_day = Some(day);
+            let present = search.present(0, hour)?;
+            if !present.is_empty() {
+                let (from, to) = (range.from.max(hour * HOUR_IDS), range.to.min((hour + 1) * HOUR_IDS));
+                let mut ids = search.rows(hour, from, to, &present)?;
+                looked += ids.len() + present.len();
+                ids.sort_unstable();
+                if range.descending {
+                    ids.reverse();
+                }
+                for id in ids {
+                    if found.len() >= wanted {
+                        return Ok(false);
+                    }
+                    range.after(id);
+                    found.push(id);
+                }
+            }
+            if range.descending { last = hour } else { first = hour + 1 }
         }
-    }
-    let mut seen = HashSet::new();
-    let mut steps = 0;
-    while let Some((signed, stream)) = heap.pop() {
-        if found.len() >= wanted || steps >= LONGEST_WALK / 8 {
+        // All before this hour's edge is done.
+        let edge = if range.descending { last } else { first } * HOUR_IDS;
+        if range.descending {
+            range.to = range.to.min(edge)
+        } else {
+            range.from = range.from.max(edge)
+        }
+        if found.len() >= wanted || looked >= LONGEST_WALK {
             return Ok(false);
         }
-        steps += 1;
-        let id = signed.saturating_mul(sign);
-        range.after(id);
-        if let Some((from, to)) = matches.jump(id, range.descending) {
-            if let Some(id) = seek(stream, from.max(range.from), to.min(range.to))? {
-                heap.push((id.saturating_mul(sign), stream));
-            }
-            continue;
-        }
-        if seen.insert(id)
-            && let Some(row) = fetch.query_row([id], brief).optional()?
-            && matches.takes(&row)
-        {
-            found.push(id);
-        }
-        // Another index may hold the same row: the next of this one comes after it all the same.
-        if let Some(id) = seek(stream, range.from, range.to)? {
-            heap.push((id.saturating_mul(sign), stream));
-        }
     }
-    Ok(true)
 }
+
+/// What one hour has of what is looked for.
+struct Hours<'a> {
+    db: &'a Database,
+    matches: &'a Match,
+    restricted: bool,
+    own: Own,
+}
+
+impl Hours<'_> {
+    /// Peers (0 if none are asked for) and folded programs in a bucket that may match.
+    fn present(&mut self, level: usize, bucket: i64) -> Result<Vec<(i64, i64)>> {
+        let m = self.matches;
+        let pairs = m.peer.is_some() || m.search.is_some();
+        let mut met = Vec::new();
+        let kind = if pairs { Kind::Pair } else { Kind::Who };
+        // Of a search everything is looked at; the peers asked for say which parts have them.
+        let parts = m.peer.as_ref().map(|peers| {
+            let mut parts: Vec<i64> = peers.iter().map(|id| chunk::part(*id)).collect();
+            parts.dedup();
+            parts
+        });
+        chunk::read(self.db, kind, (level, bucket, bucket + 1), parts.as_deref(), |_, a, b, _| {
+            if !pairs {
+                met.push((0, a));
+            } else if holds(&m.peer, a) {
+                met.push((a, b));
+            }
+        })?;
+        if let Some((who, peer)) = &m.search {
+            let mut folded: HashMap<i64, bool> = HashMap::new();
+            let mut statement = self.db.prepare_cached("SELECT id FROM who WHERE folded = ?1")?;
+            let mut kept = Vec::new();
+            for (a, b) in met {
+                let found = peer.binary_search(&a).is_ok()
+                    || match folded.get(&b) {
+                        Some(known) => *known,
+                        None => {
+                            let ids = statement.query_map([b], |row| row.get::<_, i64>(0))?;
+                            let ids = ids.collect::<Result<Vec<_>>>()?;
+                            let any = std::iter::once(b).chain(ids).any(|id| who.binary_search(&id).is_ok());
+                            folded.insert(b, any);
+                            any
+                        }
+                    };
+                if found {
+                    kept.push((a, b));
+                }
+            }
+            met = kept;
+        }
+        if m.who.is_some() {
+            let mut kept = Vec::with_capacity(met.len());
+            for (a, b) in met {
+                if !self.own.of(self.db, &m.who, b)?.is_empty() {
+                    kept.push((a, b));
+                }
+            }
+            met = kept;
+        }
+        Ok(met)
+    }
+
+    /// The rows of an hour that match.
+    fn rows(&mut self, hour: i64, from: i64, to: i64, present: &[(i64, i64)]) -> Result<Vec<i64>> {
+        let by_peer = !self.restricted && (self.matches.peer.is_some() || self.matches.search.is_some());
+        let mut numbers: Vec<i64> = Vec::new();
+        for (peer, who) in present {
+            if by_peer {
+                numbers.push(*peer);
+            } else {
+                numbers.extend(self.own.of(self.db, &self.matches.who, *who)?);
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut ids = Vec::new();
+        let mut take = |row: &rusqlite::Row<'_>| -> Result<()> {
+            let row = brief(row)?;
+            if self.matches.takes(&row) {
+                ids.push(row.id);
+            }
+            Ok(())
+        };
+        if numbers.len() > LOOKUPS {
+            let mut statement = self.db.prepare_cached(
+                "SELECT id, who, peer, local_port, remote_port FROM connection WHERE id >= ?1 AND id < ?2",
+            )?;
+            let mut rows = statement.query([from, to])?;
+            while let Some(row) = rows.next()? {
+                take(row)?;
+            }
+            return Ok(ids);
+        }
+        let mut statement = self.db.prepare_cached(if by_peer { BY_PEER } else { BY_WHO })?;
+        for number in numbers {
+            let mut rows = statement.query([hour, number, from, to])?;
+            while let Some(row) = rows.next()? {
+                take(row)?;
+            }
+        }
+        Ok(ids)
+    }
+}
+
+const BY_WHO: &str = "SELECT id, who, peer, local_port, remote_port FROM connection
+    WHERE id / 3686400000000 = ?1 AND who = ?2 AND id >= ?3 AND id < ?4";
+
+const BY_PEER: &str = "SELECT id, who, peer, local_port, remote_port FROM connection
+    WHERE id / 3686400000000 = ?1 AND peer = ?2 AND id >= ?3 AND id < ?4";
 
 const ROW: &str =
     "SELECT c.id, c.who, c.peer, c.pid, c.remote_port, c.local_port, c.sent, c.received, c.connections
@@ -510,4 +588,22 @@ fn peer_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
         netns: c.small()?,
         ..Connection::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn s10_rows_are_looked_up_by_hour() {
+        assert_eq!(HOUR_IDS, 3_686_400_000_000, "as the indexes have it");
+        let mut db = Database::open_in_memory().unwrap();
+        crate::record::database::migrate(&mut db, 0).unwrap();
+        for (sql, index) in [(BY_WHO, "connection_hour_who"), (BY_PEER, "connection_hour_peer")] {
+            let plan: String =
+                db.query_row(&format!("EXPLAIN QUERY PLAN {sql}"), [1, 2, 3, 4], |row| row.get(3)).unwrap();
+            assert!(plan.starts_with(&format!("SEARCH connection USING INDEX {index} ")), "{plan}");
+        }
+    }
 }

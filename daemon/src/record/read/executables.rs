@@ -44,6 +44,15 @@ fn mine(q: &Query, v: &Viewer, column: &str) -> String {
 /// The programs with their latest name and content, one row each.
 fn select(q: &Query, v: &Viewer) -> String {
     let facts = mine(q, v, "f.uid");
+    let days = if facts == "1" {
+        "e.days".to_owned()
+    } else {
+        format!(
+            "CASE WHEN m.users = 1 THEN m.days ELSE
+               (SELECT count(DISTINCT day) FROM sighting_day s WHERE s.executable = e.id AND {}) END",
+            mine(q, v, "s.uid")
+        )
+    };
     format!(
         "WITH m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(days) AS days,
              count(*) AS users, sum(sent) AS sent, sum(received) AS received, sum(connections) AS connections
@@ -53,15 +62,12 @@ fn select(q: &Query, v: &Viewer) -> String {
               ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS name,
            (SELECT f.value FROM fact f WHERE f.executable = e.id AND f.kind = {} AND {facts}
               ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS content,
-           m.first_seen, m.last_seen,
-           CASE WHEN m.users = 1 THEN m.days ELSE
-             (SELECT count(DISTINCT day) FROM sighting_day s WHERE s.executable = e.id AND {}) END,
+           m.first_seen, m.last_seen, {days},
            m.sent, m.received, m.connections
          FROM m JOIN executable e ON e.id = m.executable",
         mine(q, v, "uid"),
         fact::NAME,
         fact::CONTENT,
-        mine(q, v, "s.uid"),
     )
 }
 

@@ -13,6 +13,8 @@ use crate::record::database::MIGRATIONS;
 const VERSION_1: &str = include_str!("version-1.sql");
 /// Version 2, totals packed: the same data.
 const VERSION_2: &str = include_str!("version-2.sql");
+/// Version 3, with an outbox.
+const VERSION_3: &str = include_str!("version-3.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -20,18 +22,27 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        3,
+        4,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
 
 #[test]
 fn s04_version_1_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_1, 1);
+}
+
+#[test]
+fn s04_version_3_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_3, 3);
+}
+
+fn brought_up_to_date(dump: &str, version: i64) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("state")).unwrap();
     let old = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
-    old.execute_batch(VERSION_1).unwrap();
-    old.pragma_update(None, "user_version", 1).unwrap();
+    old.execute_batch(dump).unwrap();
+    old.pragma_update(None, "user_version", version).unwrap();
     drop(old);
     let lab = Lab::with(dir, settings());
     let reader = lab.recorder.reader();
