@@ -85,6 +85,8 @@ pub fn multipath(_: &Options) -> io::Result<Report> {
     };
     let listener = open()?;
     // A port of services: who called whom is guessed from the ports.
+    nix::sys::socket::setsockopt(&listener, nix::sys::socket::sockopt::ReuseAddr, &true)
+        .map_err(io::Error::from)?;
     sys::bind(&listener, local(6, 7005))?;
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN).map_err(io::Error::from)?;
     let listener = TcpListener::from(listener);
