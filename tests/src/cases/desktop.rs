@@ -10,6 +10,7 @@ use super::expect::PATIENCE;
 use crate::lab::client::settle;
 use crate::lab::desktop::{Desktop, Toast};
 use crate::lab::program::report;
+use crate::lab::tools::until;
 use crate::lab::{Lab, Outcome, Stage, User, ensure};
 
 /// The cases.
@@ -251,7 +252,14 @@ fn n08(lab: &mut Lab) -> Outcome {
     }
     let to = lab.net.to();
     // A program of the system (root's), which both are told, then one of each.
-    report(lab.programs.make("n08-of-root")?, &["tcp-echo", &to])?;
+    // A tray that has just started may not listen yet: another one is tried then.
+    let heard = |desktop: &Desktop| format!("{:?}", desktop.toasts()).contains("n08-of-root");
+    for _ in 0..5 {
+        report(lab.programs.make("n08-of-root")?, &["tcp-echo", &to])?;
+        if until(Duration::from_secs(4), || desktops.iter().all(heard)) {
+            break;
+        }
+    }
     for desktop in &desktops {
         wait_toasts(desktop, |toasts| format!("{toasts:?}").contains("n08-of-root"))?;
     }

@@ -246,6 +246,8 @@ impl Desktop {
     /// It is not built.
     pub fn tray(&mut self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(self.program("picosnitch-tray")?);
+        // Which opens the window that is beside it.
+        self.program("picosnitch-gui")?;
         command.args(arguments);
         self.inside(&mut command);
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("tray.log"))?;
