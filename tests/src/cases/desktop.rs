@@ -169,14 +169,15 @@ fn d04(lab: &mut Lab) -> Outcome {
         format!("{:?}", toasts[1])
     })?;
     ensure(toasts[1].replaces != 0, || "it is stacked, not replaced".into())?;
-    // A click on it opens the window at that program.
+    // A click on it opens the window at that program. notify-rust asks for the answers after it has shown the
+    // toast; nobody presses within that time.
+    std::thread::sleep(Duration::from_millis(500));
     desktop.press("")?;
     let window = "org.picosnitch.Picosnitch";
     settle(PATIENCE, || ensure(desktop.has_owner(window), || format!("no window: {}", desktop.tray_log())))?;
     // Muted: recorded, no toast.
     change(lab)?;
     let told = wait_own(&desktop, "d04-", 3)?.len();
-    // notify-rust asks for the answers after it has shown the toast; nobody presses within that time.
     std::thread::sleep(Duration::from_millis(500));
     desktop.press("Mute")?;
     let events = |stage: &Stage| -> Outcome<usize> {
