@@ -193,6 +193,8 @@ fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
     // What waits survives both programs.
     kill_helper(&stage)?;
     stage.daemon.kill();
+    let waiting = outbox(&stage)?;
+    ensure(!waiting.is_empty(), || "nothing waits on the disk".into())?;
     stage.daemon.launch_again()?;
     traffic(5)?;
     if more > 0 {
@@ -213,7 +215,38 @@ fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
             format!("status after the server's return: {status:?}")
         })?;
         ensure(status.remote_lost == Some(0), || format!("rows were given up: {status:?}"))
-    })
+    })?;
+    // Sent once more, as after an answer that did not arrive: the server has them, and adds nothing.
+    stage.daemon.kill();
+    put_back(&stage, &waiting)?;
+    stage.daemon.launch_again()?;
+    settle(RETURN, || {
+        let left = outbox(&stage)?.iter().filter(|chunk| waiting.contains(chunk)).count();
+        ensure(left == 0, || format!("{left} of {} chunks are not taken a second time", waiting.len()))
+    })?;
+    same(&stage, &database, &path, 50 + more)
+}
+
+/// Rows that wait: id, how many, what.
+type Chunk = (i64, i64, Vec<u8>);
+
+fn outbox(stage: &Stage) -> Outcome<Vec<Chunk>> {
+    let history = rusqlite::Connection::open(stage.daemon.database())?;
+    history.busy_timeout(PATIENCE)?;
+    let mut statement = history.prepare("SELECT id, rows, payload FROM outbox ORDER BY id")?;
+    let chunks = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    chunks.collect::<Result<_, _>>().map_err(Trouble::from)
+}
+
+fn put_back(stage: &Stage, chunks: &[Chunk]) -> Outcome {
+    let history = rusqlite::Connection::open(stage.daemon.database())?;
+    for chunk in chunks {
+        history.execute(
+            "INSERT INTO outbox (id, rows, payload) VALUES (?1, ?2, ?3)",
+            (chunk.0, chunk.1, &chunk.2),
+        )?;
+    }
+    Ok(())
 }
 
 /// So many short connections, each a row.
