@@ -339,6 +339,26 @@ static __always_inline void give_back(u64 ref)
 	bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
 }
 
+/* Run by user space: hands back the slots that it wrote to `returned`. */
+SEC("syscall")
+int return_slots(void *ctx)
+{
+	u32 zero = 0;
+	struct ps_returned *r = bpf_map_lookup_elem(&returned, &zero);
+	u32 count;
+
+	if (!r)
+		return 0;
+	count = r->count;
+	for (u32 i = 0; i < PS_BUNDLE && i < count; i++) {
+		u32 slot = r->slots[i];
+
+		if (slot < PS_SLOTS)
+			bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
+	}
+	return 0;
+}
+
 /* Up to where the bytes of a TCP connection are charged: in its slot while it has one. */
 static __always_inline u32 *baseline(struct sock_state *st)
 {

@@ -130,10 +130,19 @@ PS_EXTERN struct {
 
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, PS_SLOTS);
 	__type(key, u32);
 	__type(value, struct ps_flow);
 } flows SEC(".maps");
+
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ps_returned);
+} returned SEC(".maps");
 
 /* Slots that were used and are free again. Never-used ones are counted off by `fresh`. The latest first: its
  * memory is still in the processor's caches, and a machine with few flows at once touches little of it. */
@@ -221,8 +230,10 @@ PS_EXTERN struct {
 /* An event that nobody waits for: user space is woken only when the ring fills up. */
 static __always_inline u64 lazily(void)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > 256 * 1024 ? BPF_RB_FORCE_WAKEUP
-									  : BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
+		       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4
+		   ? BPF_RB_FORCE_WAKEUP
+		   : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline struct ps_lost *lost_counters(void)

@@ -4,8 +4,10 @@
  * file; both sides assert the sizes at the end.
  *
  * Flows live in slots. A slot has two halves, at the same index of two arrays:
- *   counters[slot]  is memory that user space maps: it reads the bytes without a system call;
- *   flows[slot]     says who talks to whom; user space looks it up once, when the slot opens.
+ *   counters[slot]  the bytes;
+ *   flows[slot]     who talks to whom; user space reads it once, when the slot opens.
+ * Both are memory that user space maps: with a system call for each flow, most of its time goes there.
+ * Slots go back in bundles, for the same reason.
  * The ring buffer carries only "look at slot N" and process events. When it is full nothing of a flow
  * is lost: the slots themselves are the truth, and `lost` tells user space to look through all of them.
  *
@@ -26,6 +28,7 @@ enum {
 	PS_ANSWERS = 32, /* entries of one getaddrinfo answer that are kept: one an address and socket type */
 	PS_SLOTS = 65536, /* flows at once */
 	PS_NO_SLOT = 0xffffffff,
+	PS_BUNDLE = 255, /* slots that go back at once */
 };
 
 /* counters.state. Kernel: FREE -> LIVE -> ENDED. User space: LIVE -> RETIRED, ENDED/RETIRED -> FREE. */
@@ -106,6 +109,12 @@ struct ps_counters {
 	unsigned int padding;	     /* two to a cache line, none across two */
 };
 
+/* Slots that user space hands back: it writes them here and runs `return_slots`. One thread only. */
+struct ps_returned {
+	unsigned int count;
+	unsigned int slots[PS_BUNDLE];
+};
+
 /* One per processor; user space adds them up. Only ever grow. */
 struct ps_lost {
 	unsigned long long flows;     /* sockets, and further peers and owners of one, that found no slot */
@@ -180,6 +189,7 @@ struct ps_name_event {
 _Static_assert(sizeof(struct ps_process) == 72, "ps_process");
 _Static_assert(sizeof(struct ps_flow) == 304, "ps_flow");
 _Static_assert(sizeof(struct ps_counters) == 32, "ps_counters");
+_Static_assert(sizeof(struct ps_returned) == 1024, "ps_returned");
 _Static_assert(sizeof(struct ps_exec_event) == 4664, "ps_exec_event");
 
 #endif

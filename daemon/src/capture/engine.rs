@@ -332,8 +332,7 @@ impl Engine {
     /// # Errors
     /// When the counters cannot be mapped.
     pub fn slots(&self) -> Result<Slots, Error> {
-        Slots::new(&self.skel.maps, &self.skel.maps.bss)
-            .map_err(|source| Error::Setup { what: "mapping the counters", source })
+        Slots::new(&self.skel).map_err(|source| Error::Setup { what: "mapping the counters", source })
     }
 
     /// Identifies descriptors of this process.

@@ -7,6 +7,7 @@
 pub mod degradation;
 pub mod engine;
 pub mod identify;
+mod pieces;
 pub mod selftest;
 pub mod slots;
 

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The slots that the kernel side counts in. See `bpf/src/wire.h` for who may change what.
 
-// The counters are memory shared with the kernel; mapping and reading them is all that is unsafe here.
+// Running a BPF program on a descriptor that other threads share needs the C function.
 #![allow(unsafe_code)]
 
-use std::cell::OnceCell;
-use std::num::NonZeroUsize;
-use std::os::fd::AsFd as _;
-use std::ptr::NonNull;
+use std::cell::RefCell;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapMut};
-use nix::sys::mman::{MapFlags as Mmap, ProtFlags, mmap, munmap};
-use picosnitch_bpf::skeleton::PicosnitchMaps;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, libbpf_sys};
+use nix::sys::mman::ProtFlags;
+use picosnitch_bpf::skeleton::PicosnitchSkel;
 use picosnitch_bpf::wire as abi;
 
+use super::pieces::Pieces;
 use crate::decode::{self, Flow, SlotRef};
 use crate::model::ProcessId;
 
@@ -73,77 +72,67 @@ pub struct Lost {
     pub hints: u64,
 }
 
-/// Slots that are mapped together: a page of the kernel's array each 128, and all of them would be 2 MiB of
-/// memory that most machines never count in.
-const PIECE: u32 = 2048;
-const PIECE_BYTES: usize = PIECE as usize * size_of::<Counters>();
-const PIECES: usize = (COUNT / PIECE) as usize;
+/// Slots whose counters are mapped together: all of them would be 2 MiB of memory that most machines never
+/// count in.
+const COUNTED_TOGETHER: u32 = 2048;
+/// The same of the other half: 19 pages.
+const READ_TOGETHER: u32 = 256;
+/// Flows that are mapped at the most, 4.9 MB; those in higher slots are read by a system call each.
+const READ_AT_MOST: u32 = 16384;
+const FLOW_BYTES: usize = size_of::<abi::ps_flow>();
 
-const _: () = assert!(PIECE_BYTES.is_multiple_of(65536), "a whole number of pages of any machine");
+const _: () = assert!(FLOW_BYTES.is_multiple_of(8) && COUNT.is_multiple_of(COUNTED_TOGETHER));
 
 /// User space's side of the slots.
 pub struct Slots {
-    /// Mapped when a slot of theirs is looked at first.
-    pieces: [OnceCell<NonNull<Counters>>; PIECES],
-    counters: MapHandle,
-    flows: MapHandle,
-    free: MapHandle,
+    counters: Pieces<Counters>,
+    flows: Pieces<[AtomicU64; FLOW_BYTES / 8]>,
+    returned: Pieces<Returned>,
+    return_slots: OwnedFd,
+    /// Free, but not handed back yet.
+    free: RefCell<Vec<u32>>,
     peers: MapHandle,
     lost: MapHandle,
     bss: MapHandle,
 }
 
+/// Twin of `struct ps_returned`, shared with the kernel.
+#[repr(C)]
+struct Returned {
+    count: AtomicU32,
+    slots: [AtomicU32; abi::PS_BUNDLE as usize],
+}
+
+const _: () = assert!(size_of::<Returned>() == size_of::<abi::ps_returned>());
+
 impl Slots {
-    pub(super) fn new(maps: &PicosnitchMaps<'_>, bss: &MapMut<'_>) -> Result<Slots, libbpf_rs::Error> {
+    pub(super) fn new(skel: &PicosnitchSkel<'_>) -> Result<Slots, libbpf_rs::Error> {
+        let maps = &skel.maps;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let program = skel.progs.return_slots.as_fd().try_clone_to_owned();
         let this = Slots {
-            pieces: [const { OnceCell::new() }; PIECES],
-            counters: MapHandle::try_from(&maps.counters)?,
-            flows: MapHandle::try_from(&maps.flows)?,
-            free: MapHandle::try_from(&maps.free_slots)?,
+            counters: Pieces::new(MapHandle::try_from(&maps.counters)?, COUNTED_TOGETHER, COUNT, both),
+            flows: Pieces::new(
+                MapHandle::try_from(&maps.flows)?,
+                READ_TOGETHER,
+                READ_AT_MOST,
+                ProtFlags::PROT_READ,
+            ),
+            returned: Pieces::new(MapHandle::try_from(&maps.returned)?, 1, 1, both),
+            return_slots: program.map_err(libbpf_rs::Error::from)?,
+            free: RefCell::default(),
             peers: MapHandle::try_from(&maps.peers)?,
             lost: MapHandle::try_from(&maps.lost)?,
-            bss: MapHandle::try_from(bss)?,
+            bss: MapHandle::try_from(&maps.bss)?,
         };
         // A kernel that does not let us map says so at the start.
-        this.pieces[0].set(this.map(0)?).unwrap_or_default();
+        this.counters.map_piece(0)?;
+        this.returned.map_piece(0)?;
         Ok(this)
     }
 
-    fn map(&self, piece: usize) -> Result<NonNull<Counters>, libbpf_rs::Error> {
-        let length = NonZeroUsize::new(PIECE_BYTES).unwrap_or(NonZeroUsize::MIN);
-        let offset = (piece * PIECE_BYTES) as nix::libc::off_t;
-        // SAFETY: a fresh shared mapping of a part of a BPF array with BPF_F_MMAPABLE; nothing else of this
-        // process points into it.
-        let memory = unsafe {
-            mmap(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                Mmap::MAP_SHARED,
-                self.counters.as_fd(),
-                offset,
-            )
-        };
-        Ok(memory.map_err(|errno| libbpf_rs::Error::from_raw_os_error(errno as i32))?.cast())
-    }
-
     fn counters(&self, slot: u32) -> Option<&Counters> {
-        let index = (slot / PIECE) as usize;
-        let piece = self.pieces.get(index)?;
-        let start = match piece.get() {
-            Some(start) => start,
-            None => match self.map(index) {
-                Ok(start) => piece.get_or_init(|| start),
-                Err(error) => {
-                    // The slots stay as they are, and are looked at again at the next collection.
-                    tracing::error!("mapping counters: {error}");
-                    return None;
-                }
-            },
-        };
-        // SAFETY: the mapping holds PIECE of them and lives as long as `self`; all that changes behind our
-        // back is atomic.
-        Some(unsafe { start.add((slot % PIECE) as usize).as_ref() })
+        self.counters.get(slot)
     }
 
     /// What a slot is used for, and by which generation.
@@ -174,8 +163,20 @@ impl Slots {
     /// # Errors
     /// The kernel's refusal.
     pub fn flow(&self, at: SlotRef) -> Result<Option<Flow>, libbpf_rs::Error> {
-        let bytes = self.flows.lookup(&at.slot.to_ne_bytes(), MapFlags::ANY)?;
-        Ok(bytes.and_then(|bytes| decode::flow(&bytes)).filter(|flow| flow.generation == at.generation))
+        let flow = match self.flows.get(at.slot) {
+            Some(words) => {
+                let mut bytes = [0; FLOW_BYTES];
+                for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+                    to.copy_from_slice(&word.load(Ordering::Acquire).to_ne_bytes());
+                }
+                decode::flow(&bytes)
+            }
+            None => {
+                let bytes = self.flows.map.lookup(&at.slot.to_ne_bytes(), MapFlags::ANY)?;
+                bytes.and_then(|bytes| decode::flow(&bytes))
+            }
+        };
+        Ok(flow.filter(|flow| flow.generation == at.generation))
     }
 
     /// Asks the kernel side to add no more here. The next send of the same flow takes another slot. Read
@@ -191,14 +192,45 @@ impl Slots {
         }
     }
 
-    /// Hands a slot back. Only for flows that have ended or were retired long enough ago.
-    ///
-    /// # Errors
-    /// The kernel's refusal; the slot is then lost until the daemon restarts.
-    pub fn free(&self, at: SlotRef) -> Result<(), libbpf_rs::Error> {
-        let Some(counters) = self.counters(at.slot) else { return Ok(()) };
+    /// Hands a slot back with the next bundle. Only for flows that have ended or were retired long enough ago.
+    pub fn free(&self, at: SlotRef) {
+        let Some(counters) = self.counters(at.slot) else { return };
         counters.state.store(abi::PS_FREE, Ordering::Release);
-        self.free.update(&[], &at.slot.to_ne_bytes(), MapFlags::ANY)
+        let mut free = self.free.borrow_mut();
+        free.push(at.slot);
+        if free.len() < abi::PS_BUNDLE as usize {
+            return;
+        }
+        drop(free);
+        self.hand_back();
+    }
+
+    /// Hands back all that are free.
+    pub fn hand_back(&self) {
+        let mut free = self.free.borrow_mut();
+        while !free.is_empty() {
+            let Some(returned) = self.returned.get(0) else { return };
+            let rest = free.len().saturating_sub(abi::PS_BUNDLE as usize);
+            let bundle = &free[rest..];
+            for (place, slot) in returned.slots.iter().zip(bundle) {
+                place.store(*slot, Ordering::Relaxed);
+            }
+            returned.count.store(bundle.len() as u32, Ordering::Release);
+            let mut options = libbpf_sys::bpf_test_run_opts {
+                sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
+                ..Default::default()
+            };
+            // SAFETY: `options` lives through the call and points to nothing.
+            let result = unsafe {
+                libbpf_sys::bpf_prog_test_run_opts(self.return_slots.as_raw_fd(), &raw mut options)
+            };
+            if result < 0 {
+                // They wait here for the next try.
+                tracing::error!("handing slots back: {}", std::io::Error::from_raw_os_error(-result));
+                return;
+            }
+            free.truncate(rest);
+        }
     }
 
     /// Forgets a further peer or owner of a socket.
@@ -243,15 +275,6 @@ impl Slots {
         }
         total.flows = total.flows.saturating_sub(recovered);
         Ok(total)
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        for start in self.pieces.iter().filter_map(|piece| piece.get()) {
-            // SAFETY: exactly the mapping made in `map`; no reference into it outlives `self`.
-            let _ = unsafe { munmap(start.cast(), PIECE_BYTES) };
-        }
     }
 }
 

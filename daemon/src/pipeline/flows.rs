@@ -247,9 +247,7 @@ impl Flows {
             let Ends { cookie, id, remote_key, remote_port_key, .. } = live.flow;
             self.slots.forget_peer(cookie, id, remote_key, remote_port_key);
         }
-        if let Err(error) = self.slots.free(live.at) {
-            tracing::error!("handing slot {slot} back: {error}");
-        }
+        self.slots.free(live.at);
         self.by_socket.remove(&(live.flow.cookie, slot));
         self.unsettled.remove(&slot);
         self.packets -= usize::from(live.flow.protocol == Protocol::Packet);

@@ -189,6 +189,7 @@ impl Pipeline {
                 let taken = ring.consume_raw_n(HELPING);
                 self.events(queue);
                 self.hashes();
+                self.flows.slots().hand_back();
                 if usize::try_from(taken).unwrap_or(0) < HELPING {
                     break;
                 }
@@ -447,6 +448,7 @@ impl Pipeline {
             }
         }
         self.flows.collect(self.last.wall);
+        self.flows.slots().hand_back();
         self.hand_over(now.wall);
         self.recorder.commit();
         self.report_lost(lost, false);
