@@ -120,6 +120,22 @@ PS_EXTERN struct {
 	__type(value, struct arrival);
 } arrivals SEC(".maps");
 
+/* A DNS query that a socket without a fixed peer sent: an answer counts if it answers one of these. */
+struct dns_query {
+	u64 cookie; /* of the socket */
+	u8 server[16];
+	u16 number; /* of the query */
+	u16 padding[3];
+};
+
+/* The oldest goes: an answer that comes after 4096 other queries names nothing. */
+PS_EXTERN struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct dns_query);
+	__type(value, u8);
+} dns_queries SEC(".maps");
+
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -144,6 +144,38 @@ static __always_inline u32 read_ends(struct __sk_buff *skb, u8 *source, u8 *dest
 	return 40;
 }
 
+/* The query that a packet is, or answers: `dns` is where its DNS header begins. 0: it ends before. */
+static __always_inline int read_query(struct dns_query *query, struct __sk_buff *skb, u32 dns,
+				      const u8 *server)
+{
+	__builtin_memset(query, 0, sizeof(*query));
+	query->cookie = bpf_get_socket_cookie(skb);
+	__builtin_memcpy(query->server, server, 16);
+	return !bpf_skb_load_bytes(skb, dns, &query->number, 2);
+}
+
+static __always_inline void note_query(struct __sk_buff *skb, u32 payload, const u8 *server)
+{
+	struct dns_query query;
+	__be16 ports[2];
+	u8 yes = 1;
+
+	if (bpf_skb_load_bytes(skb, payload, ports, 4) || ports[1] != __builtin_bswap16(53))
+		return;
+	if (read_query(&query, skb, payload + 8, server))
+		bpf_map_update_elem(&dns_queries, &query, &yes, BPF_ANY);
+}
+
+/* What comes to a connected socket comes from its server: the kernel sees to that. */
+static __always_inline int was_asked(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
+{
+	struct dns_query query;
+
+	if (sk->state == TCP_ESTABLISHED)
+		return 1;
+	return read_query(&query, skb, dns, server) && bpf_map_lookup_elem(&dns_queries, &query);
+}
+
 SEC("cgroup_skb/egress")
 int packet_out(struct __sk_buff *skb)
 {
@@ -151,6 +183,7 @@ int packet_out(struct __sk_buff *skb)
 	u8 destination[16] __attribute__((aligned(8)));
 	struct bpf_sock *sk = skb->sk;
 	struct packet_note *note;
+	u32 payload;
 
 	/* Connected: the socket itself knows both ends. A TCP connection leaves here. */
 	if (!sk || sk->state != TCP_CLOSE)
@@ -158,11 +191,14 @@ int packet_out(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW))
 		return 1;
-	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW &&
-	    (sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1]))
-		return 1; /* the socket itself knows its local address */
-	if (!read_ends(skb, source, destination))
+	payload = read_ends(skb, source, destination);
+	if (!payload)
 		return 1;
+	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW) {
+		note_query(skb, payload, destination);
+		if (sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1])
+			return 1; /* the socket itself knows its local address */
+	}
 	note = bpf_sk_storage_get(&packets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!note)
 		return 1;
@@ -249,7 +285,7 @@ int packet_in(struct __sk_buff *skb)
 		return 1;
 	if (sk->state != TCP_ESTABLISHED)
 		note_arrival(sk, source, ports[0], destination);
-	if (ports[0] == __builtin_bswap16(53))
+	if (ports[0] == __builtin_bswap16(53) && was_asked(skb, sk, payload + 8, source))
 		pass_dns(skb, bpf_sk_storage_get(&sockets, sk, 0, 0), payload + 8);
 	return 1;
 }

@@ -166,6 +166,14 @@ fn forged(lab: &mut Lab) -> Outcome {
     let (path, _) =
         island.run(lab, None, "forged-itself", &["dns-ask", "to=10.99.0.53", "name=plain.test"])?;
     expect(&stage, &path, "10.99.0.4", Some(("plain.test", "dns")))?;
+    // Nor when the socket takes answers from anybody.
+    let (path, _) = island.run(
+        lab,
+        None,
+        "forged-open",
+        &["dns-ask", "unconnected", "to=10.99.0.53", "name=plain.test"],
+    )?;
+    expect(&stage, &path, "10.99.0.4", Some(("plain.test", "dns")))?;
     let (path, _) = island.run(lab, None, "forged-other", &["unnamed", "to=10.99.0.66"])?;
     expect(&stage, &path, "10.99.0.66", None)?;
     // Bob has an address of others named so that it would be ignored: his own traffic there is, theirs is not.

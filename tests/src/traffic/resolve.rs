@@ -118,7 +118,8 @@ pub fn by_libc(options: &Options) -> io::Result<Report> {
     Ok(Report::of(vec![use_it(address.ip())?]))
 }
 
-/// Asks the server at `to` for `name` by a socket of its own and sends to what it says.
+/// Asks the server at `to` for `name` by a socket of its own and sends to what it says. `unconnected`: by one
+/// that anybody can answer.
 ///
 /// # Errors
 /// The server does not answer.
@@ -127,11 +128,23 @@ pub fn by_itself(options: &Options) -> io::Result<Report> {
     let server = SocketAddr::new(options.to()?, port::DNS);
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
-    socket.connect(server)?;
+    if !options.is_set("unconnected") {
+        socket.connect(server)?;
+    }
     let mut asked = Flow::new("udp", "out", socket.local_addr()?, server);
-    asked.add_sent(socket.send(&query(std::process::id() as u16, name))?);
+    let message = query(std::process::id() as u16, name);
+    asked.add_sent(if options.is_set("unconnected") {
+        socket.send_to(&message, server)?
+    } else {
+        socket.send(&message)?
+    });
     let mut buffer = [0_u8; 1500];
-    let length = socket.recv(&mut buffer)?;
+    let length = loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        if from == server {
+            break length;
+        }
+    };
     asked.add_received(length);
     let address =
         buffer.get(length.saturating_sub(4)..length).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
