@@ -332,7 +332,9 @@ impl Engine {
     /// # Errors
     /// When the counters cannot be mapped.
     pub fn slots(&self) -> Result<Slots, Error> {
-        Slots::new(&self.skel).map_err(|source| Error::Setup { what: "mapping the counters", source })
+        let counting = [self.way.programs(), &["tcp_received"]].concat();
+        Slots::new(&self.skel, &counting)
+            .map_err(|source| Error::Setup { what: "mapping the counters", source })
     }
 
     /// Identifies descriptors of this process.

@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use libbpf_rs::{MapCore as _, MapFlags, MapHandle, libbpf_sys};
+use libbpf_rs::skel::Skel as _;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, Program, libbpf_sys};
 use nix::sys::mman::ProtFlags;
 use picosnitch_bpf::skeleton::PicosnitchSkel;
 use picosnitch_bpf::wire as abi;
@@ -68,6 +69,8 @@ pub struct Lost {
     pub process_events: u64,
     /// Names.
     pub name_events: u64,
+    /// Sends and receives at which the kernel did not run our program: it was in the middle of one already.
+    pub missed: u64,
     /// Hints; nothing of a flow is lost by these, but all slots must be looked through.
     pub hints: u64,
 }
@@ -94,6 +97,8 @@ pub struct Slots {
     peers: MapHandle,
     lost: MapHandle,
     bss: MapHandle,
+    /// The programs that count bytes.
+    counting: Vec<OwnedFd>,
 }
 
 /// Twin of `struct ps_returned`, shared with the kernel.
@@ -106,10 +111,14 @@ struct Returned {
 const _: () = assert!(size_of::<Returned>() == size_of::<abi::ps_returned>());
 
 impl Slots {
-    pub(super) fn new(skel: &PicosnitchSkel<'_>) -> Result<Slots, libbpf_rs::Error> {
+    /// `counting`: names of the programs that count bytes.
+    pub(super) fn new(skel: &PicosnitchSkel<'_>, counting: &[&str]) -> Result<Slots, libbpf_rs::Error> {
         let maps = &skel.maps;
         let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let program = skel.progs.return_slots.as_fd().try_clone_to_owned();
+        let counts = |program: &Program<'_>| counting.iter().any(|name| program.name() == *name);
+        let counting = skel.object().progs().filter(|program| program.autoload() && counts(program));
+        let counting = counting.map(|program| program.as_fd().try_clone_to_owned());
         let this = Slots {
             counters: Pieces::new(MapHandle::try_from(&maps.counters)?, COUNTED_TOGETHER, COUNT, both),
             flows: Pieces::new(
@@ -124,6 +133,7 @@ impl Slots {
             peers: MapHandle::try_from(&maps.peers)?,
             lost: MapHandle::try_from(&maps.lost)?,
             bss: MapHandle::try_from(&maps.bss)?,
+            counting: counting.collect::<Result<_, _>>().map_err(libbpf_rs::Error::from)?,
         };
         // A kernel that does not let us map says so at the start.
         this.counters.map_piece(0)?;
@@ -274,8 +284,20 @@ impl Slots {
             total.hints += word(std::mem::offset_of!(L, flow_events));
         }
         total.flows = total.flows.saturating_sub(recovered);
+        total.missed = self.counting.iter().map(missed).sum();
         Ok(total)
     }
+}
+
+/// How often the kernel did not run a program because the same processor was running it; 0 where it does not say.
+fn missed(program: &OwnedFd) -> u64 {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes to `info`, which is plain data without pointers set.
+    let result = unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(program.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
+    };
+    if result < 0 { 0 } else { info.recursion_misses }
 }
 
 /// Twin of `owner_key` in `bpf/src/task.h`.

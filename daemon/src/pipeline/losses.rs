@@ -104,6 +104,12 @@ impl Losses {
              monitor.ring_buffer_kib higher if this happens often",
         );
         one(
+            "lost-calls",
+            &mut told.kernel.missed,
+            kernel.missed,
+            "sends and receives were not counted: the kernel was counting another one on the same processor",
+        );
+        one(
             "lost-names",
             &mut told.kernel.name_events,
             kernel.name_events,
@@ -188,6 +194,7 @@ mod tests {
                 received: number,
                 process_events: number,
                 name_events: number,
+                missed: number,
                 hints: number,
             },
             files: fingerprint::Counts {
@@ -213,7 +220,7 @@ mod tests {
         let mut losses = Losses::default();
         assert!(losses.due(&all(0), |_| true).is_empty());
         let told = losses.due(&all(7), |_| true);
-        assert_eq!(told.len(), 16);
+        assert_eq!(told.len(), 17);
         assert!(told.iter().all(|(_, sentence)| sentence.starts_with("7 ")), "{told:?}");
         assert!(losses.due(&all(7), |_| true).is_empty());
         // Hints are no loss: the slots are looked through.
@@ -224,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_held_back_is_in_the_next_sentence() {
         let mut losses = Losses::default();
-        assert_eq!(losses.due(&all(1), |_| true).len(), 16);
+        assert_eq!(losses.due(&all(1), |_| true).len(), 17);
         assert!(losses.due(&all(4), |_| false).is_empty());
         let told = losses.due(&all(10), |kind| kind == "lost-rows");
         assert_eq!(told.len(), 1);
