@@ -339,8 +339,9 @@ static __always_inline void give_back(u64 ref)
 	bpf_map_push_elem(&free_slots, &slot, BPF_ANY);
 }
 
-/* Run by user space: hands back the slots that it wrote to `returned`. */
-SEC("syscall")
+/* Run by user space: hands back the slots that it wrote to `returned`. Never attached; of a kind that may not
+ * sleep, as those that may cannot use stacks before Linux 6.2. */
+SEC("raw_tp")
 int return_slots(void *ctx)
 {
 	u32 zero = 0;
