@@ -27,7 +27,7 @@ pub fn start(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
 }
 
 /// Proportional set size, MiB.
-fn pss(pid: u32) -> Outcome<f64> {
+pub fn pss(pid: u32) -> Outcome<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     text.lines()
         .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse::<f64>().ok())

@@ -5,6 +5,7 @@
 
 mod cost;
 mod desktop;
+mod history;
 mod kernel;
 mod load;
 mod size;
@@ -31,17 +32,18 @@ struct Arguments {
     /// Seconds of idleness.
     #[arg(long, default_value_t = 60)]
     idle: u64,
-    /// Folder of a `picosnitch.db` that the desktop's figures are taken with (it is copied).
+    /// Folder of a `picosnitch.db` that the figures of the desktop and of the history are taken with (it is
+    /// copied).
     #[arg(long)]
     database: Option<std::path::PathBuf>,
     /// Figures to take; all if none is given. One of: kernel ping-pong connections lost latency memory
-    /// idle start sha256 sizes desktop.
+    /// idle start sha256 sizes desktop history.
     figures: Vec<String>,
 }
 
 type Figure = fn(&mut Lab, &Arguments) -> Outcome<Vec<Line>>;
 
-const FIGURES: [(&str, Figure); 11] = [
+const FIGURES: [(&str, Figure); 12] = [
     ("start", cost::start),
     ("kernel", kernel::per_call),
     ("ping-pong", load::ping_pong),
@@ -53,6 +55,7 @@ const FIGURES: [(&str, Figure); 11] = [
     ("idle", cost::idle),
     ("sizes", size::sizes),
     ("desktop", desktop::desktop),
+    ("history", history::history),
 ];
 
 fn main() -> ExitCode {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Measures the record: `cargo run --release -p picosnitchd --example store -- DIR [ROWS]`.
+//! Measures the record: `cargo run --release -p picosnitchd --example store -- DIR [ROWS [make|ask|write]]`.
 //!
 //! Makes a believable database of ROWS detail rows in the last 30 days (default 10 million) and five years of
-//! totals (none for less than a million rows) in DIR, by the same way that the daemon takes, and prints the
-//! writer's speed; then the time of every query that a page of a client makes, p50 and p95. If DIR has a database
-//! already only the queries run; with `write` behind ROWS none.
+//! totals (none for less than a million rows) in DIR, by the same way that the daemon takes, unless DIR has one.
+//! Then, in lines of the table of `bench/RESULTS.md`: with `make` its size alone; with `ask` the time of every query
+//! that a page of a client makes; with `write` what the writer does with it (this adds 400 000 rows, the queries
+//! are to come first).
 
 // A bench that cannot go on stops.
 #![allow(clippy::expect_used)]
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use picosnitch_api::{Dimension, Query};
 use picosnitchd::model::{
     Bytes, Connection, Direction, Hash, NameSource, Program, ProgramKey, Protocol, Viewer, Who,
@@ -237,12 +239,15 @@ fn generate(recorder: &Recorder, rows: u64, now: i64) {
     let began = Instant::now();
     let days = if rows >= 1_000_000 { 5 * 365 } else { 60 };
     let today = now - now % DAY;
-    for day in (1..=days).rev() {
+    for day in (0..=days).rev() {
         if day == DETAIL_DAYS {
             folding(recorder, 30, now);
         }
         let count = if day > DETAIL_DAYS { OLD_ROWS_A_DAY } else { rows as i64 / DETAIL_DAYS };
         world.day(today - day * DAY, count, |row| {
+            if row.time > now {
+                return;
+            }
             batch.push(row);
             if batch.len() >= BATCH {
                 written += batch.len() as u64;
@@ -252,7 +257,7 @@ fn generate(recorder: &Recorder, rows: u64, now: i64) {
                 writing += began.elapsed();
             }
         });
-        if day % 100 == 0 || day == DETAIL_DAYS || day == 1 {
+        if day % 100 == 0 || day == DETAIL_DAYS {
             let rate = written as f64 / writing.as_secs_f64();
             println!(
                 "{day} days to go: {written} rows, {rate:.0} rows/s, {:.0} s",
@@ -262,25 +267,30 @@ fn generate(recorder: &Recorder, rows: u64, now: i64) {
     }
     recorder.submit(std::mem::take(&mut batch));
     recorder.flush();
-    burst(recorder, &mut world, now);
+    let rate = written as f64 / writing.as_secs_f64();
+    line("writer, while the history was made", &format!("{rate:.0} rows/s of wall time"), None);
 }
 
-/// CPU time of this process, to tell its cost from that of its neighbours; hundredths of a second.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split(' ')
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    fields.get(10..12).map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
+/// A line of the table; whether a promise holds, with the promise.
+fn line(figure: &str, measured: &str, promise: Option<(&str, bool)>) {
+    let (budget, holds) = promise.unwrap_or(("", true));
+    let holds = match promise {
+        Some(_) if holds => "yes",
+        Some(_) => "**no**",
+        None => "",
+    };
+    println!("| {figure} | {measured} | {budget} | {holds} |");
+}
+
+/// CPU time, seconds, of the process or of this thread: what the machine's other work does not change.
+fn cpu(clock: ClockId) -> f64 {
+    clock_gettime(clock).map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }
 
 /// What the daemon hands over when much happens at once, in ten seconds: many connections of everything that
 /// runs, and of one program to one place.
-fn burst(recorder: &Recorder, world: &mut World, now: i64) {
+fn burst(recorder: &Recorder, now: i64) {
+    let mut world = World::new();
     let mixed: Vec<Connection> = (0..BATCH as i64 * 12).map(|n| world.row(now + n * 50)).collect();
     let one = mixed[0].clone();
     let alike = (0..BATCH as u64 * 12)
@@ -292,14 +302,20 @@ fn burst(recorder: &Recorder, world: &mut World, now: i64) {
         })
         .collect();
     for (what, mut rows) in [("mixed rows", mixed), ("rows of one program to one place", alike)] {
-        let (count, began, cpu) = (rows.len() as f64, Instant::now(), cpu_seconds());
+        let (count, began) = (rows.len() as f64, Instant::now());
+        let process = cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID);
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(BATCH));
             recorder.submit(std::mem::replace(&mut rows, rest));
             recorder.flush();
         }
-        let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-        println!("writer, {count} {what}: {:.0} rows/s, {:.0} per CPU second", count / wall, count / cpu);
+        let wall = began.elapsed().as_secs_f64();
+        let process = cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID) - process;
+        line(
+            &format!("writer, {count} {what}"),
+            &format!("{:.0} rows/s ({:.0} per processor second)", count / wall, count / process),
+            Some(("≥ 200 000 rows/s", count / wall >= 200_000.0)),
+        );
     }
 }
 
@@ -309,12 +325,6 @@ struct Report {
     worst: f64,
     lines: usize,
     late: usize,
-}
-
-/// How long this thread has run on a processor, ms: what the machine's other work does not change.
-fn on_cpu() -> f64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0) / 1_000_000.0
 }
 
 /// What a page of a client may take, ms.
@@ -327,9 +337,10 @@ impl Report {
         ask(0);
         let mut times: Vec<(f64, f64, usize)> = (0..runs)
             .map(|run| {
-                let (began, cpu) = (Instant::now(), on_cpu());
+                let (began, before) = (Instant::now(), cpu(ClockId::CLOCK_THREAD_CPUTIME_ID));
                 ask(run);
-                (began.elapsed().as_secs_f64() * 1000.0, on_cpu() - cpu, run)
+                let spent = cpu(ClockId::CLOCK_THREAD_CPUTIME_ID) - before;
+                (began.elapsed().as_secs_f64() * 1000.0, spent * 1000.0, run)
             })
             .collect();
         times.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -341,11 +352,14 @@ impl Report {
         self.worst = self.worst.max(cpu);
         self.lines += 1;
         self.late += usize::from(cpu > BUDGET);
-        let mark = if cpu > BUDGET { " <-- late" } else { "" };
-        println!(
-            "{what:58} CPU p50 {half:6.2} p95 {cpu:6.2} ms (run {slowest}); wall p50 {:6.2} p95 {:6.2} ms{mark}",
-            at(50),
-            at(95)
+        line(
+            what,
+            &format!(
+                "p50 {:.1} ms, p95 {:.1} ms (on a processor {half:.1}, {cpu:.1}; slowest was run {slowest})",
+                at(50),
+                at(95)
+            ),
+            Some(("p95 ≤ 50 ms", cpu <= BUDGET)),
         );
     }
 }
@@ -458,7 +472,11 @@ fn queries(reader: &Reader, now: i64) {
         }
     }
     let Report { worst, lines, late } = report;
-    println!("{lines} kinds of queries, slowest p95 {worst:.2} ms on a processor, {late} above {BUDGET} ms");
+    line(
+        &format!("{lines} kinds of queries"),
+        &format!("slowest p95 {worst:.1} ms on a processor; {late} above"),
+        Some(("p95 ≤ 50 ms", late == 0)),
+    );
 }
 
 /// Forgets what is older than so many days of detail; how long a row waits meanwhile is the longest lock.
@@ -478,12 +496,16 @@ fn folding(recorder: &Recorder, detail_days: u32, now: i64) {
     }
     waits.sort();
     let at = |part: usize| waits[(waits.len() - 1) * part / 1000].as_secs_f64() * 1000.0;
-    println!(
-        "detail of {detail_days} days: folding took {:.1} s; a row waited p50 {:.1} ms, p99.9 {:.1} ms, at most {:.1} ms",
-        began.elapsed().as_secs_f64(),
-        at(500),
-        at(999),
-        at(1000)
+    line(
+        &format!("longest lock while {detail_days} days of detail are kept and the rest is folded"),
+        &format!(
+            "in {:.1} s a row waited p50 {:.1} ms, p99.9 {:.1} ms, at most {:.1} ms",
+            began.elapsed().as_secs_f64(),
+            at(500),
+            at(999),
+            at(1000)
+        ),
+        None,
     );
 }
 
@@ -496,13 +518,31 @@ fn size(dir: &Path, recorder: &Recorder) -> Result<(), Box<dyn std::error::Error
     )?;
     let number = |sql: &str| db.query_row(sql, (), |row| row.get::<_, i64>(0));
     let rows = number("SELECT count(*) FROM connection")?;
-    let chunks = number("SELECT sum(length(data)) FROM chunk")?;
-    // The second level is days: the days before there is detail are days of a typical desktop.
-    let days = number("SELECT count(DISTINCT id >> 20) FROM chunk WHERE id >> 44 = 1")?;
-    let day = number("SELECT sum(length(data)) FROM chunk WHERE (id >> 44) & 7 = 1")?;
-    println!("{rows} rows, {bytes} bytes; totals {chunks} bytes of them, those of {days} days {day}");
+    let chunks = number("SELECT coalesce(sum(length(data)), 0) FROM chunk")?;
+    let lists = number("SELECT coalesce(sum(length(data)), 0) FROM place")?;
+    let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")?;
+    // The second level is days: those before there is detail are days of a typical desktop.
+    let oldest = number("SELECT coalesce(min(id) / 1024 / 86400000000, 0) FROM connection")?;
+    let days = "FROM chunk WHERE (id >> 44) & 7 = 1 AND ((id >> 20) & 0xffffff)";
+    let count = number(&format!("SELECT max(count(DISTINCT (id >> 20) & 0xffffff), 1) {days} < {oldest}"))?;
+    let day = number(&format!("SELECT coalesce(sum(length(data)), 0) {days} < {oldest}"))? / count;
     let names = number("SELECT (SELECT count(*) FROM who) + (SELECT count(*) FROM peer)")?;
-    println!("{names} programs as they ran and peers");
+    let bytes = i64::try_from(bytes)? - free;
+    let row = (bytes - chunks) as f64 / rows.max(1) as f64;
+    line("rows of detail", &format!("{rows}; {names} programs as they ran and peers"), None);
+    let mb = |bytes: i64| bytes as f64 / 1e6;
+    let of = format!(
+        "{:.0} MB, of which totals {:.0} MB, lists of rows {:.0} MB; free besides {:.0} MB",
+        mb(bytes),
+        mb(chunks),
+        mb(lists),
+        mb(free)
+    );
+    line("database", &of, None);
+    line("database per million rows, with names and lists", &format!("{row:.0} MB"), None);
+    let detail = row * OLD_ROWS_A_DAY as f64 / 1000.0;
+    let of = format!("{detail:.0} kB while its rows are kept, {:.0} kB then", day as f64 / 1000.0);
+    line(&format!("database per day of a typical desktop ({OLD_ROWS_A_DAY} rows)"), &of, None);
     Ok(())
 }
 
@@ -515,21 +555,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings { retention_days: 6 * 365, ..Settings::default() };
     let opening = Instant::now();
     let (recorder, known) = Recorder::open(dir, dir, settings, |trouble| println!("trouble: {trouble}"))?;
-    println!("opened in {:.1} ms", opening.elapsed().as_secs_f64() * 1000.0);
+    line("history opened", &format!("{:.1} ms", opening.elapsed().as_secs_f64() * 1000.0), None);
     let now = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros())?;
-    println!("{} programs known", known.programs.len());
+    drop(known);
     if fresh {
         generate(&recorder, rows, now);
         // As somebody who asks for it: the first round forgets what is too old and makes the wider totals.
         folding(&recorder, 30, now);
         folding(&recorder, 29, now);
     }
-    size(dir, &recorder)?;
-    if arguments.next().as_deref() != Some("write") {
-        queries(&recorder.reader(), now);
-    }
-    if let Ok(status) = std::fs::read_to_string("/proc/self/smaps_rollup") {
-        println!("{}", status.lines().filter(|line| line.starts_with("Pss:")).collect::<String>());
+    match arguments.next().as_deref() {
+        Some("write") => {
+            burst(&recorder, now);
+            folding(&recorder, 28, now);
+        }
+        Some("make") => size(dir, &recorder)?,
+        _ => {
+            size(dir, &recorder)?;
+            queries(&recorder.reader(), now);
+        }
     }
     recorder.stop();
     Ok(())
