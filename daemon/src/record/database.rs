@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     (include_str!("migrations/2026-11-22-packed-totals.sql"), Some(super::convert::totals)),
     (include_str!("migrations/2026-11-22-relay.sql"), None),
     (include_str!("migrations/2026-11-22-rows-by-hour.sql"), None),
+    (include_str!("migrations/2026-11-22-lists-of-rows.sql"), Some(super::place::build)),
 ];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.

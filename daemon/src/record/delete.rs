@@ -14,6 +14,7 @@ use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 use super::chunk::{self, BUILT, Kind, Reach, Sums, WIDTHS, stored};
 use super::convert;
 use super::dimension::{NO_PORT, fact};
+use super::place;
 use super::read::{self, Sql};
 use super::rollup::{DAY, HOUR};
 use super::writer::{TIE_BITS, unavailable};
@@ -131,6 +132,9 @@ impl Deletion {
     }
 
     fn totals_of_hour(&self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
+        if place::next(db, hour, hour + 1)?.is_some() {
+            place::rebuild(db, hour)?;
+        }
         if hour < reach.hours || chunk::next(db, 0, hour, hour + 1)?.is_none() {
             return Ok(());
         }

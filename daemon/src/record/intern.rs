@@ -3,7 +3,6 @@
 //! and hold only what is committed or about to be: [`Interner::forget`] after every transaction that failed
 //! and after every one that deleted numbers.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +10,13 @@ use std::sync::Arc;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::dimension::{self, word};
+use super::quick::Map;
 use super::rollup::HOUR;
 use super::{Settings, fold};
 use crate::model::{Bytes, Connection, Direction, Hash, Program, ProgramKey, Who};
 
-/// Entries of each cache, after which it starts anew.
+/// Entries of each generation of a cache.
 const MAX: usize = 8192;
-/// Facts remembered as written, about 2 MiB.
-const MAX_FACTS: usize = 32_768;
 /// Different folded command lines that one program may have.
 const MAX_PATTERNS: i64 = 50;
 
@@ -69,31 +67,51 @@ pub(super) struct PeerKey {
     pub(super) local: i64,
 }
 
-/// A map that starts anew when it is full.
-struct Cache<K, V>(HashMap<K, V>);
+/// A map of two generations: when the younger one is full it becomes the older one, and that one goes. So what
+/// is asked for again and again stays, however much else comes by.
+struct Cache<K, V> {
+    young: Map<K, V>,
+    old: Map<K, V>,
+}
 
-impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
-    fn put(&mut self, key: K, value: V) {
-        if self.0.len() >= MAX {
-            self.0 = HashMap::new();
+impl<K: std::hash::Hash + Eq, V: Copy> Cache<K, V> {
+    fn get<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: std::hash::Hash + Eq + ?Sized,
+    {
+        if let Some(value) = self.young.get(key) {
+            return Some(*value);
         }
-        self.0.insert(key, value);
+        let (key, value) = self.old.remove_entry(key)?;
+        self.put(key, value);
+        Some(value)
+    }
+
+    fn put(&mut self, key: K, value: V) {
+        if self.young.len() >= MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
     }
 }
 
 impl<K, V> Default for Cache<K, V> {
     fn default() -> Self {
-        Cache(HashMap::new())
+        Cache { young: Map::default(), old: Map::default() }
     }
 }
 
 type WhoKey = (i64, i64, i64, u32, u32, i64, i64);
 
+/// Executable, kind, value and uid.
+pub(super) type FactKey = (i64, i64, i64, u32);
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Interner {
     /// By address of the shared program, which is kept alive here so that the address stays its own.
-    recent: HashMap<usize, (Arc<Program>, ProgramIds)>,
+    recent: Map<usize, (Arc<Program>, ProgramIds)>,
     /// By two keyed hashes, 128 bits: command lines are long.
     programs: Cache<(u64, u64), ProgramIds>,
     keys: (RandomState, RandomState),
@@ -104,9 +122,11 @@ pub(super) struct Interner {
     domains: Cache<Bytes, i64>,
     addresses: Cache<IpAddr, i64>,
     /// First and last time written of what is known of programs: executable, kind, value and uid.
-    facts: HashMap<(i64, i64, i64, u32), (i64, i64)>,
+    facts: Cache<FactKey, (i64, i64)>,
+    /// How many facts of a kind an executable has.
+    fact_counts: Cache<(i64, i64), i64>,
     /// Folded command lines of each executable that are not in the table of facts yet.
-    patterns: HashMap<i64, Vec<i64>>,
+    patterns: Map<i64, Vec<i64>>,
 }
 
 impl Interner {
@@ -117,24 +137,38 @@ impl Interner {
 
     /// Drops what is only quick within one transaction, so that an idle daemon holds no command lines.
     pub(super) fn rest(&mut self) {
-        self.recent = HashMap::new();
-        self.patterns = HashMap::new();
+        self.recent = Map::default();
+        self.patterns = Map::default();
     }
 
     /// Whether it is written already that this was seen then, to the hour; otherwise it is about to be.
-    pub(super) fn told(&mut self, key: (i64, i64, i64, u32), first: i64, last: i64) -> bool {
-        if let Some((from, to)) = self.facts.get(&key)
-            && first >= *from
-            && last < *to + HOUR
-        {
-            return true;
-        }
-        if self.facts.len() >= MAX_FACTS {
-            self.facts = HashMap::new();
-        }
-        let (from, to) = self.facts.get(&key).copied().unwrap_or((first, last));
-        self.facts.insert(key, (from.min(first), to.max(last)));
+    pub(super) fn told(&mut self, key: FactKey, first: i64, last: i64) -> bool {
+        let (from, to) = match self.facts.get(&key) {
+            Some((from, to)) if first >= from && last < to + HOUR => return true,
+            Some((from, to)) => (from.min(first), to.max(last)),
+            None => (first, last),
+        };
+        self.facts.put(key, (from, to));
         false
+    }
+
+    /// How many facts of this kind an executable has; the caller keeps count of what it adds.
+    pub(super) fn fact_count(&mut self, db: &Database, executable: i64, kind: i64) -> Result<i64> {
+        if let Some(count) = self.fact_counts.get(&(executable, kind)) {
+            return Ok(count);
+        }
+        let count = db
+            .prepare_cached("SELECT count(*) FROM fact WHERE executable = ?1 AND kind = ?2")?
+            .query_row([executable, kind], |row| row.get(0))?;
+        self.fact_counts.put((executable, kind), count);
+        Ok(count)
+    }
+
+    /// One more.
+    pub(super) fn fact_added(&mut self, executable: i64, kind: i64) {
+        if let Some(count) = self.fact_counts.get(&(executable, kind)) {
+            self.fact_counts.put((executable, kind), count + 1);
+        }
     }
 
     pub(super) fn executable(&mut self, db: &Database, key: &ProgramKey) -> Result<i64> {
@@ -160,8 +194,8 @@ impl Interner {
 
     pub(super) fn word(&mut self, db: &Database, kind: i64, value: &Bytes) -> Result<i64> {
         let key = (kind, value.clone());
-        if let Some(id) = self.words.0.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.words.get(&key) {
+            return Ok(id);
         }
         let id = word_id(db, kind, value)?;
         self.words.put(key, id);
@@ -174,8 +208,8 @@ impl Interner {
 
     /// Domains are compared without case and without the root's dot.
     pub(super) fn domain(&mut self, db: &Database, domain: &Bytes) -> Result<i64> {
-        if let Some(id) = self.domains.0.get(domain) {
-            return Ok(*id);
+        if let Some(id) = self.domains.get(domain) {
+            return Ok(id);
         }
         let plain = domain.strip_suffix(b".").unwrap_or(domain).to_ascii_lowercase();
         let id = number(
@@ -190,8 +224,8 @@ impl Interner {
 
     pub(super) fn address(&mut self, db: &Database, address: Option<IpAddr>) -> Result<i64> {
         let Some(address) = address else { return Ok(0) };
-        if let Some(id) = self.addresses.0.get(&address) {
-            return Ok(*id);
+        if let Some(id) = self.addresses.get(&address) {
+            return Ok(id);
         }
         let id = number(
             db,
@@ -219,8 +253,8 @@ impl Interner {
             std::hash::Hasher::finish(&hasher)
         };
         let key = (hashed(&self.keys.0), hashed(&self.keys.1));
-        let ids = match self.programs.0.get(&key) {
-            Some(ids) => *ids,
+        let ids = match self.programs.get(&key) {
+            Some(ids) => ids,
             None => {
                 let ids = self.new_program(db, program, settings)?;
                 self.programs.put(key, ids);
@@ -228,7 +262,7 @@ impl Interner {
             }
         };
         if self.recent.len() >= MAX / 8 {
-            self.recent = HashMap::new();
+            self.recent = Map::default();
         }
         self.recent.insert(address, (program.clone(), ids));
         Ok(ids)
@@ -301,8 +335,8 @@ impl Interner {
         let unit = self.optional_word(db, word::UNIT, who.unit.as_ref())?;
         let container = self.optional_word(db, word::CONTAINER, who.container.as_ref())?;
         let key = (program.id, parent.id, grandparent.id, who.uid, who.euid, unit, container);
-        if let Some(ids) = self.whos.0.get(&key) {
-            return Ok(*ids);
+        if let Some(ids) = self.whos.get(&key) {
+            return Ok(ids);
         }
         let insert = |program: i64, parent: i64, grandparent: i64, folded: i64| {
             number_with(
@@ -359,8 +393,8 @@ impl Interner {
             interface: self.optional_word(db, word::INTERFACE, row.interface.as_ref())?,
             local: self.address(db, local)?,
         };
-        if let Some((id, service)) = self.peers.0.get(&key) {
-            return Ok(PeerIds { id: *id, service: *service, key });
+        if let Some((id, service)) = self.peers.get(&key) {
+            return Ok(PeerIds { id, service, key });
         }
         let service = number(
             db,

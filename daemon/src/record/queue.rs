@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 
 use picosnitch_api as api;
 
+use super::quick::Map;
 use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scan, Viewer, Who};
 
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.
@@ -44,7 +45,7 @@ pub(super) type SeenKey = (ProgramKey, Bytes, Hash, u32);
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) rows: Vec<Connection>,
-    by_flow: HashMap<u64, usize>,
+    by_flow: Map<u64, usize>,
     pub(super) urgent: VecDeque<Urgent>,
     /// First and last time of each.
     pub(super) seen: HashMap<SeenKey, (Who, i64, i64)>,
@@ -85,7 +86,7 @@ impl Queue {
 
     /// Takes all rows; the writer gives them back with [`Queue::restore`] if it cannot write them.
     pub(super) fn take_rows(&mut self) -> Vec<Connection> {
-        self.by_flow = HashMap::new();
+        self.by_flow = Map::default();
         std::mem::take(&mut self.rows)
     }
 

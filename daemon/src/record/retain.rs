@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
 use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
+use super::place;
 use super::rollup::{DAY, HOUR};
 use super::writer::TIE_BITS;
 use super::{Settings, build};
@@ -24,7 +25,9 @@ const STEP: i64 = 4_000;
 const CHUNKS: i64 = 200;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
-/// Hours whose rows are looked at per transaction.
+/// Lists of rows per transaction.
+const LISTS: i64 = 50;
+/// Hours whose lists of rows are looked at per transaction.
 const HOURS: i64 = 4;
 /// Pages given back to the file system per transaction.
 const PAGES: i64 = 512;
@@ -161,7 +164,11 @@ impl Retention {
                     "DELETE FROM connection WHERE id IN (SELECT id FROM connection WHERE id < ?1 ORDER BY id LIMIT ?2)",
                     bound,
                 )?;
-                if again { phase } else { Phase::Hours }
+                if again || place::forget(&transaction, detail_from * (DAY / HOUR), LISTS)? {
+                    phase
+                } else {
+                    Phase::Hours
+                }
             }
             Phase::Hours => {
                 // Not before their day is made.
@@ -215,6 +222,8 @@ impl Retention {
                     kept_from * DAY,
                 )?;
                 if again {
+                    // The writer counts them.
+                    self.freed = true;
                     phase
                 } else if self.swept == today {
                     Phase::Vacuum
@@ -278,17 +287,11 @@ fn chunks(db: &Database, level: usize, before: i64) -> Result<bool> {
 fn used(db: &Database, from: i64, used: &mut HashSet<i64>) -> Result<Phase> {
     let mut hour = from;
     for _ in 0..HOURS {
-        let next: Option<i64> = db
-            .prepare_cached("SELECT min(id) FROM connection WHERE id >= ?1")?
-            .query_row([hour.saturating_mul(HOUR << TIE_BITS)], |row| row.get(0))?;
-        let Some(next) = next else { return Ok(Phase::Sweep(0, 0)) };
-        hour = next / (HOUR << TIE_BITS);
-        let mut select =
-            db.prepare_cached("SELECT DISTINCT who FROM connection WHERE id / 3686400000000 = ?1")?;
-        for who in select.query_map([hour], |row| row.get(0))? {
-            used.insert(who?);
-        }
-        hour += 1;
+        let Some(next) = place::next(db, hour, i64::from(i32::MAX))? else { return Ok(Phase::Sweep(0, 0)) };
+        place::read(db, next, |row| {
+            used.insert(row.who);
+        })?;
+        hour = next + 1;
     }
     Ok(Phase::Used(hour))
 }

@@ -4,13 +4,14 @@
 //! A port counts where it names a service: the remote one of an outgoing connection, the local one of an
 //! incoming one. The other is the kernel's choice and counts under "unknown".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection as Database, Result, params};
 
 use super::chunk::{self, BUILT, MOST, Reach, Sums, Total, stored};
 use super::dimension::{NO_PORT, fact};
-use super::intern::{Interner, PeerIds, WhoIds};
+use super::intern::{FactKey, Interner, PeerIds, WhoIds};
+use super::quick::Map;
 
 /// Microseconds in an hour.
 pub(super) const HOUR: i64 = 3_600_000_000;
@@ -34,14 +35,15 @@ struct Flow {
 /// What one transaction adds.
 #[derive(Default)]
 pub(super) struct Rollup {
-    flows: HashMap<(i64, i64, i64), Flow>,
+    /// Where in `flows` those of an hour, program and peer are.
+    places: Map<(i64, i64, i64), usize>,
+    flows: Vec<Flow>,
     /// First and last time, and sums, by executable and uid.
-    sightings: HashMap<(i64, u32), (i64, i64, Sums)>,
-    days: HashMap<(i64, i64, u32), ()>,
-    facts: HashMap<(i64, i64, i64, u32), (i64, i64)>,
+    sightings: Map<(i64, u32), (i64, i64, Sums)>,
+    days: Map<(i64, i64, u32), ()>,
+    facts: Map<FactKey, (i64, i64)>,
     /// Connections and events by day and uid.
-    volume: HashMap<(i64, u32), (i64, i64)>,
-    concluded: Vec<Flow>,
+    volume: Map<(i64, u32), (i64, i64)>,
 }
 
 impl Rollup {
@@ -56,15 +58,20 @@ impl Rollup {
         connections: u32,
     ) {
         let hour = time.div_euclid(HOUR);
-        let flow = self.flows.entry((hour, who.id, peer.id)).or_insert_with(|| Flow {
-            hour,
-            who: *who,
-            peer: *peer,
-            first: time,
-            last: time,
-            rows: 0,
-            sums: Sums::default(),
-        });
+        let next = self.flows.len();
+        let place = *self.places.entry((hour, who.id, peer.id)).or_insert(next);
+        if place == next {
+            self.flows.push(Flow {
+                hour,
+                who: *who,
+                peer: *peer,
+                first: time,
+                last: time,
+                rows: 0,
+                sums: Sums::default(),
+            });
+        }
+        let flow = &mut self.flows[place];
         flow.first = flow.first.min(time);
         flow.last = flow.last.max(time);
         flow.rows += 1;
@@ -75,25 +82,26 @@ impl Rollup {
         });
     }
 
-    /// What the rows say of programs.
-    fn conclude(&mut self) {
-        for flow in std::mem::take(&mut self.flows).into_values() {
+    /// What the rows say of programs. Gives the flows.
+    fn conclude(&mut self) -> Vec<Flow> {
+        self.places = Map::default();
+        let flows = std::mem::take(&mut self.flows);
+        for flow in &flows {
             let (who, peer) = (&flow.who, &flow.peer.key);
             self.volume.entry((flow.hour.div_euclid(DAY / HOUR), who.uid)).or_default().0 += flow.rows;
-            for time in [flow.first, flow.last] {
-                self.program(time, who);
-                if peer.port != NO_PORT {
-                    self.fact(time, who, fact::PORT, peer.port);
-                }
-                if peer.domain != 0 {
-                    self.fact(time, who, fact::DOMAIN, peer.domain);
-                }
+            let times = (flow.first, flow.last);
+            self.seen(times, who);
+            if peer.port != NO_PORT {
+                self.fact(times, who, fact::PORT, peer.port);
+            }
+            if peer.domain != 0 {
+                self.fact(times, who, fact::DOMAIN, peer.domain);
             }
             if let Some(sighting) = self.sightings.get_mut(&(who.program.executable, who.uid)) {
                 sighting.2.add(flow.sums);
             }
-            self.concluded.push(flow);
         }
+        flows
     }
 
     /// Counts an event about this uid.
@@ -103,36 +111,46 @@ impl Rollup {
 
     /// A program was seen.
     pub(super) fn program(&mut self, time: i64, who: &WhoIds) {
+        self.seen((time, time), who);
+    }
+
+    /// A program was seen first and last within one hour, or then.
+    fn seen(&mut self, times: (i64, i64), who: &WhoIds) {
         let program = &who.program;
-        let sighting =
-            self.sightings.entry((program.executable, who.uid)).or_insert((time, time, Sums::default()));
-        sighting.0 = sighting.0.min(time);
-        sighting.1 = sighting.1.max(time);
-        self.days.insert((program.executable, time.div_euclid(DAY), who.uid), ());
-        self.fact(time, who, fact::NAME, program.name);
-        self.fact(time, who, fact::CONTENT, program.content);
+        let sighting = self.sightings.entry((program.executable, who.uid)).or_insert((
+            times.0,
+            times.1,
+            Sums::default(),
+        ));
+        sighting.0 = sighting.0.min(times.0);
+        sighting.1 = sighting.1.max(times.1);
+        // An hour is a part of one day.
+        self.days.insert((program.executable, times.0.div_euclid(DAY), who.uid), ());
+        self.fact(times, who, fact::NAME, program.name);
+        self.fact(times, who, fact::CONTENT, program.content);
         if program.pattern != 0 {
-            self.fact(time, who, fact::PATTERN, program.pattern);
+            self.fact(times, who, fact::PATTERN, program.pattern);
         }
     }
 
-    fn fact(&mut self, time: i64, who: &WhoIds, kind: i64, value: i64) {
-        let seen = self.facts.entry((who.program.executable, kind, value, who.uid)).or_insert((time, time));
-        seen.0 = seen.0.min(time);
-        seen.1 = seen.1.max(time);
+    fn fact(&mut self, (first, last): (i64, i64), who: &WhoIds, kind: i64, value: i64) {
+        let seen = self.facts.entry((who.program.executable, kind, value, who.uid)).or_insert((first, last));
+        seen.0 = seen.0.min(first);
+        seen.1 = seen.1.max(last);
     }
 
     /// Writes everything, within the caller's transaction.
     pub(super) fn write(mut self, db: &Database, interner: &mut Interner) -> Result<()> {
-        self.conclude();
-        self.write_sightings(db, interner)?;
+        let flows = self.conclude();
+        self.write_sightings(db)?;
+        self.write_facts(db, interner)?;
         self.write_volume(db)?;
-        if self.concluded.is_empty() {
+        if flows.is_empty() {
             return Ok(());
         }
         let reach = Reach::read(db)?;
         let mut hours: BTreeMap<i64, Vec<Total>> = BTreeMap::new();
-        for flow in &self.concluded {
+        for flow in &flows {
             hours.entry(flow.hour).or_default().push(Total {
                 who: flow.who.folded,
                 uid: flow.who.uid,
@@ -171,8 +189,8 @@ impl Rollup {
         Ok(())
     }
 
-    fn write_sightings(&self, db: &Database, interner: &mut Interner) -> Result<()> {
-        let mut new_days: HashMap<(i64, u32), i64> = HashMap::new();
+    fn write_sightings(&self, db: &Database) -> Result<()> {
+        let mut new_days: Map<(i64, u32), i64> = Map::default();
         let mut insert = db.prepare_cached(
             "INSERT OR IGNORE INTO sighting_day (executable, day, uid) VALUES (?1, ?2, ?3)",
         )?;
@@ -208,22 +226,28 @@ impl Rollup {
                 stored(sums.connections)
             ])?;
         }
+        Ok(())
+    }
+
+    fn write_facts(&self, db: &Database, interner: &mut Interner) -> Result<()> {
         let mut update = db.prepare_cached(
             "UPDATE fact SET first_seen = min(first_seen, ?5), last_seen = max(last_seen, ?6)
                WHERE executable = ?1 AND kind = ?2 AND value = ?3 AND uid = ?4",
         )?;
         let mut insert = db.prepare_cached(
-            "INSERT INTO fact (executable, kind, value, uid, first_seen, last_seen) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-               WHERE ?2 = 2 OR ?7 > (SELECT count(*) FROM (SELECT 1 FROM fact WHERE executable = ?1 AND kind = ?2 LIMIT ?7))",
+            "INSERT INTO fact (executable, kind, value, uid, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        for ((executable, kind, value, uid), (first, last)) in &self.facts {
-            let key = (*executable, *kind, *value, *uid);
-            if matches!(*kind, fact::PORT | fact::DOMAIN | fact::PATTERN) && interner.told(key, *first, *last)
+        for (key, (first, last)) in &self.facts {
+            let (executable, kind, value, uid) = *key;
+            if matches!(kind, fact::PORT | fact::DOMAIN | fact::PATTERN) && interner.told(*key, *first, *last)
             {
                 continue;
             }
-            if update.execute(params![executable, kind, value, uid, first, last])? == 0 {
-                insert.execute(params![executable, kind, value, uid, first, last, MAX_FACTS])?;
+            if update.execute(params![executable, kind, value, uid, first, last])? == 0
+                && (kind == fact::CONTENT || interner.fact_count(db, executable, kind)? < MAX_FACTS)
+            {
+                insert.execute(params![executable, kind, value, uid, first, last])?;
+                interner.fact_added(executable, kind);
             }
         }
         Ok(())

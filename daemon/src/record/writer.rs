@@ -17,6 +17,7 @@ use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
 use super::intern::{self, Interner, WhoIds};
 use super::outbox::{self, Outbox};
+use super::place::{self, Place};
 use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
 use super::rollup::Rollup;
@@ -479,6 +480,7 @@ fn insert_rows(
     order.sort_by_key(|index| rows[*index].time);
     let mut next = i64::MIN;
     let mut whos = HashSet::new();
+    let mut places = Vec::with_capacity(rows.len());
     for row in order.into_iter().map(|index| &rows[index]) {
         let time = clamp(row.time);
         let who = interner.who(db, &row.who, settings)?;
@@ -500,8 +502,10 @@ fn insert_rows(
             id += 1;
         }
         next = id + 1;
+        places.push(Place { who: who.id, peer: peer.id, id });
         rollup.row(time, &who, &peer, row.sent, row.received, row.connections);
     }
+    place::add(db, &places)?;
     Ok(whos)
 }
 

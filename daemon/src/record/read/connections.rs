@@ -1,120 +1,112 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Pages of connections. Two ways to find the next rows: walk along the time and look at each, or, where few match,
-//! hour by hour: the totals say which hours have any, and of which programs and peers; those are looked up by
-//! index. The first is tried for a bounded number of rows, so that neither frequent nor rare matches need a look
-//! at every row.
+//! hour by hour: the totals say which hours have any, and the lists of these hours which rows (`place.rs`). The
+//! first is tried for a bounded number of rows, so that neither frequent nor rare matches need a look at every row.
 //!
-//! A viewer who may not see every row never looks rows up by peer: how long that takes would tell about rows of
-//! others. What is read of the totals depends on nothing but the range.
+//! What a viewer may not see is never looked up: only how much there is in the hours that are read has a part in
+//! how long it takes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use picosnitch_api::{self as api, Query, row::Connection};
+use picosnitch_api::{self as api, Dimension, Query, row::Connection};
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
 use super::Page;
 use super::filter::{self, Filter, Sql};
+use super::maps::Maps;
+use super::plan::{Plan, Set, Table, holds};
 use super::row::Columns;
 use crate::model::Viewer;
-use crate::record::chunk::{self, Kind, Reach};
+use crate::record::chunk::Reach;
 use crate::record::dimension;
+use crate::record::place::{self, HOUR_IDS};
 use crate::record::rollup::{DAY, HOUR};
 use crate::record::writer::{TIE_BITS, unavailable};
 
-/// Rows looked at along the time before the indexes are tried.
+/// Rows looked at along the time before the lists are read.
 const FIRST_WALK: usize = 20_000;
 /// Rows looked at in all before a page is given as far as it is.
 const LONGEST_WALK: usize = 400_000;
-/// Look-ups in one hour, above which its rows are walked along instead.
-const LOOKUPS: usize = 1_000;
-/// Programs whose folded ones are looked up beforehand.
-const FEW: usize = 5_000;
-
-/// Numbers that match, sorted; `None`: all do.
-type Set = Option<Vec<i64>>;
+/// Rows in lists looked at before a page is given as far as it is.
+const LONGEST_READ: usize = 10_000_000;
 
 /// The query with its sets worked out.
 struct Match {
     who: Set,
     peer: Set,
-    search: Option<(Vec<i64>, Vec<i64>)>,
+    /// What says which hours and days have any.
+    plan: Plan,
     local_port: Option<i64>,
     remote_port: Option<i64>,
 }
 
-fn holds(set: &Set, id: i64) -> bool {
-    set.as_ref().is_none_or(|set| set.binary_search(&id).is_ok())
+const WHOS: &str = "SELECT w.id FROM who w";
+const PEERS: &str = "SELECT p.id FROM peer p";
+
+/// Numbers of a table that match.
+fn numbers(db: &Database, sql: &str, condition: &Sql) -> Result<Table<bool>> {
+    let mut numbers = Table::new();
+    let mut statement = db.prepare(&format!("{sql} WHERE 1{}", condition.text))?;
+    let mut rows = statement.query(rusqlite::params_from_iter(&condition.values))?;
+    while let Some(row) = rows.next()? {
+        *numbers.at(row.get(0)?) = true;
+    }
+    Ok(numbers)
 }
 
 impl Match {
-    fn new(db: &Database, filter: &Filter, q: &Query, v: &Viewer) -> Result<Self> {
-        let set = |table: &str, sql: &Sql| -> Result<Vec<i64>> {
-            let mut statement =
-                db.prepare(&format!("SELECT id FROM {table} WHERE 1{} ORDER BY id", sql.text))?;
-            statement.query_map(rusqlite::params_from_iter(&sql.values), |row| row.get(0))?.collect()
-        };
+    fn new(db: &Database, maps: &Maps, filter: &Filter, q: &Query, v: &Viewer) -> Result<Self> {
         let unfiltered = |sql: &Sql| {
             sql.values.is_empty() && sql.text.split(" AND ").all(|part| part.is_empty() || part == "1")
         };
+        let set = |sql: &str, condition: &Sql| -> Result<Set> {
+            if unfiltered(condition) { Ok(None) } else { numbers(db, sql, condition).map(Some) }
+        };
+        // In totals a port counts only where it names a service.
+        let wider = Query { local_port: None, remote_port: None, ..q.clone() };
+        let by = match (&q.domain, &q.address) {
+            (Some(_), None) => Dimension::Domain,
+            (None, Some(_)) => Dimension::Address,
+            _ => Dimension::Uid,
+        };
         Ok(Match {
-            who: if unfiltered(&filter.who) { None } else { Some(set("who w", &filter.who)?) },
-            peer: if unfiltered(&filter.peer) { None } else { Some(set("peer p", &filter.peer)?) },
-            search: match &filter.search {
-                Some((who, peer)) => {
-                    let mut mine = who.clone();
-                    mine.and(&filter::uids("w.uid", &v.rows), []);
-                    Some((set("who w", &mine)?, set("peer p", peer)?))
-                }
-                None => None,
-            },
+            who: set(WHOS, &filter.who)?,
+            peer: set(PEERS, &filter.peer)?,
+            plan: Plan::made(db, maps, filter, by, &wider, v)?,
             local_port: q.local_port.map(i64::from),
             remote_port: q.remote_port.map(i64::from),
         })
     }
 
-    fn takes(&self, row: &Brief) -> bool {
-        holds(&self.who, row.who)
-            && holds(&self.peer, row.peer)
-            && self.search.as_ref().is_none_or(|(who, peer)| {
-                who.binary_search(&row.who).is_ok() || peer.binary_search(&row.peer).is_ok()
-            })
-            && self.local_port.is_none_or(|port| port == row.local_port)
+    /// Not everything matches, whatever its ports are.
+    fn is_filtered(&self) -> bool {
+        self.who.is_some() || self.peer.is_some() || self.plan.is_search()
+    }
+
+    /// Nothing can match.
+    fn is_empty(&self) -> bool {
+        let none = |table: &Table<bool>| !table.entries().any(|(_, counts)| counts);
+        self.who.as_ref().is_some_and(none) || self.peer.as_ref().is_some_and(none) || self.plan.finds_none()
+    }
+
+    /// This program with this peer.
+    fn pair(&self, who: i64, peer: i64) -> bool {
+        holds(&self.who, who) && holds(&self.peer, peer) && self.plan.finds(who, peer)
+    }
+
+    /// The row's own ports decide as well.
+    fn by_port(&self) -> bool {
+        self.local_port.is_some() || self.remote_port.is_some()
+    }
+
+    fn ports(&self, row: &Brief) -> bool {
+        self.local_port.is_none_or(|port| port == row.local_port)
             && self.remote_port.is_none_or(|port| port == row.remote_port)
     }
-}
 
-/// The numbers of programs that match, by the folded one that stands for them in totals.
-#[derive(Default)]
-struct Own {
-    /// Everything that matches is in here.
-    complete: bool,
-    of: HashMap<i64, Vec<i64>>,
-}
-
-impl Own {
-    fn new(db: &Database, who: &Set) -> Result<Self> {
-        let Some(who) = who.as_ref().filter(|who| who.len() <= FEW) else { return Ok(Own::default()) };
-        let mut own = Own { complete: true, of: HashMap::new() };
-        let mut statement = db.prepare_cached("SELECT folded FROM who WHERE id = ?1")?;
-        for id in who {
-            let folded: i64 = statement.query_row([id], |row| row.get(0))?;
-            own.of.entry(if folded == 0 { *id } else { folded }).or_default().push(*id);
-        }
-        Ok(own)
-    }
-
-    /// Those of one folded program; none if it does not match.
-    fn of(&mut self, db: &Database, who: &Set, folded: i64) -> Result<&[i64]> {
-        if !self.complete && !self.of.contains_key(&folded) {
-            let mut statement = db.prepare_cached("SELECT id FROM who WHERE folded = ?1")?;
-            let mut own: Vec<i64> =
-                statement.query_map([folded], |row| row.get(0))?.collect::<Result<_>>()?;
-            own.push(folded);
-            own.retain(|id| holds(who, *id));
-            self.of.insert(folded, own);
-        }
-        Ok(self.of.get(&folded).map_or(&[], Vec::as_slice))
+    fn takes(&self, row: &Brief) -> bool {
+        self.pair(row.who, row.peer) && self.ports(row)
     }
 }
 
@@ -173,6 +165,7 @@ pub(super) fn read_cursor(q: &Query) -> std::result::Result<Option<i64>, api::Er
 
 pub(super) fn page(
     db: &Database,
+    maps: &Maps,
     q: &Query,
     v: &Viewer,
 ) -> std::result::Result<Page<Connection>, api::Error> {
@@ -194,7 +187,7 @@ pub(super) fn page(
         }
     }
     let wanted = usize::try_from(q.page()).unwrap_or(usize::MAX);
-    let (ids, more) = find(db, &filter, &mut range, wanted, q, v).map_err(unavailable)?;
+    let (ids, more) = find(db, maps, &filter, &mut range, wanted, q, v).map_err(unavailable)?;
     let rows = fetch(db, &ids, v).map_err(unavailable)?;
     let hidden = hidden(db, q, v, "connections").map_err(unavailable)?;
     Ok(Page { rows, cursor: if more { range.cursor() } else { String::new() }, hidden })
@@ -218,14 +211,17 @@ pub(super) fn hidden(db: &Database, q: &Query, v: &Viewer, column: &str) -> Resu
 /// The next matching ids, and whether there may be more after the range's new beginning.
 fn find(
     db: &Database,
+    maps: &Maps,
     filter: &Filter,
     range: &mut Range,
     wanted: usize,
     q: &Query,
     v: &Viewer,
 ) -> Result<(Vec<i64>, bool)> {
-    let matches = Match::new(db, filter, q, v)?;
-    let restricted = filter::uids("uid", &v.rows) != "1";
+    let matches = Match::new(db, maps, filter, q, v)?;
+    if matches.is_empty() {
+        return Ok((Vec::new(), false));
+    }
     let mut found = Vec::with_capacity(wanted.min(1000));
     if walk(db, &matches, range, wanted, FIRST_WALK, &mut found)? {
         return Ok((found, false));
@@ -233,12 +229,8 @@ fn find(
     if found.len() >= wanted {
         return Ok((found, true));
     }
-    let reach = Reach::read(db)?;
-    let oldest: i64 = db.query_row("SELECT coalesce(min(id), 0) FROM connection", (), |row| row.get(0))?;
-    // Rows older than the hours that are kept have nothing that says where they are.
-    let known = oldest >= (reach.hours * HOUR) << TIE_BITS;
-    let ended = if known && (matches.who.is_some() || matches.peer.is_some() || matches.search.is_some()) {
-        by_hours(db, &reach, &matches, range, wanted, restricted, &mut found)?
+    let ended = if matches.is_filtered() {
+        by_hours(db, &matches, range, wanted, &mut found)?
     } else {
         walk(db, &matches, range, wanted, LONGEST_WALK, &mut found)?
     };
@@ -274,47 +266,34 @@ fn walk(
     Ok(true)
 }
 
-/// An hour in the unit of `id`, as the indexes have it.
-const HOUR_IDS: i64 = HOUR << TIE_BITS;
-
 /// Looks at one hour after the other, those alone in which something matches; true at the end.
 fn by_hours(
     db: &Database,
-    reach: &Reach,
     matches: &Match,
     range: &mut Range,
     wanted: usize,
-    restricted: bool,
     found: &mut Vec<i64>,
 ) -> Result<bool> {
-    let mut search = Hours { db, matches, restricted, own: Own::new(db, &matches.who)? };
-    let (first, last) = (range.from.max(0) / HOUR_IDS, range.to.max(0).saturating_sub(1) / HOUR_IDS);
-    let (mut first, mut last) = (first, last + 1);
+    let reach = Reach::read(db)?;
+    let (mut first, mut last) =
+        (place::hour_of(range.from.max(0)), place::hour_of(range.to.max(0).saturating_sub(1)) + 1);
     let mut looked = 0;
     let mut checked_day = None;
     loop {
-        let hour = if range.descending {
-            chunk::previous(db, 0, first, last)?
-        } else {
-            chunk::next(db, 0, first, last)?
-        };
+        let hour =
+            if range.descending { place::previous(db, first, last)? } else { place::next(db, first, last)? };
         let Some(hour) = hour else { return Ok(true) };
         // A whole day without any is left out at once.
         let day = hour * HOUR / DAY;
         let hours = day * (DAY / HOUR)..(day + 1) * (DAY / HOUR);
-        if day < reach.built[1] && checked_day != Some(day) && search.present(1, day)?.is_empty() {
+        if day < reach.built[1] && checked_day != Some(day) && !matches.plan.any(db, 1, day)? {
             if range.descending { last = hours.start } else { first = hours.end }
         } else {
             checked_day = Some(day);
-            let present = search.present(0, hour)?;
-            if !present.is_empty() {
-                let (from, to) = (range.from.max(hour * HOUR_IDS), range.to.min((hour + 1) * HOUR_IDS));
-                let mut ids = search.rows(hour, from, to, &present)?;
-                looked += ids.len() + present.len();
-                ids.sort_unstable();
-                if range.descending {
-                    ids.reverse();
-                }
+            // Hours that are not kept have nothing that says what they have, and pairs take longer than the lists.
+            if hour < reach.hours || matches.plan.is_by_pair() || matches.plan.any(db, 0, hour)? {
+                let (ids, rows) = rows(db, matches, range, hour)?;
+                looked += rows;
                 for id in ids {
                     if found.len() >= wanted {
                         return Ok(false);
@@ -332,121 +311,37 @@ fn by_hours(
         } else {
             range.from = range.from.max(edge)
         }
-        if found.len() >= wanted || looked >= LONGEST_WALK {
+        if found.len() >= wanted || looked >= LONGEST_READ {
             return Ok(false);
         }
     }
 }
 
-/// What one hour has of what is looked for.
-struct Hours<'a> {
-    db: &'a Database,
-    matches: &'a Match,
-    restricted: bool,
-    own: Own,
-}
-
-impl Hours<'_> {
-    /// Peers (0 if none are asked for) and folded programs in a bucket that may match.
-    fn present(&mut self, level: usize, bucket: i64) -> Result<Vec<(i64, i64)>> {
-        let m = self.matches;
-        let pairs = m.peer.is_some() || m.search.is_some();
-        let mut met = Vec::new();
-        let kind = if pairs { Kind::Pair } else { Kind::Who };
-        // Of a search everything is looked at; the peers asked for say which parts have them.
-        let parts = m.peer.as_ref().map(|peers| {
-            let mut parts: Vec<i64> = peers.iter().map(|id| chunk::part(*id)).collect();
-            parts.dedup();
-            parts
-        });
-        chunk::read(self.db, kind, (level, bucket, bucket + 1), parts.as_deref(), |_, a, b, _| {
-            if !pairs {
-                met.push((0, a));
-            } else if holds(&m.peer, a) {
-                met.push((a, b));
-            }
-        })?;
-        if let Some((who, peer)) = &m.search {
-            let mut folded: HashMap<i64, bool> = HashMap::new();
-            let mut statement = self.db.prepare_cached("SELECT id FROM who WHERE folded = ?1")?;
-            let mut kept = Vec::new();
-            for (a, b) in met {
-                let found = peer.binary_search(&a).is_ok()
-                    || match folded.get(&b) {
-                        Some(known) => *known,
-                        None => {
-                            let ids = statement.query_map([b], |row| row.get::<_, i64>(0))?;
-                            let ids = ids.collect::<Result<Vec<_>>>()?;
-                            let any = std::iter::once(b).chain(ids).any(|id| who.binary_search(&id).is_ok());
-                            folded.insert(b, any);
-                            any
-                        }
-                    };
-                if found {
-                    kept.push((a, b));
-                }
-            }
-            met = kept;
+/// The rows of an hour that match, in the range and in its order; how many were looked at.
+fn rows(db: &Database, m: &Match, range: &Range, hour: i64) -> Result<(Vec<i64>, usize)> {
+    let mut ids = Vec::new();
+    let looked = place::read(db, hour, |row| {
+        if m.pair(row.who, row.peer) && row.id >= range.from && row.id < range.to {
+            ids.push(row.id);
         }
-        if m.who.is_some() {
-            let mut kept = Vec::with_capacity(met.len());
-            for (a, b) in met {
-                if !self.own.of(self.db, &m.who, b)?.is_empty() {
-                    kept.push((a, b));
-                }
+    })?;
+    if m.by_port() {
+        let mut select =
+            db.prepare_cached("SELECT id, who, peer, local_port, remote_port FROM connection WHERE id = ?1")?;
+        let mut kept = Vec::with_capacity(ids.len());
+        for id in ids {
+            if select.query_row([id], brief).optional()?.is_some_and(|row| m.ports(&row)) {
+                kept.push(id);
             }
-            met = kept;
         }
-        Ok(met)
+        ids = kept;
     }
-
-    /// The rows of an hour that match.
-    fn rows(&mut self, hour: i64, from: i64, to: i64, present: &[(i64, i64)]) -> Result<Vec<i64>> {
-        let by_peer = !self.restricted && (self.matches.peer.is_some() || self.matches.search.is_some());
-        let mut numbers: Vec<i64> = Vec::new();
-        for (peer, who) in present {
-            if by_peer {
-                numbers.push(*peer);
-            } else {
-                numbers.extend(self.own.of(self.db, &self.matches.who, *who)?);
-            }
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut ids = Vec::new();
-        let mut take = |row: &rusqlite::Row<'_>| -> Result<()> {
-            let row = brief(row)?;
-            if self.matches.takes(&row) {
-                ids.push(row.id);
-            }
-            Ok(())
-        };
-        if numbers.len() > LOOKUPS {
-            let mut statement = self.db.prepare_cached(
-                "SELECT id, who, peer, local_port, remote_port FROM connection WHERE id >= ?1 AND id < ?2",
-            )?;
-            let mut rows = statement.query([from, to])?;
-            while let Some(row) = rows.next()? {
-                take(row)?;
-            }
-            return Ok(ids);
-        }
-        let mut statement = self.db.prepare_cached(if by_peer { BY_PEER } else { BY_WHO })?;
-        for number in numbers {
-            let mut rows = statement.query([hour, number, from, to])?;
-            while let Some(row) = rows.next()? {
-                take(row)?;
-            }
-        }
-        Ok(ids)
+    ids.sort_unstable();
+    if range.descending {
+        ids.reverse();
     }
+    Ok((ids, looked))
 }
-
-const BY_WHO: &str = "SELECT id, who, peer, local_port, remote_port FROM connection
-    WHERE id / 3686400000000 = ?1 AND who = ?2 AND id >= ?3 AND id < ?4";
-
-const BY_PEER: &str = "SELECT id, who, peer, local_port, remote_port FROM connection
-    WHERE id / 3686400000000 = ?1 AND peer = ?2 AND id >= ?3 AND id < ?4";
 
 const ROW: &str =
     "SELECT c.id, c.who, c.peer, c.pid, c.remote_port, c.local_port, c.sent, c.received, c.connections
@@ -588,22 +483,4 @@ fn peer_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
         netns: c.small()?,
         ..Connection::default()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    #[test]
-    fn s10_rows_are_looked_up_by_hour() {
-        assert_eq!(HOUR_IDS, 3_686_400_000_000, "as the indexes have it");
-        let mut db = Database::open_in_memory().unwrap();
-        crate::record::database::migrate(&mut db, 0).unwrap();
-        for (sql, index) in [(BY_WHO, "connection_hour_who"), (BY_PEER, "connection_hour_peer")] {
-            let plan: String =
-                db.query_row(&format!("EXPLAIN QUERY PLAN {sql}"), [1, 2, 3, 4], |row| row.get(3)).unwrap();
-            assert!(plan.starts_with(&format!("SEARCH connection USING INDEX {index} ")), "{plan}");
-        }
-    }
 }

@@ -105,14 +105,16 @@ fn blob(text: &str) -> Value {
 /// matches by what it is folded to, or by any command line of that user which was folded to it.
 pub(super) fn cmdline(text: &str, v: &Viewer) -> (String, Vec<Value>) {
     let full = "SELECT id FROM program WHERE cmdline IN (SELECT id FROM cmdline WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\')";
+    // The scan of all command lines is made once: its result stands for the programs and for what they fold to.
     let condition = format!(
-        "({} AND (w.program IN ({full}) OR w.id IN (SELECT x.folded FROM who x WHERE {} AND x.program IN ({full}))
+        "({} AND (w.id IN (WITH m AS MATERIALIZED (SELECT x.id, x.folded FROM who x WHERE {} AND x.program IN ({full}))
+             SELECT id FROM m UNION ALL SELECT folded FROM m)
            OR w.program IN (SELECT id FROM program WHERE cmdline = 0 AND pattern IN
              (SELECT id FROM word WHERE kind = 6 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'))))",
         cmdline_uids("w.uid", v),
         cmdline_uids("x.uid", v)
     );
-    (condition, vec![contains(text); 3])
+    (condition, vec![contains(text); 2])
 }
 
 const DOMAIN: &str = "p.domain IN (SELECT id FROM domain WHERE value = ? OR substr(value, -length(?)) = ?)";

@@ -80,6 +80,17 @@ pub(super) fn current(shared: &Shared, db: &Database, generation: u64) -> Result
 }
 
 impl Maps {
+    /// A folded program by its number.
+    pub(super) fn program(&self, id: i64) -> Option<&Program> {
+        let place = self.programs.binary_search_by_key(&id, |program| program.id.into()).ok()?;
+        self.programs.get(place)
+    }
+
+    /// A peer by its number.
+    pub(super) fn peer(&self, id: i64) -> Peer {
+        usize::try_from(id).ok().and_then(|id| self.peers.get(id)).copied().unwrap_or_default()
+    }
+
     fn read(&mut self, db: &Database) -> Result<()> {
         let mut statement = db.prepare_cached(
             "SELECT w.id, g.executable, g.name, max(g.content, 0), g.pattern, coalesce(p.executable, 0),

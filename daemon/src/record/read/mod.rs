@@ -13,7 +13,10 @@ mod export;
 mod filter;
 mod maps;
 mod plan;
+mod rest;
 mod row;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::sync::atomic::Ordering;
@@ -121,7 +124,7 @@ impl Reader {
     /// # Errors
     /// [`api::Error`]: the query, or the storage.
     pub fn connections(&self, q: &Query, v: &Viewer) -> Result<Page<api::row::Connection>, api::Error> {
-        self.with(|db| connections::page(db, q, v))
+        self.with_maps(|db, maps| connections::page(db, maps, q, v))
     }
 
     /// Programs. Sorts by `last-seen` (as it is), `first-seen`, `name`, `path`, `sent`, `received`,

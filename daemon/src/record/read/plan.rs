@@ -19,6 +19,7 @@ use crate::record::writer::unavailable;
 const DENSE: usize = 1 << 22;
 
 /// A value for each number; most numbers are small.
+#[derive(Default)]
 pub(super) struct Table<T> {
     dense: Vec<T>,
     sparse: HashMap<i64, T>,
@@ -55,9 +56,10 @@ impl<T: Copy + Default> Table<T> {
 }
 
 /// Numbers that count; `None`: all.
-type Set = Option<Table<bool>>;
+pub(super) type Set = Option<Table<bool>>;
 
-fn holds(set: &Set, number: i64) -> bool {
+/// Whether a number counts.
+pub(super) fn holds(set: &Set, number: i64) -> bool {
     set.as_ref().is_none_or(|set| set.get(number))
 }
 
@@ -68,6 +70,8 @@ pub(super) struct Plan {
     second: Set,
     /// Of a search: one of these must hold.
     either: Option<(Table<bool>, Table<bool>)>,
+    /// Programs by their command line, in full as well.
+    cmdline: Set,
     /// Uids that count, where they are the second number.
     uids: Option<(Vec<std::ops::RangeInclusive<u32>>, Option<u32>)>,
     /// The second number is grouped by.
@@ -137,7 +141,7 @@ fn blob(text: &str) -> Value {
 }
 
 /// Programs that count, by everything that is asked about them.
-fn programs(db: &Database, maps: &Maps, q: &Query, v: &Viewer) -> Result<Table<bool>> {
+fn programs(db: &Database, maps: &Maps, cmdline: &Set, q: &Query, v: &Viewer) -> Result<Table<bool>> {
     let mut conditions: Vec<(Dimension, Table<bool>)> = Vec::new();
     for (by, path) in
         [(Dimension::Path, &q.path), (Dimension::Parent, &q.parent), (Dimension::Grandparent, &q.grandparent)]
@@ -161,20 +165,12 @@ fn programs(db: &Database, maps: &Maps, q: &Query, v: &Viewer) -> Result<Table<b
         conditions
             .push((Dimension::Sha256, numbers(db, "SELECT id FROM content WHERE sha256 = ?", &[sha256])?));
     }
-    let cmdline = match &q.cmdline {
-        Some(text) => {
-            let (condition, values) = filter::cmdline(text, v);
-            let sql = format!("SELECT w.id FROM who w WHERE w.folded = 0 AND {condition}");
-            Some(numbers(db, &sql, &values)?)
-        }
-        None => None,
-    };
     let mut set = Table::new();
     for program in &maps.programs {
         *set.at(program.id.into()) = v.sees(program.uid)
             && q.uid.is_none_or(|uid| uid == program.uid)
             && conditions.iter().all(|(by, numbers)| numbers.get(program.number(*by).into()))
-            && holds(&cmdline, program.id.into());
+            && holds(cmdline, program.id.into());
     }
     Ok(set)
 }
@@ -269,7 +265,8 @@ impl Plan {
         Self::made(db, maps, filter, by, q, v).map_err(unavailable)
     }
 
-    fn made(
+    /// The same, with what the database says if it cannot.
+    pub(super) fn made(
         db: &Database,
         maps: &Maps,
         filter: &Filter,
@@ -279,8 +276,21 @@ impl Plan {
     ) -> Result<Self> {
         let kind = kind(by, q);
         let places = places(db, q)?;
-        let mut plan =
-            Plan { kind, first: None, second: None, either: None, uids: None, by_second: false, keys: None };
+        let mut plan = Plan {
+            kind,
+            first: None,
+            second: None,
+            either: None,
+            cmdline: None,
+            uids: None,
+            by_second: false,
+            keys: None,
+        };
+        if let Some(text) = &q.cmdline {
+            let (condition, values) = filter::cmdline(text, v);
+            let sql = format!("SELECT w.id FROM who w WHERE {condition}");
+            plan.cmdline = Some(numbers(db, &sql, &values)?);
+        }
         let program_keys = || {
             let mut keys = Table::new();
             for program in &maps.programs {
@@ -292,15 +302,13 @@ impl Plan {
         };
         match kind {
             Kind::Who => {
-                plan.first = Some(programs(db, maps, q, v)?);
+                plan.first = Some(programs(db, maps, &plan.cmdline, q, v)?);
                 plan.keys = Some(program_keys());
             }
             Kind::Pair => {
                 plan.first = peers(maps, &places);
-                plan.second = Some(programs(db, maps, q, v)?);
+                plan.second = Some(programs(db, maps, &plan.cmdline, q, v)?);
                 if let Some((who, peer)) = &filter.search {
-                    let who =
-                        Sql { text: format!(" AND w.folded = 0{}", who.text), values: who.values.clone() };
                     plan.either = Some((
                         numbers(db, &format!("SELECT p.id FROM peer p WHERE 1{}", peer.text), &peer.values)?,
                         numbers(db, &format!("SELECT w.id FROM who w WHERE 1{}", who.text), &who.values)?,
@@ -343,6 +351,17 @@ impl Plan {
         &self,
         db: &Database,
         pieces: &[Piece],
+        give: impl FnMut(usize, i64, i64, Sums),
+    ) -> Result<()> {
+        self.read_some(db, pieces, |_| true, give)
+    }
+
+    /// The same of those numbers that are wanted.
+    pub(super) fn read_some(
+        &self,
+        db: &Database,
+        pieces: &[Piece],
+        mut wanted: impl FnMut(i64) -> bool,
         mut give: impl FnMut(usize, i64, i64, Sums),
     ) -> Result<()> {
         let parts = self.first.as_ref().map(|set| {
@@ -353,35 +372,98 @@ impl Plan {
             parts
         });
         let mut last = None;
+        let mut counts = |first: i64, second: i64| {
+            if !holds(&self.first, first) || !holds(&self.second, second) {
+                return false;
+            }
+            if let Some((firsts, seconds)) = &self.either
+                && !firsts.get(first)
+                && !seconds.get(second)
+            {
+                return false;
+            }
+            if let Some((visible, only)) = &self.uids {
+                // The same few uids come again and again.
+                let counts = match last {
+                    Some((uid, counts)) if uid == second => counts,
+                    _ => u32::try_from(second).is_ok_and(|uid| {
+                        only.is_none_or(|only| only == uid)
+                            && visible.iter().any(|range| range.contains(&uid))
+                    }),
+                };
+                last = Some((second, counts));
+                if !counts {
+                    return false;
+                }
+            }
+            wanted(if self.by_second { second } else { first })
+        };
         for piece in pieces {
-            chunk::read(db, self.kind, *piece, parts.as_deref(), |bucket, first, second, sums| {
-                if !holds(&self.first, first) || !holds(&self.second, second) {
-                    return;
-                }
-                if let Some((firsts, seconds)) = &self.either
-                    && !firsts.get(first)
-                    && !seconds.get(second)
-                {
-                    return;
-                }
-                if let Some((visible, only)) = &self.uids {
-                    // The same few uids come again and again.
-                    let counts = match last {
-                        Some((uid, counts)) if uid == second => counts,
-                        _ => u32::try_from(second).is_ok_and(|uid| {
-                            only.is_none_or(|only| only == uid)
-                                && visible.iter().any(|range| range.contains(&uid))
-                        }),
-                    };
-                    last = Some((second, counts));
-                    if !counts {
-                        return;
-                    }
-                }
-                give(piece.0, bucket, if self.by_second { second } else { first }, sums);
-            })?;
+            chunk::read_some(
+                db,
+                self.kind,
+                *piece,
+                parts.as_deref(),
+                &mut counts,
+                |bucket, first, second, sums| {
+                    give(piece.0, bucket, if self.by_second { second } else { first }, sums);
+                },
+            )?;
         }
         Ok(())
+    }
+
+    /// It reads the totals of each program with each peer, which are the largest.
+    pub(super) fn is_by_pair(&self) -> bool {
+        self.kind == Kind::Pair
+    }
+
+    pub(super) fn is_search(&self) -> bool {
+        self.either.is_some()
+    }
+
+    /// Whether the program or the peer is what is searched for, if anything is.
+    pub(super) fn finds(&self, who: i64, peer: i64) -> bool {
+        self.either.as_ref().is_none_or(|(peers, whos)| peers.get(peer) || whos.get(who))
+    }
+
+    /// Nothing is what is searched for.
+    pub(super) fn finds_none(&self) -> bool {
+        let none = |table: &Table<bool>| !table.entries().any(|(_, counts)| counts);
+        self.either.as_ref().is_some_and(|(peers, whos)| none(peers) && none(whos))
+    }
+
+    /// Whether a bucket has anything that counts.
+    pub(super) fn any(&self, db: &Database, level: usize, bucket: i64) -> Result<bool> {
+        let mut any = false;
+        let found = |_| {
+            any = true;
+            false
+        };
+        self.read_some(db, &[(level, bucket, bucket + 1)], found, |_, _, _, _| {})?;
+        Ok(any)
+    }
+
+    /// The number that a row of this program with this peer is grouped by; `None`: it does not count. Of a search
+    /// and of command lines the program itself is looked at, of all else the folded one.
+    pub(super) fn row(&self, maps: &Maps, (who, folded): (i64, i64), peer: i64) -> Option<i64> {
+        if !holds(&self.cmdline, who) || !self.finds(who, peer) {
+            return None;
+        }
+        let uid = maps.program(folded).map_or(0, |program| program.uid);
+        let (first, second) = match self.kind {
+            Kind::Pair => (peer, folded),
+            Kind::Who => (folded, 0),
+            Kind::Domain => (maps.peer(peer).domain.into(), i64::from(uid)),
+            Kind::Address => (maps.peer(peer).remote.into(), i64::from(uid)),
+            Kind::Service => (maps.peer(peer).service.into(), i64::from(uid)),
+        };
+        let counts = holds(&self.first, first)
+            && holds(&self.second, second)
+            && self.uids.as_ref().is_none_or(|(visible, only)| {
+                only.is_none_or(|only| only == uid) && visible.iter().any(|range| range.contains(&uid))
+            });
+        counts.then_some(if self.by_second { second } else { first })
     }
 
     /// The key that a number stands for.

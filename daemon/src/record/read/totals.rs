@@ -5,6 +5,7 @@
 //! Beyond what is kept in detail the ends of a range are rounded outwards, to the hour or the day, and command
 //! lines are matched as folded. Ports count where they name a service (`rollup.rs`).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use picosnitch_api::{self as api, Dimension, Query, row};
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
 use super::connections::hidden;
-use super::filter::{self, Sql};
+use super::filter;
 use super::maps::Maps;
 use super::plan::{Plan, Table};
+use super::rest;
 use super::row as columns;
 use crate::model::Viewer;
 use crate::record::chunk::{self, EDGE, Piece, Reach, Sums, WIDTHS, down, up};
-use crate::record::dimension::{self, IN, NO_PORT, OUT};
+use crate::record::dimension::{self, NO_PORT};
 use crate::record::rollup::{DAY, HOUR};
 use crate::record::writer::{TIE_BITS, now, unavailable};
 
@@ -34,96 +36,40 @@ const FINE: i64 = 3 * HOUR;
 type Answer<T> = std::result::Result<T, api::Error>;
 
 /// A query that is ready to be read.
-struct Ask {
+struct Ask<'a> {
+    db: &'a Database,
+    maps: &'a Maps,
     plan: Plan,
-    /// Conditions on rows, and the rows' key.
-    rows: Sql,
-    key: String,
 }
 
-impl Ask {
-    fn new(db: &Database, maps: &Maps, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
+impl<'a> Ask<'a> {
+    fn new(db: &'a Database, maps: &'a Maps, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
         let filter = filter::filter(db, q, v)?;
-        let key = match by {
-            Dimension::Cmdline => {
-                format!("CASE WHEN {} THEN g.pattern ELSE 0 END", filter::cmdline_uids("w.uid", v))
-            }
-            by => key_sql(by),
-        };
-        Ok(Ask { plan: Plan::new(db, maps, &filter, by, q, v)?, rows: filter.totals(), key })
+        let plan = Plan::new(db, maps, &filter, by, q, v)?;
+        Ok(Ask { db, maps, plan })
     }
 
-    /// The range is short: rows are found by their time and nothing else, whatever the planner thinks of the filters.
-    fn sql(&self, (from, to): (i64, i64), width: i64) -> String {
-        format!(
-            "SELECT {} AS key, (c.id >> {TIE_BITS}) / {width} AS bucket, sum(c.sent), sum(c.received), sum(c.connections)
-               FROM connection c CROSS JOIN who w ON w.id = c.who CROSS JOIN peer p ON p.id = c.peer
-                 CROSS JOIN program g ON g.id = w.program
-               WHERE c.id >= {} AND c.id < {}{} GROUP BY key, bucket",
-            self.key,
-            from << TIE_BITS,
-            to << TIE_BITS,
-            self.rows.text
-        )
-    }
-
-    /// `key, time, sums` of the rows of a range in µs; times are rounded down to a width.
-    fn rows(
-        &self,
-        db: &Database,
-        range: (i64, i64),
-        width: i64,
-        mut give: impl FnMut(i64, i64, Sums),
-    ) -> Result<()> {
-        let sql = self.sql(range, width);
-        let mut statement = db.prepare(&sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(&self.rows.values))?;
-        while let Some(row) = rows.next()? {
-            let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
-            let sums = Sums { sent: count(2)?, received: count(3)?, connections: count(4)? };
-            give(row.get(0)?, row.get::<_, i64>(1)? * width, sums);
-        }
-        Ok(())
+    /// Number, time and sums of the rows of a range in µs; times are rounded down to a width.
+    fn rows(&self, range: (i64, i64), width: i64, mut give: impl FnMut(i64, i64, Sums)) -> Result<()> {
+        rest::read(self.db, self.maps, &self.plan, range, |number, time, sums| {
+            give(number, down(time, width), sums);
+        })
     }
 
     /// The sums of every key in a range.
-    fn totals(&self, db: &Database, range: &Range) -> Result<HashMap<i64, Sums>> {
+    fn totals(&self, range: &Range) -> Result<HashMap<i64, Sums>> {
         let mut numbers: Table<Sums> = Table::new();
-        self.plan.read(db, &range.pieces, |_, _, number, sums| numbers.at(number).add(sums))?;
+        self.plan.read(self.db, &range.pieces, |_, _, number, sums| numbers.at(number).add(sums))?;
+        for rest in &range.rest {
+            self.rows(*rest, 1, |number, _, sums| numbers.at(number).add(sums))?;
+        }
         let mut totals: HashMap<i64, Sums> = HashMap::new();
         for (number, sums) in numbers.entries() {
             if sums != Sums::default() {
                 totals.entry(self.plan.key(number)).or_default().add(sums);
             }
         }
-        for rest in &range.rest {
-            self.rows(db, *rest, rest.1 - rest.0, |key, _, sums| totals.entry(key).or_default().add(sums))?;
-        }
         Ok(totals)
-    }
-}
-
-/// The number of a dimension in a row of `program g`, `who w` and `peer p`.
-pub(in crate::record) fn key_sql(by: Dimension) -> String {
-    match by {
-        Dimension::Path => "g.executable".to_owned(),
-        Dimension::Name => "g.name".to_owned(),
-        Dimension::Sha256 => "max(g.content, 0)".to_owned(),
-        Dimension::Cmdline => "g.pattern".to_owned(),
-        Dimension::Parent => "coalesce((SELECT executable FROM program WHERE id = w.parent), 0)".to_owned(),
-        Dimension::Grandparent => {
-            "coalesce((SELECT executable FROM program WHERE id = w.grandparent), 0)".to_owned()
-        }
-        Dimension::Uid => "w.uid".to_owned(),
-        Dimension::Domain => "p.domain".to_owned(),
-        Dimension::Address => "p.remote".to_owned(),
-        Dimension::LocalPort => format!("CASE WHEN p.direction = {IN} THEN p.port ELSE {NO_PORT} END"),
-        Dimension::RemotePort => format!("CASE WHEN p.direction = {OUT} THEN p.port ELSE {NO_PORT} END"),
-        Dimension::Protocol => "p.protocol".to_owned(),
-        Dimension::Direction => "p.direction".to_owned(),
-        Dimension::Netns => "p.netns".to_owned(),
-        Dimension::Unit => "w.unit".to_owned(),
-        Dimension::Container => "w.container".to_owned(),
     }
 }
 
@@ -209,7 +155,7 @@ pub(super) fn summary(
     let ask = Ask::new(db, maps, by, q, v)?;
     let answer = || -> Result<(Vec<row::Total>, u64)> {
         let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
-        let ranking = ranked(ask.totals(db, &range)?, q, q.page());
+        let ranking = ranked(ask.totals(&range)?, q, q.page());
         let totals = ranking.into_iter().map(|entry| total(db, by, entry)).collect::<Result<_>>()?;
         Ok((totals, hidden(db, q, v, "connections")?))
     };
@@ -221,7 +167,7 @@ pub(super) fn executables(db: &Database, maps: &Arc<Maps>, q: &Query, v: &Viewer
     let ask = Ask::new(db, maps, Dimension::Path, q, v)?;
     let answer = || -> Result<Vec<i64>> {
         let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
-        Ok(ask.totals(db, &range)?.into_keys().collect())
+        Ok(ask.totals(&range)?.into_keys().collect())
     };
     answer().map_err(unavailable)
 }
@@ -242,7 +188,7 @@ pub(super) fn series(
         let bounded = Query { since: Some(from), until: Some(to), ..q.clone() };
         let limit = q.limit.unwrap_or(SERIES).min(MOST_SERIES);
         let whole = Range::new(db, &reach, &bounded, WIDTHS.len() - 1)?;
-        let ranking = ranked(ask.totals(db, &whole)?, q, limit);
+        let ranking = ranked(ask.totals(&whole)?, q, limit);
         let (width, level) = resolution(from, to, &reach);
         let (first, last) = (down(from, width), up(to, width));
         let count = usize::try_from((last - first) / width).unwrap_or(0);
@@ -255,34 +201,36 @@ pub(super) fn series(
             *sent = sent.saturating_add(sums.sent);
             *received = received.saturating_add(sums.received);
         };
+        // Which line a number belongs to, 0 for none; worked out once for each.
+        let line_of: RefCell<Table<u32>> = RefCell::new(Table::new());
+        let line = |number: i64| -> Option<usize> {
+            let mut line_of = line_of.borrow_mut();
+            let known = line_of.at(number);
+            if *known == 0 {
+                let line = lines.get(&ask.plan.key(number)).copied();
+                *known = line.map_or(1, |line| u32::try_from(line + 2).unwrap_or(1));
+            }
+            (*known as usize).checked_sub(2)
+        };
+        let mut put = |number: i64, time: i64, sums: Sums| {
+            if let Some(line) = line(number) {
+                add(line, time, sums);
+            }
+        };
         match level {
             Some(level) => {
                 let range = Range::new(db, &reach, &bounded, level)?;
-                // Which line a number belongs to, 0 for none; worked out once for each.
-                let mut line_of: Table<u32> = Table::new();
-                ask.plan.read(db, &range.pieces, |level, bucket, number, sums| {
-                    let known = line_of.at(number);
-                    if *known == 0 {
-                        let line = lines.get(&ask.plan.key(number)).copied();
-                        *known = line.map_or(1, |line| u32::try_from(line + 2).unwrap_or(1));
-                    }
-                    if *known >= 2 {
-                        add(*known as usize - 2, bucket * WIDTHS[level], sums);
-                    }
-                })?;
+                ask.plan.read_some(
+                    db,
+                    &range.pieces,
+                    |number| line(number).is_some(),
+                    |level, bucket, number, sums| put(number, bucket * WIDTHS[level], sums),
+                )?;
                 for rest in &range.rest {
-                    ask.rows(db, *rest, width, |key, time, sums| {
-                        if let Some(line) = lines.get(&key) {
-                            add(*line, time, sums);
-                        }
-                    })?;
+                    ask.rows(*rest, width, &mut put)?;
                 }
             }
-            None => ask.rows(db, (first, last), width, |key, time, sums| {
-                if let Some(line) = lines.get(&key) {
-                    add(*line, time, sums);
-                }
-            })?,
+            None => ask.rows((first, last), width, &mut put)?,
         }
         let lines = ranking.into_iter().zip(points.chunks(count.max(1))).map(|((key, _), points)| {
             let times = (0..).map(|index| first + index * width);
@@ -354,46 +302,4 @@ fn text(db: &Database, by: Dimension, number: i64) -> Result<String> {
         Dimension::Direction => dimension::direction_word(number).unwrap_or_default().to_owned(),
         Dimension::Uid | Dimension::Netns => number.to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    /// Every query that reads rows finds them by their time, however many there are.
-    #[test]
-    fn s10_no_ranking_or_chart_looks_at_every_row() {
-        let mut db = Database::open_in_memory().unwrap();
-        crate::record::database::migrate(&mut db, 0).unwrap();
-        let maps = Arc::default();
-        let text = |text: &str| Some(text.to_owned());
-        let queries = [
-            Query::default(),
-            Query { path: text("/bin/x"), ..Query::default() },
-            Query { domain: text("example.org"), ..Query::default() },
-            Query { address: "192.0.2.0/24".parse().ok(), remote_port: Some(443), ..Query::default() },
-            Query { uid: Some(1000), unit: text("x.service"), ..Query::default() },
-            Query { search: text("x"), ..Query::default() },
-            Query { cmdline: text("x"), protocol: text("tcp"), ..Query::default() },
-        ];
-        let bob = Viewer { rows: vec![1001..=1001, 0..=999], cmdlines: vec![1001..=1001] };
-        for v in [Viewer::everything(), bob] {
-            for q in &queries {
-                for (by, word) in Dimension::ALL {
-                    let ask = Ask::new(&db, &maps, by, q, &v).unwrap();
-                    let sql = format!("EXPLAIN QUERY PLAN {}", ask.sql((HOUR, HOUR + 1000), 1000));
-                    let mut statement = db.prepare(&sql).unwrap();
-                    let steps = statement
-                        .query_map(rusqlite::params_from_iter(&ask.rows.values), |row| {
-                            row.get::<_, String>(3)
-                        })
-                        .unwrap();
-                    let steps: Vec<String> = steps.map(Result::unwrap).collect();
-                    let by_time = |step: &&String| step.starts_with("SEARCH c USING INTEGER PRIMARY KEY");
-                    assert_eq!(steps.iter().filter(by_time).count(), 1, "{word}, {q:?}: {steps:?}");
-                }
-            }
-        }
-    }
 }

@@ -6,8 +6,8 @@ use rusqlite::Connection as Database;
 
 use super::*;
 use crate::model::Viewer;
-use crate::record::chunk;
 use crate::record::database::MIGRATIONS;
+use crate::record::{chunk, place};
 
 /// Version 1: thirty rows on three days, days of totals before them, two events; as `.dump` writes it.
 const VERSION_1: &str = include_str!("version-1.sql");
@@ -15,6 +15,8 @@ const VERSION_1: &str = include_str!("version-1.sql");
 const VERSION_2: &str = include_str!("version-2.sql");
 /// Version 3, with an outbox.
 const VERSION_3: &str = include_str!("version-3.sql");
+/// Version 4, with indexes by hour.
+const VERSION_4: &str = include_str!("version-4.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -22,7 +24,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        4,
+        5,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -35,6 +37,11 @@ fn s04_version_1_is_brought_up_to_date_with_its_data() {
 #[test]
 fn s04_version_3_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_3, 3);
+}
+
+#[test]
+fn s04_version_4_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_4, 4);
 }
 
 fn brought_up_to_date(dump: &str, version: i64) {
@@ -52,6 +59,10 @@ fn brought_up_to_date(dump: &str, version: i64) {
     assert_eq!(lab.known.programs.len(), 2);
     let page = reader.connections(&Query::default(), &all).unwrap();
     assert_eq!(page.rows.len(), 30);
+    // Found hour by hour, each once.
+    let db = Database::open(lab.database()).unwrap();
+    assert_eq!(listed(&db), 30);
+    drop(db);
     // Twenty days of ten rows each; the rows of the last three are still there.
     let sums = |by, q: &Query, v: &Viewer| {
         let (totals, _) = reader.summary(by, q, v).unwrap();
@@ -89,6 +100,24 @@ fn brought_up_to_date(dump: &str, version: i64) {
     assert_eq!(sums(Dimension::Domain, &Query::default(), &all), (201, 201));
     let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+}
+
+/// Rows in the lists of all hours, after a look that each is there with that program and peer.
+fn listed(db: &Database) -> usize {
+    let mut listed = 0;
+    let mut next = 0;
+    while let Some(hour) = place::next(db, next, i64::from(i32::MAX)).unwrap() {
+        place::read(db, hour, |place| {
+            listed += 1;
+            let row = db.query_row("SELECT who, peer FROM connection WHERE id = ?1", [place.id], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            });
+            assert_eq!(row.unwrap(), (place.who, place.peer));
+        })
+        .unwrap();
+        next = hour + 1;
+    }
+    listed
 }
 
 #[test]
