@@ -124,6 +124,12 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         move |trouble| drop(troubles.send(trouble)),
     )?;
     let (outgoing, notices) = mpsc::channel(4096);
+    // Weak: the end of the pipeline is the end of what the bus is told.
+    let written = outgoing.downgrade();
+    recorder.on_written(move |through| {
+        // A hint; when the bus has too much to do, the next one says as much.
+        drop(written.upgrade().map(|bus| bus.try_send(Outgoing::Recorded(through))));
+    });
     let pipeline = loading.start(pipeline::Config {
         settings: settings.current(),
         known,
@@ -227,7 +233,6 @@ fn start_relay(
 fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) -> bool {
     let outgoing = match tell {
         Tell::Notice(notice) => Outgoing::Notice(notice),
-        Tell::Recorded(through) => Outgoing::Recorded(through),
         Tell::Degraded(_) => Outgoing::Degraded,
     };
     !matches!(bus.try_send(outgoing), Err(mpsc::error::TrySendError::Full(Outgoing::Notice(_))))

@@ -33,8 +33,6 @@ use crate::settings::Settings;
 pub enum Tell {
     /// Something for people.
     Notice(Notice),
-    /// Rows up to this wall time, µs since the epoch, were handed to the record.
-    Recorded(i64),
     /// What does not work, in words and sentences.
     Degraded(Vec<Degradation>),
 }

@@ -490,7 +490,7 @@ impl Pipeline {
             self.recorder.seen(&row.who, row.time);
         }
         self.recorder.submit(rows);
-        (self.tell)(Tell::Recorded(through));
+        self.recorder.through(through);
     }
 
     /// Tells what was lost since it was told last; `all` of it, or what may be told now.

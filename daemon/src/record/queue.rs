@@ -58,6 +58,8 @@ pub(super) struct Queue {
     pub(super) reconfigured: bool,
     /// The interval is over: write what waits.
     pub(super) due: bool,
+    /// Everything up to this wall time, µs since the epoch, was handed in and not yet said to be written.
+    pub(super) through: Option<i64>,
     /// Highest notice handed in.
     pub(super) last_notice: i64,
 }

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) numbers: Numbers,
     /// Called when there is something new to send or to ask for.
     pub(super) on_outbox: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Called when everything up to a wall time is written.
+    pub(super) on_written: Mutex<Option<Box<dyn Fn(i64) + Send>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -160,6 +162,7 @@ impl Recorder {
             noticed: Condvar::new(),
             numbers: Numbers::default(),
             on_outbox: Mutex::new(None),
+            on_written: Mutex::new(None),
             writer: Mutex::new(None),
         });
         let writer = Writer::new(shared.clone(), database, log_dir, Box::new(on_trouble), hold);
@@ -179,6 +182,17 @@ impl Recorder {
             queue.push(row);
         }
         self.shared.work.notify_one();
+    }
+
+    /// What was handed in reaches to this wall time, µs since the epoch; it is said again when it is written.
+    pub fn through(&self, time: i64) {
+        self.shared.queue().through = Some(time);
+    }
+
+    /// Calls this, on the writer's thread, whenever rows are written and can be read; it must not block. The
+    /// time is the one of [`Recorder::through`].
+    pub fn on_written(&self, call: impl Fn(i64) + Send + 'static) {
+        *locked(&self.shared.on_written) = Some(Box::new(call));
     }
 
     /// The interval is over: what was handed in is written now. Called by the pipeline after each collection,

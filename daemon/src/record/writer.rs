@@ -45,6 +45,7 @@ struct Work {
     urgent: Vec<Urgent>,
     seen: Vec<(SeenKey, (Who, i64, i64))>,
     sent: Vec<i64>,
+    through: Option<i64>,
 }
 
 pub(super) struct Writer {
@@ -221,6 +222,7 @@ impl Writer {
                 work.rows = queue.take_rows();
                 work.seen = std::mem::take(&mut queue.seen).into_iter().collect();
                 work.sent = std::mem::take(&mut queue.sent);
+                work.through = queue.through.take();
             }
         }
         self.report_loss(false);
@@ -264,6 +266,11 @@ impl Writer {
             .last_commit_us
             .store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.interner.rest();
+        if let Some(through) = work.through
+            && let Some(call) = &*self.shared.on_written.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            call(through);
+        }
         self.sent_out(work, change);
         for urgent in &work.urgent {
             if let Urgent::Notice(notice) = urgent {
@@ -310,6 +317,7 @@ impl Writer {
                 queue.push_seen(&who, first, last);
             }
             queue.sent.extend(work.sent);
+            queue.through = queue.through.max(work.through);
         }
     }
 

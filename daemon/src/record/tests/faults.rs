@@ -102,6 +102,26 @@ fn s02_a_database_locked_by_another_process_is_written_later() {
 }
 
 #[test]
+fn d05_written_is_said_when_it_can_be_read_and_not_before() {
+    let lab = Lab::new();
+    let (said, says) = std::sync::mpsc::channel();
+    let reader = lab.recorder.reader();
+    lab.recorder.on_written(move |through| {
+        let rows = reader.connections(&Query::default(), &Viewer::everything()).unwrap().rows.len();
+        let _ = said.send((through, rows));
+    });
+    let other = Database::open(lab.database()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    lab.recorder.submit(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
+    lab.recorder.through(DAY0 + 5);
+    lab.recorder.flush();
+    assert!(says.try_recv().is_err(), "it waits for the lock");
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(says.recv_timeout(std::time::Duration::from_secs(20)).unwrap(), (DAY0 + 5, 1));
+    assert!(says.try_recv().is_err(), "each is said once");
+}
+
+#[test]
 fn s02_what_waits_is_bounded_and_what_is_dropped_is_counted() {
     let lab = Lab::new();
     let other = Database::open(lab.database()).unwrap();
