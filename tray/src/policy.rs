@@ -75,8 +75,8 @@ pub enum Weight {
     Normal,
     /// Is shown at once.
     High,
-    /// Is shown at once and stays. For a change that contradicts the package database.
-    #[allow(dead_code, reason = "waits for the daemon's package verdicts")]
+    /// Is shown at once and stays, however many were shown: a scanner finds the content harmful. A change that
+    /// contradicts the package database belongs here, too.
     Critical,
 }
 
@@ -174,6 +174,7 @@ impl Policy {
             Some("hash-changed") if row.path.as_ref().is_some_and(expected) => Weight::Silent,
             Some("new-executable") if text::risky(row) => Weight::High,
             Some("new-executable" | "hash-changed") => Weight::Normal,
+            Some("verdict") => Weight::Critical,
             Some("error") if actionable(row) => Weight::High,
             _ => Weight::Silent,
         }
@@ -201,7 +202,7 @@ impl Policy {
         if weight == Weight::Normal && self.first_day(&row, now) {
             return Vec::new();
         }
-        if weight >= Weight::High && self.room(now) {
+        if weight == Weight::Critical || (weight == Weight::High && self.room(now)) {
             self.recent.push_back(now);
             return vec![self.single(&row, weight, names)];
         }
@@ -251,7 +252,9 @@ impl Policy {
         let path = row.path.clone();
         let updates = path.as_ref().and_then(|path| self.changes.get(path)).copied().unwrap_or(0);
         let expected = if updates >= UPDATES_ITSELF { Action::ExpectUpdates } else { Action::Expected };
-        let mut actions = vec![Action::Details, expected];
+        let mut actions = vec![Action::Details];
+        // Nobody expects a program to be harmful.
+        actions.extend((row.kind.as_deref() != Some("verdict")).then_some(expected));
         actions.extend(path.is_some().then_some(Action::Mute));
         Toast {
             key: key(row),
@@ -409,7 +412,10 @@ impl Policy {
 }
 
 fn key(row: &row::Event) -> String {
-    format!("program {}", row.path.as_deref().or(row.name.as_deref()).unwrap_or_default())
+    let program = row.path.as_deref().or(row.name.as_deref()).unwrap_or_default();
+    // What comes next from the program does not take the place of what a scanner says.
+    let about = if row.kind.as_deref() == Some("verdict") { "verdict" } else { "program" };
+    format!("{about} {program}")
 }
 
 /// The person can do something about it: the record has gaps or cannot be written.

@@ -32,7 +32,10 @@ pub fn program(row: &row::Event) -> String {
 pub fn single(row: &row::Event, names: Names<'_>) -> Text {
     let program = program(row);
     let changed = row.kind.as_deref() == Some("hash-changed");
-    let title = if changed {
+    let verdict = row.message.as_deref().filter(|_| row.kind.as_deref() == Some("verdict"));
+    let title = if verdict.is_some() {
+        say("Suspicious: {program}", &[("program", &program)])
+    } else if changed {
         say("{program} changed", &[("program", &program)])
     } else if risky(row) {
         say("New, from a temporary place: {program}", &[("program", &program)])
@@ -44,6 +47,10 @@ pub fn single(row: &row::Event, names: Names<'_>) -> Text {
         lines.push(
             tr("Its file is not the one that was known. If nothing updated it just now, look at it.").into(),
         );
+    }
+    if let Some(verdict) = verdict {
+        let verdict = inert_short(verdict, LINE);
+        lines.push(say("Found harmful or suspicious by {verdict}", &[("verdict", &verdict)]));
     }
     lines.extend(contact(row, changed));
     lines.extend(row.path.as_deref().map(|path| inert_short(path, LINE)));

@@ -233,3 +233,28 @@ fn a_flood_stays_small() {
     assert_eq!(shown.last().unwrap().1.text.title, "20000 new programs on the network");
     assert!(policy.burst.as_ref().unwrap().rows.len() <= BURST_ROWS);
 }
+
+#[test]
+fn d04_what_a_scanner_finds_is_told_at_once_and_stays() {
+    let verdict = |id, path: &str| row::Event {
+        kind: Some("verdict".into()),
+        message: Some("3 of 72 engines (2026-11-22)".into()),
+        ..new(id, path)
+    };
+    let mut policy = Policy::new(Quiet::default(), true);
+    // However much was told in this minute.
+    let mut notices: Vec<_> = (0..20).map(|id| (NOW, new(id, &format!("/usr/bin/p{id}")))).collect();
+    notices.push((NOW + 1, verdict(20, "/usr/bin/p3")));
+    let shown = run(&mut policy, &notices);
+    let (at, toast) = shown.iter().find(|(_, toast)| toast.events == [20]).unwrap();
+    assert_eq!((*at, toast.weight), (NOW + 1, Weight::Critical));
+    assert_eq!(toast.text.title, "Suspicious: p3");
+    assert!(toast.text.body.starts_with("Found harmful or suspicious by 3 of 72 engines"), "{toast:?}");
+    assert_eq!(toast.actions, [Action::Details, Action::Mute]);
+    // What the program does next does not take its place.
+    let next = run(&mut policy, &[(NOW + 600 * SECOND, changed(21, "/usr/bin/p3"))]);
+    assert!(next.iter().all(|(_, next)| next.key != toast.key && !next.replaces.contains(&toast.key)));
+    // Whoever muted it is not told of it.
+    policy.set_quiet(Quiet { muted: ["/usr/bin/p4".to_owned()].into(), ..Quiet::default() });
+    assert!(run(&mut policy, &[(NOW, verdict(22, "/usr/bin/p4"))]).is_empty());
+}
