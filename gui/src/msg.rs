@@ -131,6 +131,8 @@ pub enum Msg {
     OpenPath(String),
     /// Another range.
     Range(Range),
+    /// Go where it was before a closer look, if that was the last step.
+    Unzoom,
     /// Look closer.
     Zoom(Range),
     /// Group by this.
@@ -151,6 +153,8 @@ pub enum Msg {
     Search(String),
     /// The end of the list at this place is in sight.
     More(Place),
+    /// Ask for what was recorded since the page was asked for.
+    Renew,
     /// Look at the timeline again.
     Look,
     /// Hold the live list, or let it go on.

@@ -257,16 +257,15 @@ fn row(
             let switch = gtk4::Switch::builder().valign(gtk4::Align::Center).build();
             switch.set_active(value.and_then(|value| bool::try_from(value).ok()).unwrap_or(false));
             switch.connect_active_notify(move |switch| change(Value::from(switch.is_active())));
-            crate::speak::label(&switch, tr(key.title));
             let row = adw::ActionRow::builder().title(tr(key.title)).subtitle(tr(key.text)).build();
             row.add_suffix(&switch);
+            // This also makes the row's title its name for a screen reader.
             row.set_activatable_widget(Some(&switch));
             row.upcast()
         }
         Kind::Number(least, most) => {
             let spin = gtk4::SpinButton::with_range(least, most, 1.0);
             spin.set_valign(gtk4::Align::Center);
-            crate::speak::label(&spin, tr(key.title));
             let number = value.and_then(number);
             spin.set_value(number.unwrap_or(least));
             // As it came, so that the monitor need not convert.
@@ -387,6 +386,7 @@ fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPage {
                 .valign(gtk4::Align::Center)
                 .css_classes(["flat"])
                 .build();
+            crate::speak::label(&remove, tr("Tell me about it again"));
             let (group_of, row_of, file, sender) =
                 (group.downgrade(), row.downgrade(), file.clone(), sender.clone());
             remove.connect_clicked(move |_| {

@@ -33,6 +33,8 @@ pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, ra
     add("clear", &["<Ctrl><Shift>F"], || Msg::Clear);
     add("settings", &["<Ctrl>comma"], || Msg::Settings);
     add("about", &[], || Msg::About);
+    // GTK does so by itself only for windows that it reads from a file.
+    app.set_accels_for_action("win.show-help-overlay", &["<Ctrl>question", "<Ctrl>F1"]);
     let local = |name: &str, keys: &[&str], act: Box<dyn Fn()>| {
         let action = gio::SimpleAction::new(name, None);
         action.connect_activate(move |_, _| act());
@@ -53,6 +55,19 @@ pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, ra
             }
         }),
     );
+}
+
+/// Escape leads back from a closer look wherever the keyboard is: where there is nothing, there is no chart.
+pub fn escape(root: &adw::ApplicationWindow, sender: &Sender) {
+    let keys = gtk4::EventControllerKey::new();
+    let sender = sender.clone();
+    keys.connect_key_pressed(move |_, key, _, _| {
+        if key == gtk4::gdk::Key::Escape {
+            sender.emit(Msg::Unzoom);
+        }
+        glib::Propagation::Proceed
+    });
+    root.add_controller(keys);
 }
 
 /// The window that lists the keys.

@@ -40,6 +40,14 @@ impl History {
         self.0.pop()
     }
 
+    /// The last step was another time of the same.
+    pub fn zoomed(&self, place: Place, view: &View) -> bool {
+        self.0.last().is_some_and(|last| {
+            let same = View { range: view.range, ..last.view.clone() };
+            last.place == place && last.view.range != view.range && same == *view
+        })
+    }
+
     /// There is nothing to go back to.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -86,5 +94,17 @@ mod tests {
         // The zoom between is no step any more.
         assert_eq!(history.pop().unwrap().place, Place::Overview);
         assert!(history.is_empty());
+    }
+
+    #[test]
+    fn d05_only_another_time_of_the_same_is_a_closer_look() {
+        let mut history = History::default();
+        let closer = View { range: Range::Custom(0, 100), ..View::default() };
+        assert!(!history.zoomed(Place::Overview, &closer), "there is nothing before");
+        history.push(step(Place::Overview, Range::Day, 0.0));
+        assert!(history.zoomed(Place::Overview, &closer));
+        assert!(!history.zoomed(Place::Live, &closer));
+        assert!(!history.zoomed(Place::Overview, &View { search: "x".into(), ..closer }));
+        assert!(!history.zoomed(Place::Overview, &View::default()));
     }
 }

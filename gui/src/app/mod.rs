@@ -42,6 +42,8 @@ use window::Frame;
 const NOTICES: u32 = 500;
 /// Live pages are asked anew when something is recorded, but no more often than this, in µs.
 const REFRESH: i64 = 8_000_000;
+/// The same while there is nothing on the page, in µs.
+const REFRESH_EMPTY: i64 = 1_000_000;
 /// How long notices are collected before the timeline is asked anew.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(700);
 
@@ -74,11 +76,24 @@ pub struct App {
     permissions: Vec<(&'static str, Permission)>,
     hidden: u64,
     loaded: i64,
+    /// More is recorded than the page was asked for.
+    behind: bool,
+    /// It will be asked for in a moment.
+    renewing: bool,
+    /// The settings are opened as soon as there is a bus to ask on.
+    settings_wanted: bool,
     /// The timeline will be looked at in a moment.
     looking: bool,
     root: adw::ApplicationWindow,
     sender: Sender,
 }
+
+/// A window that is narrower has its sidebar and its content one at a time, in pixels.
+const NARROW: i32 = 640;
+
+/// Every place with a page that is asked for.
+const PLACES: [Place; 6] =
+    [Place::Overview, Place::Programs, Place::Destinations, Place::Timeline, Place::Live, Place::Program(0)];
 
 /// Name of a place's page in the stack.
 fn name(place: Place) -> &'static str {
@@ -125,7 +140,7 @@ impl Component for App {
             asker: Asker::new(&sender),
             units: prefs.units,
         };
-        let frame = Frame::new(&sender);
+        let frame = Frame::new(&sender, prefs.size.0 < NARROW);
         let pages = Pages {
             overview: Overview::new(&sender, &context, &units),
             programs: Programs::new(&sender, &context, &units),
@@ -156,6 +171,7 @@ impl Component for App {
         if let Ok(app) = relm4::main_application().downcast::<adw::Application>() {
             actions::set(&app, &sender, &frame.search_bar, &frame.range);
         }
+        actions::escape(&root, &sender);
         ask::listen(sender.clone());
         let mut app = App {
             context,
@@ -172,6 +188,9 @@ impl Component for App {
             permissions: Vec::new(),
             hidden: 0,
             loaded: 0,
+            behind: false,
+            renewing: false,
+            settings_wanted: false,
             looking: false,
             root,
             sender: sender.clone(),
@@ -193,8 +212,12 @@ impl App {
             Msg::Bus(client) => {
                 self.context.asker.set(Some(client.clone()));
                 self.client = Some(client);
+                self.open_settings();
             }
-            Msg::NoBus(failure) => self.failed(&failure),
+            Msg::NoBus(failure) => {
+                self.failed(&failure);
+                self.open_settings();
+            }
             Msg::Said(event) => self.said(event),
             Msg::Status(status) => self.apply(Input::Status(status)),
             Msg::Permissions(permissions) => self.permissions = permissions,
@@ -202,6 +225,8 @@ impl App {
             Msg::Got(number, got) => return self.got(number, got),
             Msg::Go(place) => self.go(place),
             Msg::Back => self.back(),
+            Msg::Unzoom if self.been.zoomed(self.place, &self.context.view) => self.back(),
+            Msg::Unzoom => return,
             Msg::OpenPath(path) => self.open_path(path),
             Msg::Range(range) => {
                 self.been.range(range);
@@ -264,6 +289,10 @@ impl App {
                 }
                 return;
             }
+            Msg::Renew => {
+                self.renewing = false;
+                return self.renew();
+            }
             Msg::Hold(held) => {
                 if !held && self.place == Place::Live {
                     self.pages.live.recorded(&self.context);
@@ -281,7 +310,13 @@ impl App {
             }
             Msg::Export => self.export(),
             Msg::Refresh => self.change(|_| ()),
-            Msg::Settings => settings::open(&self.root, self.client.clone(), &self.sender, &self.units),
+            Msg::Settings => {
+                self.settings_wanted = true;
+                // The command line asks before the bus is there.
+                if self.client.is_some() {
+                    self.open_settings();
+                }
+            }
             Msg::About => actions::about(&self.root),
             Msg::Preferences => {
                 self.context.units = self.units.get();
@@ -333,15 +368,9 @@ impl App {
     }
 
     fn said(&mut self, event: Event) {
-        if matches!(event, Event::Recorded(_)) && self.context.view.range.is_live() {
-            if self.place == Place::Live {
-                self.pages.live.recorded(&self.context);
-            } else if self.place == Place::Overview
-                && !self.pages.overview.is_held()
-                && now() - self.loaded >= REFRESH
-            {
-                self.load();
-            }
+        if matches!(event, Event::Recorded(_)) {
+            self.behind = true;
+            self.renew();
         }
         // A burst of notices is one look.
         if matches!(event, Event::Notice(_)) && self.place == Place::Timeline && !self.looking {
@@ -353,6 +382,42 @@ impl App {
         self.apply(Input::Event(event));
         if gone {
             self.failed(&ask::Failure::absent());
+        }
+    }
+
+    /// Asks for what was recorded since the page was asked for: now, or as soon as it may be asked again and
+    /// nobody points at it. What is recorded last is shown too, when nothing follows it.
+    fn renew(&mut self) {
+        if !self.behind || self.renewing || !self.context.view.range.is_live() {
+            return;
+        }
+        let pages = &self.pages;
+        let (empty, held) = match self.place {
+            Place::Live => {
+                self.behind = false;
+                return pages.live.recorded(&self.context);
+            }
+            Place::Health => (false, false),
+            Place::Overview => (pages.overview.frame.is_empty(), pages.overview.is_held()),
+            Place::Programs => (pages.programs.frame.is_empty(), pages.programs.is_held()),
+            Place::Destinations => (pages.groups.frame.is_empty(), pages.groups.is_held()),
+            // Asked anew by what is told of them, and by a key.
+            Place::Timeline | Place::Program(_) => return,
+        };
+        let pause = if empty { REFRESH_EMPTY } else { REFRESH };
+        let rest = self.loaded + pause - now();
+        if rest <= 0 && (empty || !held) {
+            return self.ask();
+        }
+        self.renewing = true;
+        let wait = std::time::Duration::from_micros(rest.max(REFRESH_EMPTY).unsigned_abs());
+        let sender = self.sender.clone();
+        gtk4::glib::timeout_add_local_once(wait, move || sender.emit(Msg::Renew));
+    }
+
+    fn open_settings(&mut self) {
+        if std::mem::take(&mut self.settings_wanted) {
+            settings::open(&self.root, self.client.clone(), &self.sender, &self.units);
         }
     }
 
@@ -384,17 +449,25 @@ impl App {
     }
 
     fn failed(&self, failure: &ask::Failure) {
-        let pages = &self.pages;
-        for frame in [
-            &pages.overview.frame,
-            &pages.programs.frame,
-            &pages.groups.frame,
-            &pages.timeline.frame,
-            &pages.live.frame,
-            &pages.program.frame,
-        ] {
-            frame.failed(failure);
+        for place in PLACES {
+            if let Some(frame) = self.frame_of(place) {
+                frame.failed(failure);
+            }
         }
+    }
+
+    /// Content of a place, or what stands in for it.
+    fn frame_of(&self, place: Place) -> Option<&crate::page::Frame> {
+        let pages = &self.pages;
+        Some(match place {
+            Place::Overview => &pages.overview.frame,
+            Place::Programs => &pages.programs.frame,
+            Place::Destinations => &pages.groups.frame,
+            Place::Timeline => &pages.timeline.frame,
+            Place::Live => &pages.live.frame,
+            Place::Program(_) => &pages.program.frame,
+            Place::Health => return None,
+        })
     }
 
     fn change(&mut self, change: impl FnOnce(&mut View)) {
@@ -402,9 +475,18 @@ impl App {
         self.load();
     }
 
-    /// Asks for what the page shows; answers for what was shown before are dropped from now on.
+    /// Something else is to be shown: asks for it.
     fn load(&mut self) {
+        if let Some(frame) = self.frame_of(self.place) {
+            frame.loading();
+        }
+        self.ask();
+    }
+
+    /// Asks for what the page shows; answers for what was shown before are dropped from now on.
+    fn ask(&mut self) {
         self.context.number += 1;
+        self.behind = false;
         self.loaded = now();
         self.held.insert(name(self.place), (self.place, self.context.view.clone()));
         let context = &self.context;
@@ -465,14 +547,8 @@ impl App {
                 pages.live.lost();
                 pages.programs.lost();
                 self.held.remove(name(place));
-                match place {
-                    Place::Overview => pages.overview.frame.failed(&failure),
-                    Place::Programs => pages.programs.frame.failed(&failure),
-                    Place::Destinations => pages.groups.frame.failed(&failure),
-                    Place::Timeline => pages.timeline.frame.failed(&failure),
-                    Place::Live => pages.live.frame.failed(&failure),
-                    Place::Program(_) => pages.program.frame.failed(&failure),
-                    Place::Health => {}
+                if let Some(frame) = self.frame_of(place) {
+                    frame.failed(&failure);
                 }
             }
         }

@@ -81,9 +81,14 @@ impl App {
     /// Only when something needs doing.
     fn show_banner(&self) {
         let frame = &self.frame;
-        let changed = self.state.unread().filter(|row| row.kind.as_deref() == Some("hash-changed")).count();
+        let unread = |kind| self.state.unread().filter(|row| row.kind.as_deref() == Some(kind)).count();
+        let (changed, suspicious) = (unread("hash-changed"), unread("verdict"));
         let degraded = self.state.status().and_then(|status| status.degraded.as_deref()).unwrap_or_default();
         let (text, review) = match (self.state.daemon(), changed, degraded) {
+            _ if suspicious > 0 => {
+                let n = suspicious as u64;
+                (say_n("{n} suspicious program.", "{n} suspicious programs.", n), true)
+            }
             (Daemon::Absent, ..) => {
                 (tr("The monitor is not running: nothing is recorded.").to_owned(), false)
             }
@@ -124,7 +129,14 @@ impl App {
             let label = chip.label(&self.context.people);
             let inside =
                 gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
-            inside.append(&gtk4::Label::new(Some(&label)));
+            inside.append(
+                &gtk4::Label::builder()
+                    .label(&label)
+                    .ellipsize(gtk4::pango::EllipsizeMode::Middle)
+                    .width_chars(i32::try_from(label.chars().count().min(24)).unwrap_or(24))
+                    .tooltip_text(&label)
+                    .build(),
+            );
             let text = say("Remove the filter {filter}", &[("filter", &label)]);
             let remove = gtk4::Button::builder()
                 .icon_name("window-close-symbolic")

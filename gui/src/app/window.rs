@@ -26,6 +26,8 @@ pub const PLACES: [(Place, &str, &str); 5] = [
 pub struct Frame {
     /// Sidebar beside content; one at a time where it is narrow.
     pub leaflet: adw::Leaflet,
+    /// All but the sidebar.
+    pub content: gtk4::Box,
     /// Above all, what is said for a moment.
     pub toasts: adw::ToastOverlay,
     /// The places.
@@ -71,8 +73,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Builds it.
-    pub fn new(sender: &Sender) -> Self {
+    /// Builds it; `narrow`: there will be no room for the sidebar beside the content.
+    pub fn new(sender: &Sender, narrow: bool) -> Self {
         let leaflet = adw::Leaflet::builder().can_navigate_back(true).can_unfold(true).build();
         let badge = gtk4::Label::builder()
             .css_classes(["badge", "numeric"])
@@ -119,23 +121,42 @@ impl Frame {
             .label(tr("Last 24 hours"))
             .ellipsize(gtk4::pango::EllipsizeMode::Middle)
             .build();
+        let clock = gtk4::Image::from_icon_name("x-office-calendar-symbolic");
+        let says = gtk4::Box::new(gtk4::Orientation::Horizontal, 0);
+        says.append(&clock);
+        says.append(&range_label);
         let range = gtk4::MenuButton::builder()
-            .child(&range_label)
+            .child(&says)
             .always_show_arrow(true)
             .tooltip_text(tr("Time range (Ctrl+T)"))
             .build();
         range.set_popover(Some(&ranges(sender)));
-        let wide = {
-            let (label, leaflet) = (range_label.clone(), leaflet.clone());
+        // Where it is narrow, the time stands below the title and its button is a symbol. A window that opens
+        // narrow begins so: it would open as wide as it must be before it folds.
+        let is_narrow = Rc::new(Cell::new(narrow));
+        let fit = {
+            let (label, button, title, find) =
+                (range_label.clone(), range.clone(), title.clone(), find.clone());
+            let narrow = is_narrow.clone();
             move || {
-                let all = i32::try_from(label.text().chars().count()).unwrap_or(i32::MAX);
-                label.set_width_chars(if leaflet.is_folded() { all.min(9) } else { all.min(36) });
+                let (text, narrow) = (label.text(), narrow.get());
+                let all = i32::try_from(text.chars().count()).unwrap_or(i32::MAX);
+                label.set_width_chars(all.min(36));
+                label.set_visible(!narrow);
+                clock.set_visible(narrow);
+                button.set_always_show_arrow(!narrow);
+                // It is in the menu, too.
+                find.set_visible(!narrow);
+                title.set_subtitle(if narrow { &text } else { "" });
             }
         };
-        wide();
-        let again = wide.clone();
+        fit();
+        let again = fit.clone();
         range_label.connect_label_notify(move |_| again());
-        leaflet.connect_folded_notify(move |_| wide());
+        leaflet.connect_folded_notify(move |leaflet| {
+            is_narrow.set(leaflet.is_folded());
+            fit();
+        });
         let header = adw::HeaderBar::builder().title_widget(&title).build();
         header.pack_start(&back);
         header.pack_end(&main_menu());
@@ -206,6 +227,7 @@ impl Frame {
         toasts.set_child(Some(&leaflet));
         Self {
             leaflet,
+            content,
             toasts,
             list,
             badge,
@@ -232,9 +254,7 @@ impl Frame {
 
     /// Where it is narrow, shows the content and not the sidebar.
     pub fn show_content(&self) {
-        if let Some(content) = self.leaflet.last_child() {
-            self.leaflet.set_visible_child(&content);
-        }
+        self.leaflet.set_visible_child(&self.content);
     }
 }
 
@@ -301,6 +321,7 @@ fn sidebar(
 fn main_menu() -> gtk4::MenuButton {
     let menu = gio::Menu::new();
     let view = gio::Menu::new();
+    view.append(Some(tr("_Search")), Some("app.find"));
     view.append(Some(tr("_Refresh")), Some("app.refresh"));
     view.append(Some(tr("_Export What Is Shown…")), Some("app.export"));
     menu.append_section(None, &view);
@@ -319,12 +340,9 @@ fn main_menu() -> gtk4::MenuButton {
     button
 }
 
-/// The part of a menu button that takes the focus says the same as the whole.
+/// The part of a menu button that takes the focus is called like the whole, by GTK.
 pub fn named(button: &gtk4::MenuButton, text: &str) {
     crate::speak::label(button, text);
-    if let Some(inside) = button.first_child() {
-        crate::speak::label(&inside, text);
-    }
 }
 
 /// The presets, and two days to choose.

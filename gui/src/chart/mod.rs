@@ -35,6 +35,8 @@ struct Inner {
     by: Option<Dimension>,
     units: Units,
     cursor: Option<usize>,
+    /// Where the pointer was last.
+    pointer: (f64, f64),
     hovered: bool,
     drag: Option<(f64, f64)>,
     /// Where Shift and the arrows began to select.
@@ -131,7 +133,12 @@ impl Chart {
         });
         let motion = gtk4::EventControllerMotion::new();
         let this = self.clone();
-        motion.connect_motion(move |_, x, _| {
+        motion.connect_motion(move |_, x, y| {
+            // What changes under a pointer that rests is told as motion too; the cursor may have been moved by
+            // keys since.
+            if std::mem::replace(&mut this.inner.borrow_mut().pointer, (x, y)) == (x, y) {
+                return;
+            }
             let share = draw::share(x, this.area.width().into());
             let at = this.inner.borrow().data.step_at(share);
             this.inner.borrow_mut().hovered = true;
@@ -140,6 +147,7 @@ impl Chart {
         let this = self.clone();
         motion.connect_leave(move |_| {
             this.inner.borrow_mut().hovered = false;
+            this.inner.borrow_mut().pointer = (-1.0, -1.0);
             this.point(None);
         });
         self.area.add_controller(motion);

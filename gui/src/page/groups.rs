@@ -80,8 +80,12 @@ impl Groups {
                 emit.emit(Msg::Refresh);
             }
         });
-        let note =
-            gtk4::Label::builder().css_classes(["dim-label", "caption"]).hexpand(true).xalign(1.0).build();
+        let note = gtk4::Label::builder()
+            .css_classes(["dim-label", "caption"])
+            .hexpand(true)
+            .xalign(1.0)
+            .ellipsize(gtk4::pango::EllipsizeMode::End)
+            .build();
         let head = bar();
         head.append(&gtk4::Label::new(Some(tr("Group by"))));
         head.append(&choice);
@@ -94,7 +98,6 @@ impl Groups {
 
     /// Asks.
     pub fn load(&self, context: &Context) {
-        self.frame.loading();
         let by = self.by.get();
         let (sort, descending) = self.table.order().unwrap_or(("total", true));
         let query = Query {
@@ -107,6 +110,11 @@ impl Groups {
             let (totals, hidden) = client.summary(by, &query).await?;
             Ok(Got::Groups(totals, hidden))
         });
+    }
+
+    /// Somebody points at it, reads further down or selected a row: it holds still.
+    pub fn is_held(&self) -> bool {
+        self.table.is_busy() || self.table.is_hovered()
     }
 
     /// Where it is scrolled to.
@@ -126,7 +134,7 @@ impl Groups {
         if count == 0 {
             let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
             let icon = "network-server-symbolic";
-            return self.frame.empty(icon, tr("Nothing here"), text, context.view.is_filtered());
+            return self.frame.empty(icon, tr("Nothing here"), text, &context.view);
         }
         self.note.set_text(&if count >= MAX_PAGE as usize {
             say("the first {n}", &[("n", &format::count(count as u64))])

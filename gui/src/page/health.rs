@@ -115,7 +115,7 @@ fn line(group: &adw::PreferencesGroup, title: &str, text: &str) {
         .selectable(true)
         .xalign(1.0)
         .ellipsize(gtk4::pango::EllipsizeMode::End)
-        .width_chars(i32::try_from(text.chars().count().clamp(1, 40)).unwrap_or(40))
+        .width_chars(i32::try_from(text.chars().count().clamp(1, 16)).unwrap_or(16))
         .build();
     row.add_suffix(&label);
     group.add(&row);

@@ -26,6 +26,8 @@ pub struct Live {
     table: Table<Connection>,
     cursor: RefCell<String>,
     asking: Cell<bool>,
+    /// Something was recorded while the answer was on its way.
+    behind: Cell<bool>,
     newest: Cell<i64>,
     hover: gtk4::EventControllerMotion,
     hold: gtk4::ToggleButton,
@@ -81,7 +83,8 @@ impl Live {
             .build();
         let emit = sender.clone();
         hold.connect_toggled(move |hold| emit.emit(Msg::Hold(hold.is_active())));
-        let note = gtk4::Label::builder().css_classes(["dim-label"]).hexpand(true).xalign(0.0).build();
+        let note =
+            gtk4::Label::builder().css_classes(["dim-label"]).hexpand(true).xalign(0.0).wrap(true).build();
         let head = bar();
         head.append(&note);
         head.append(&hold);
@@ -94,6 +97,7 @@ impl Live {
             table,
             cursor: RefCell::default(),
             asking: Cell::new(false),
+            behind: Cell::new(false),
             newest: Cell::new(0),
             hover,
             hold,
@@ -103,7 +107,6 @@ impl Live {
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
-        self.frame.loading();
         self.newest.set(0);
         self.ask(context, Part::First);
     }
@@ -123,7 +126,11 @@ impl Live {
         } else {
             tr("New connections appear as they are recorded.")
         });
-        if !held && !self.asking.get() && context.view.range.is_live() {
+        if held || !context.view.range.is_live() {
+            return;
+        }
+        self.behind.set(self.asking.get());
+        if !self.asking.get() {
             self.ask(context, if self.newest.get() == 0 { Part::First } else { Part::Newer });
         }
     }
@@ -163,12 +170,7 @@ impl Live {
                 if page.rows.is_empty() {
                     let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
                     let icon = "network-transmit-receive-symbolic";
-                    return self.frame.empty(
-                        icon,
-                        tr("No connections yet"),
-                        text,
-                        context.view.is_filtered(),
-                    );
+                    return self.frame.empty(icon, tr("No connections yet"), text, &context.view);
                 }
                 self.table.set(page.rows, |a, b| a == b);
                 self.note.set_text(if context.view.range.is_live() {
@@ -184,6 +186,9 @@ impl Live {
             Part::Newer => self.table.prepend(page.rows, MOST),
         }
         self.frame.content();
+        if self.behind.take() {
+            self.recorded(context);
+        }
     }
 }
 

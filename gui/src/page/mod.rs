@@ -95,17 +95,27 @@ impl Frame {
         }
     }
 
+    /// Nothing is there, or it could not be asked for.
+    pub fn is_empty(&self) -> bool {
+        self.root.visible_child_name().is_some_and(|name| name == "status")
+    }
+
     /// It is there.
     pub fn content(&self) {
         self.root.set_visible_child_name("content");
     }
 
     /// There is nothing; says what will happen, or offers to clear the filters.
-    pub fn empty(&self, icon: &str, title: &str, text: &str, filtered: bool) {
+    pub fn empty(&self, icon: &str, title: &str, text: &str, view: &View) {
+        let filtered = view.is_filtered();
+        // What is over does not become more.
+        let over = !view.range.is_live();
         self.status.set_icon_name(Some(icon));
-        self.status.set_title(title);
+        self.status.set_title(if over { tr("Nothing here") } else { title });
         self.status.set_description(Some(if filtered {
             tr("Nothing matches all filters in this time range.")
+        } else if over {
+            tr("Nothing was recorded in this time.")
         } else {
             text
         }));

@@ -191,7 +191,6 @@ impl Overview {
 
     /// Asks for everything, the totals first.
     pub fn load(&self, context: &Context) {
-        self.frame.loading();
         choose(&self.by, context.view.by);
         let (query, before, by) =
             (context.query(), context.view.before(now(), &context.people), context.view.by);
@@ -237,12 +236,7 @@ impl Overview {
     fn totals(&self, totals: Totals, context: &Context) {
         if totals.programs.is_empty() {
             let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
-            return self.frame.empty(
-                "network-receive-symbolic",
-                tr("No traffic yet"),
-                text,
-                context.view.is_filtered(),
-            );
+            return self.frame.empty("network-receive-symbolic", tr("No traffic yet"), text, &context.view);
         }
         let (sent, received) = totals.now;
         let note = |now, before: Option<u64>| {

@@ -60,7 +60,6 @@ impl Programs {
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
-        self.frame.loading();
         self.ask(context, String::new());
     }
 
@@ -93,6 +92,11 @@ impl Programs {
         self.asking.set(false);
     }
 
+    /// Somebody points at it, reads further down or selected a row: it holds still.
+    pub fn is_held(&self) -> bool {
+        self.table.is_busy() || self.table.is_hovered()
+    }
+
     /// Where it is scrolled to.
     pub fn spot(&self) -> f64 {
         self.table.root.vadjustment().value()
@@ -105,7 +109,7 @@ impl Programs {
         if first && page.rows.is_empty() {
             let text = tr("Programs appear here when they first use the network.");
             let icon = "application-x-executable-symbolic";
-            return self.frame.empty(icon, tr("No programs yet"), text, context.view.is_filtered());
+            return self.frame.empty(icon, tr("No programs yet"), text, &context.view);
         }
         if first {
             self.table.set(page.rows, |a, b| a.id == b.id);

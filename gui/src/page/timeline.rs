@@ -31,6 +31,10 @@ fn title(row: &Event) -> String {
     match row.kind.as_deref() {
         Some("new-executable") => say("New on the network: {program}", &[("program", &program())]),
         Some("hash-changed") => say("{program} changed", &[("program", &program())]),
+        Some("verdict") => {
+            let verdict = inert(row.message.as_deref().unwrap_or_default());
+            say("Suspicious: {program} ({verdict})", &[("program", &program()), ("verdict", &verdict)])
+        }
         Some("error") => {
             row.message.as_deref().map_or_else(|| tr("An error").into(), |text| inert(text).into_owned())
         }
@@ -119,7 +123,6 @@ impl Timeline {
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
-        self.frame.loading();
         self.ask(context, String::new());
     }
 
@@ -155,12 +158,7 @@ impl Timeline {
             let text = tr(
                 "When a program uses the network for the first time, or its file changes, it is told here.",
             );
-            return self.frame.empty(
-                "emblem-ok-symbolic",
-                tr("Nothing new"),
-                text,
-                context.view.is_filtered(),
-            );
+            return self.frame.empty("emblem-ok-symbolic", tr("Nothing new"), text, &context.view);
         }
         if first {
             self.table.set(page.rows, |a, b| a.id == b.id);
