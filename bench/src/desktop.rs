@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use picosnitch_tests::lab::desktop::Desktop;
 use picosnitch_tests::lab::program::report;
-use picosnitch_tests::lab::{Lab, Outcome, Stage, ensure};
+use picosnitch_tests::lab::{Lab, Outcome, Stage, Trouble, ensure};
 
 use crate::Arguments;
 use crate::table::{Line, spread};
@@ -153,12 +153,18 @@ pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
     let mut desktop = Desktop::start(&dir, &stage.bus.address, true)?;
     let screen = Screen::open(&dir.join("Xvfb_screen0"))?;
     let (mut paints, mut fills) = (Vec::new(), Vec::new());
+    // What is there instead of what was waited for.
+    let instead = |desktop: &Desktop, why: Trouble| -> Trouble {
+        desktop.picture("bench-failed");
+        let tree = desktop.access().and_then(|access| access.tree()).map(|tree| tree.text());
+        format!("{why}; {}; {}", tree.unwrap_or_default(), desktop.window_log()).into()
+    };
     for _ in 0..STARTS {
         let (dark, tile) = (screen.row(CONTENT.0, CONTENT.1, 1)?, Instant::now());
         desktop.begin_window(&[])?;
-        paints.push(screen.other(CONTENT, &dark, tile)?);
+        paints.push(screen.other(CONTENT, &dark, tile).map_err(|why| instead(&desktop, why))?);
         let page = screen.row(CONTENT.0, CONTENT.1, 1)?;
-        fills.push(screen.other(TILE, &page, tile)?);
+        fills.push(screen.other(TILE, &page, tile).map_err(|why| instead(&desktop, why))?);
         std::thread::sleep(Duration::from_secs(2));
         if fills.len() < STARTS {
             desktop.close_window();
