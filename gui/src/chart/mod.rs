@@ -306,7 +306,7 @@ impl Chart {
             content.append(&gtk4::Label::builder().label(&name).css_classes(["caption"]).build());
             let button = gtk4::Button::builder().child(&content).css_classes(["flat", "legend"]).build();
             let chip = line.key.as_ref().and_then(|key| Chip::of(by, key));
-            button.set_sensitive(chip.is_some());
+            let filters = chip.is_some();
             if let Some(chip) = chip {
                 button
                     .set_tooltip_text(Some(&say("Only {filter}", &[("filter", &chip.label(&self.people))])));
@@ -317,6 +317,8 @@ impl Chart {
             self.legend.insert(&button, -1);
             if let Some(child) = self.legend.last_child() {
                 child.set_focusable(false);
+                // Not the button alone: the keyboard would try to go there and stay where it is.
+                child.set_sensitive(filters);
             }
         }
         drop(inner);

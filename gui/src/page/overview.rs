@@ -96,11 +96,10 @@ impl Overview {
             [tr("Received"), tr("Sent"), tr("Programs"), tr("Destinations")].map(Tile::new);
         for tile in [&received, &sent, &programs, &domains] {
             tiles.append(&tile.root);
-            // Something to read, nothing to press.
-            if let Some(child) = tiles.last_child() {
-                child.set_focusable(false);
-            }
         }
+        // Something to read, nothing to press. A flow box that the keyboard can enter, and nothing in it that
+        // takes the focus, holds it for ever (gtk_flow_box_focus).
+        tiles.set_can_focus(false);
         let chart = Chart::new(sender, &context.people, units);
         let by = dimensions(tr("Colours of the chart"));
         let emit = sender.clone();

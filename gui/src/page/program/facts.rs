@@ -58,6 +58,8 @@ pub fn facts(about: &Executable, context: &Context) -> gtk4::Box {
         .row_spacing(8)
         .css_classes(["card", "facts"])
         .build();
+    // Nothing to press: see the tiles of the overview.
+    short.set_can_focus(false);
     let long = adw::PreferencesGroup::new();
     let all = gtk4::Box::new(gtk4::Orientation::Vertical, 12);
     all.append(&short);
@@ -81,9 +83,6 @@ pub fn facts(about: &Executable, context: &Context) -> gtk4::Box {
                 .build(),
         );
         short.append(&fact);
-        if let Some(child) = short.last_child() {
-            child.set_focusable(false);
-        }
     };
     let list = |values: &Option<Vec<String>>, most: usize, between: &str| {
         values.as_ref().map(|values| {
