@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
         leaving::CASES,
         command::CASES,
         desktop::CASES,
+        window::CASES,
     ]
     .concat()
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! D: the window, used by keyboard and pointer on a real X server, seen through the accessibility bus.
 
-use picosnitch_api::Query;
+use picosnitch_api::{Dimension, Query};
 
 use super::Case;
 use super::expect::PATIENCE;
+use crate::lab::access::Widget;
 use crate::lab::client::settle;
 use crate::lab::desktop::Desktop;
 use crate::lab::program::report;
@@ -21,13 +22,19 @@ pub const CASES: &[Case] = &[
 /// The table of a page, by its name.
 const OVERVIEW: &str = "Programs that use the network most";
 
+/// How long one page slides over another; for the pictures alone.
+const SLIDE: std::time::Duration = std::time::Duration::from_millis(700);
+
+/// Name of the window on the session bus.
+const WINDOW: &str = "org.picosnitch.Picosnitch";
+
 fn rows<'a>(tree: &'a Tree, table: &str) -> Vec<&'a str> {
     tree.texts_in("tree table", table)
 }
 
 /// What the page is called: the title that is not the program's own.
 fn title(tree: &Tree) -> &str {
-    let titled = |it: &&crate::lab::access::Widget| {
+    let titled = |it: &&Widget| {
         let inside = it.within.iter().any(|at| tree.0.get(*at).is_some_and(|it| it.name == "AdwWindowTitle"));
         it.role == "label" && inside && it.name != "picosnitch" && !it.name.is_empty()
     };
@@ -35,29 +42,34 @@ fn title(tree: &Tree) -> &str {
 }
 
 /// A daemon with two programs on record, one with three connections, and the window.
-fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access)> {
+fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access, [String; 2])> {
     let stage = lab.stage(name, "")?;
-    for (program, times) in [(format!("{name}-one"), 3), (format!("{name}-two"), 1)] {
-        let program = lab.programs.make(&program)?;
+    let mut names = Vec::new();
+    for (program, times) in [("one", 3), ("two", 1)] {
+        let program = lab.programs.make(&format!("{name}-{program}"))?;
         for _ in 0..times {
             report(&program, &["tcp-echo", &lab.net.to()])?;
         }
+        names.push(program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default());
     }
-    let wanted = format!("{name}-two");
+    let names: [String; 2] = names.try_into().map_err(|_| "two programs")?;
+    let wanted = format!("/{}", names[1]);
     settle(PATIENCE, || {
-        let rows = stage.client.call(|client| async move { client.executables(&Query::default()).await })?;
+        let query = Query { limit: Some(1000), ..Query::default() };
+        let rows = stage.client.call(|client| async move { client.executables(&query).await })?;
         let known = rows.rows.iter().filter_map(|row| row.path.as_deref()).any(|it| it.ends_with(&wanted));
         ensure(known, || "not yet on record".into())
     })?;
     let mut desktop = Desktop::start(&lab.new_dir(name)?, &stage.bus.address, false)?;
     desktop.window(&[], &[])?;
     let access = desktop.access()?;
-    Ok((stage, desktop, access))
+    Ok((stage, desktop, access, names))
 }
 
 fn press(desktop: &Desktop, access: &Access, role: &str, name: &str) -> Outcome {
-    let tree = desktop.seen(access, name, |tree| tree.find(role, name).is_some())?;
-    access.press(tree.find(role, name).ok_or("gone")?)
+    desktop.seen(access, name, |tree| tree.find(role, name).is_some())?;
+    // What was pressed before may still be at work.
+    settle(PATIENCE, || access.press(access.tree()?.find(role, name).ok_or("gone")?))
 }
 
 /// Clicks into the middle of the first label that says this, in a table.
@@ -70,12 +82,13 @@ fn click(desktop: &Desktop, access: &Access, table: &str, text: &str, times: &st
 }
 
 fn d05(lab: &mut Lab) -> Outcome {
-    let (stage, desktop, access) = open(lab, "d05")?;
+    let (stage, desktop, access, names) = open(lab, "d05")?;
+    let (one, two) = (names[0].as_str(), names[1].as_str());
     let sees = |what: &str, so: &dyn Fn(&Tree) -> bool| desktop.seen(&access, what, so);
     // Overview: both programs, and the numbers of both.
     let tree = sees("both programs", &|tree| {
         let rows = rows(tree, OVERVIEW);
-        rows.contains(&"d05-one") && rows.contains(&"d05-two")
+        rows.contains(&one) && rows.contains(&two)
     })?;
     ensure(title(&tree) == "Overview", || format!("the page is called {:?}", title(&tree)))?;
     // The chart by keys: a cursor that says numbers, a closer look, and back.
@@ -105,18 +118,18 @@ fn d05(lab: &mut Lab) -> Outcome {
     desktop.input(&["key", "alt+2"])?;
     let order = |tree: &Tree| -> Vec<String> {
         let rows = rows(tree, "Programs").into_iter();
-        rows.filter(|text| ["d05-one", "d05-two"].contains(text)).map(str::to_owned).collect()
+        rows.filter(|text| [one, two].contains(text)).map(str::to_owned).collect()
     };
     sees("both programs", &|tree| title(tree) == "Programs" && order(tree).len() == 2)?;
     click(&desktop, &access, "Programs", "Connections", "1")?;
-    sees("fewest connections first", &|tree| order(tree) == ["d05-two", "d05-one"])?;
+    sees("fewest connections first", &|tree| order(tree) == [two, one])?;
     click(&desktop, &access, "Programs", "Connections", "1")?;
-    sees("most connections first", &|tree| order(tree) == ["d05-one", "d05-two"])?;
+    sees("most connections first", &|tree| order(tree) == [one, two])?;
 
     // Export of what is shown, searched for.
     desktop.input(&["key", "ctrl+f"])?;
-    desktop.input(&["type", "d05-two"])?;
-    sees("the one that is searched for", &|tree| order(tree) == ["d05-two"])?;
+    desktop.input(&["type", two])?;
+    sees("the one that is searched for", &|tree| order(tree) == [two])?;
     let file = desktop.home().join("shown.csv");
     desktop.input(&["key", "ctrl+s"])?;
     sees("where to export to", &|tree| tree.find("push button", "Export").is_some())?;
@@ -129,15 +142,16 @@ fn d05(lab: &mut Lab) -> Outcome {
         let head = lines.next().unwrap_or_default();
         ensure(head.starts_with("id,path,"), || format!("the header is {head:?}"))?;
         let rows: Vec<&str> = lines.collect();
-        ensure(rows.len() == 1 && rows[0].contains("/d05-two,"), || format!("the rows are {rows:?}"))
+        ensure(rows.len() == 1 && rows[0].contains(&format!("/{two},")), || format!("the rows are {rows:?}"))
     })?;
     desktop.input(&["key", "ctrl+shift+f"])?;
     sees("all programs again", &|tree| order(tree).len() == 2)?;
 
     // Drill-down, and back to the row that was selected.
-    click(&desktop, &access, "Programs", "d05-one", "2")?;
+    click(&desktop, &access, "Programs", one, "2")?;
     let page = stage.client.call(|client| async move { client.executables(&Query::default()).await })?;
-    let row = page.rows.iter().find(|row| row.path.as_deref().is_some_and(|it| it.ends_with("/d05-one")));
+    let row =
+        page.rows.iter().find(|row| row.path.as_deref().is_some_and(|it| it.ends_with(&format!("/{one}"))));
     let hash = row.and_then(|row| row.sha256.clone()).ok_or("no sha256 of d05-one")?;
     let tree = sees("the page of d05-one", &|tree| title(tree) == "Program" && tree.says(&hash))?;
     for says in ["Versions of its file", "Launched by", "Latest processes", "Connections"] {
@@ -159,8 +173,9 @@ fn d05(lab: &mut Lab) -> Outcome {
     let tree = sees("the choice of a dimension", &|tree| tree.find("combo box", "Group by").is_some())?;
     let (x, y) = access.middle(tree.find("combo box", "Group by").ok_or("gone")?)?;
     desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])?;
-    // From Domain to Address it is one further.
-    desktop.input(&["key", "--delay", "300", "Down", "Return"])?;
+    let down = Dimension::ALL.iter().position(|(by, _)| *by == Dimension::Address).unwrap_or(0);
+    let keys = [vec!["key", "--delay", "100", "Home"], vec!["Down"; down], vec!["Return"]].concat();
+    desktop.input(&keys)?;
     sees("the address of the other end", &|tree| rows(tree, "Totals").contains(&address.as_str()))?;
     click(&desktop, &access, "Totals", &address, "2")?;
     sees("the overview of it", &|tree| {
@@ -173,10 +188,11 @@ fn d05(lab: &mut Lab) -> Outcome {
     desktop.window(&["--filter", "port:7001", "--page", "live"], &[])?;
     let sees = |what: &str, so: &dyn Fn(&Tree) -> bool| desktop.seen(&access, what, so);
     let live = "Connections, newest first";
-    sees("a filter of the port", &|tree| tree.says("Port: 7001") && rows(tree, live).contains(&"d05-one"))?;
+    sees("a filter of the port", &|tree| tree.says("Port: 7001") && rows(tree, live).contains(&one))?;
     let fresh = lab.programs.make("d05-live")?;
+    let live_name = fresh.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     report(&fresh, &["tcp-echo", &lab.net.to()])?;
-    sees("a connection that was made just now", &|tree| rows(tree, live).contains(&"d05-live"))?;
+    sees("a connection that was made just now", &|tree| rows(tree, live).contains(&live_name.as_str()))?;
     press(&desktop, &access, "push button", "Remove the filter Port: 7001")?;
     sees("no filter", &|tree| !tree.says("Port: 7001"))?;
 
@@ -187,7 +203,7 @@ fn d05(lab: &mut Lab) -> Outcome {
 
     // The inbox.
     desktop.input(&["key", "alt+4"])?;
-    sees("what is new", &|tree| rows(tree, "Timeline").iter().any(|text| text.ends_with(": d05-live")))?;
+    sees("what is new", &|tree| rows(tree, "Timeline").iter().any(|text| text.ends_with(&live_name)))?;
     press(&desktop, &access, "push button", "Mark All as Seen")?;
     settle(PATIENCE, || {
         let events = stage.client.events(&Query::default())?;
@@ -205,9 +221,11 @@ const ROLES: [&str; 8] =
     ["push button", "toggle button", "check box", "combo box", "entry", "spin button", "image", "tree table"];
 
 fn d07(lab: &mut Lab) -> Outcome {
-    let (_stage, desktop, access) = open(lab, "d07")?;
-    let loaded = |tree: &Tree| rows(tree, OVERVIEW).contains(&"d07-one");
-    desktop.seen(&access, "the programs", loaded)?;
+    let (_stage, desktop, access, [one, _]) = open(lab, "d07")?;
+    let loaded = |tree: &Tree| {
+        rows(tree, OVERVIEW).contains(&one.as_str()) && tree.find("push button", "d07-two").is_some()
+    };
+    desktop.seen(&access, "the programs and the legend", loaded)?;
     for (key, page) in [
         ("alt+1", "Overview"),
         ("alt+2", "Programs"),
@@ -231,15 +249,31 @@ fn d07(lab: &mut Lab) -> Outcome {
                 || format!("{page}: a {} without a name ({:?})", widget.role, widget.name),
             )?;
         }
+        // What has a name of its own and one of its label says it twice.
+        let twice = |name: &str| {
+            let (half, rest) = name.split_at_checked(name.len() / 2).unwrap_or_default();
+            rest.strip_prefix(' ') == Some(half) && !half.is_empty()
+        };
+        let stammers: Vec<_> = tree.0.iter().filter(|it| twice(&it.name)).collect();
+        ensure(stammers.is_empty(), || format!("{page}: said twice: {stammers:?}"))?;
         // Tab goes round and comes to every kind of thing that the page has.
-        let mut seen = Vec::new();
+        let mut seen: Vec<(&str, &str)> = Vec::new();
         for _ in 0..40 {
             desktop.input(&["key", "Tab"])?;
-            if let Some(focus) = access.tree()?.focus() {
-                seen.push((focus.role.clone(), focus.name.clone()));
+            if let Some(focus) = access.focus(&tree) {
+                seen.push((&focus.role, &focus.name));
             }
         }
-        for name in ["Search", "Time range: ", "Menu"] {
+        desktop.picture("tabs");
+        // And on through what is on the page, out at its end.
+        let own: &[&str] = match page {
+            "Overview" => &["Show as a table", "d07-two", "All Programs"],
+            "Timeline" => &["Mark All as Seen"],
+            "Live" => &["Hold"],
+            _ => &[],
+        };
+        let all = ["Search", "Time range: ", "Menu", "State of the record"];
+        for name in all.iter().chain(own) {
             let there = seen.iter().any(|(_, known)| known.starts_with(name));
             ensure(there, || format!("{page}: Tab never comes to {name:?}; it comes to {seen:?}"))?;
         }
@@ -273,7 +307,7 @@ fn d07(lab: &mut Lab) -> Outcome {
 type Look<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 fn d07_looks(lab: &mut Lab) -> Outcome {
-    let (_stage, mut desktop, _) = open(lab, "d07-looks")?;
+    let (_stage, mut desktop, _, [one, _]) = open(lab, "d07-looks")?;
     let looks: [Look<'_>; 4] = [
         (
             "german",
@@ -287,30 +321,54 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
     ];
     for (name, table, variables) in looks {
         desktop.close_window();
-        settle(PATIENCE, || {
-            ensure(!desktop.has_owner("org.picosnitch.Picosnitch"), || "the window does not end".into())
-        })?;
+        settle(PATIENCE, || ensure(!desktop.has_owner(WINDOW), || "the window does not end".into()))?;
         desktop.window(&[], variables)?;
         let access = desktop.access()?;
-        let tree = desktop.seen(&access, table, |tree| rows(tree, table).contains(&"d07-looks-one"))?;
+        let tree = desktop.seen(&access, table, |tree| rows(tree, table).contains(&one.as_str()))?;
         // What stands first is at the left, but where people read from the right.
         let place = tree.find("list", if name == "german" { "Orte" } else { "Places" }).ok_or("no places")?;
         let (x, _) = access.middle(place)?;
         ensure((x > 600) == (name == "right-to-left"), || format!("{name}: the places are at {x}"))?;
         desktop.picture(name);
     }
+    desktop.close_window();
+    settle(PATIENCE, || ensure(!desktop.has_owner(WINDOW), || "the window does not end".into()))?;
     // 360 pixels wide: nothing asks for more, and the sidebar is one step away.
     let prefs = desktop.home().join(".config/picosnitch");
     std::fs::create_dir_all(&prefs)?;
     std::fs::write(prefs.join("window.ini"), "[window]\nwidth=360\nheight=640\n")?;
     desktop.window(&[], &[])?;
     let access = desktop.access()?;
-    let tree =
-        desktop.seen(&access, "the programs", |tree| rows(tree, OVERVIEW).contains(&"d07-looks-one"))?;
-    let menu = tree.find("push button", "Menu").ok_or("no menu")?;
-    let (x, _) = access.middle(menu)?;
-    ensure((0..360).contains(&x), || format!("the menu is at {x}: outside of 360 pixels"))?;
-    desktop.picture("narrow");
+    let tree = desktop.seen(&access, "the programs", |tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
+    let wide = |tree: &Tree| -> String {
+        let place = |it: &Widget| Some((access.extents(it).ok()?, it.role.clone(), it.name.clone()));
+        let all = tree.0.iter().filter_map(place).filter(|((_, _, width, _), ..)| *width > 340);
+        format!("{:?}", all.collect::<Vec<_>>())
+    };
+    // The header of a page is whole: its last button is on the screen.
+    let page_is_shown = || {
+        let tree = access.tree()?;
+        let (x, _) = access.middle(tree.find("push button", "Menu").ok_or("no menu")?)?;
+        ensure((0..360).contains(&x), || format!("the menu is at {x}: outside of 360 pixels"))
+    };
+    for page in 1..=5 {
+        desktop.input(&["key", &format!("alt+{page}")])?;
+        settle(PATIENCE, page_is_shown)?;
+        // Without a manager of windows GTK draws a border of five pixels on each side, which is no part of it.
+        let width = desktop.window_width()? - 10;
+        ensure(width <= 360, || format!("page {page}: the window is {width} pixels wide; {}", wide(&tree)))?;
+        std::thread::sleep(SLIDE);
+        desktop.picture(&format!("narrow-{page}"));
+    }
+    // The sidebar is one step away, and a place leads to its page.
+    press(&desktop, &access, "push button", "Places")?;
+    settle(PATIENCE, || {
+        ensure(page_is_shown().is_err(), || "the page is still there instead of the places".into())
+    })?;
+    std::thread::sleep(SLIDE);
+    desktop.picture("narrow-places");
+    desktop.input(&["key", "alt+1"])?;
+    settle(PATIENCE, page_is_shown)?;
     desktop.close_window();
     Ok(())
 }
@@ -324,11 +382,16 @@ fn d08(lab: &mut Lab) -> Outcome {
     let key = "Count bytes";
     let config = || std::fs::read_to_string(stage.daemon.config()).unwrap_or_default();
     let before = config();
-    let tree =
-        desktop.seen(&access, key, |tree| tree.0.iter().any(|it| it.name == key && it.role != "label"))?;
-    let switch = tree.0.iter().find(|it| it.name == key && it.role != "label").ok_or("gone")?;
-    access.press(switch)?;
+    press(&desktop, &access, "page tab", "Monitor")?;
+    // It says its name, and says it once.
+    let switch = |it: &Widget| ["toggle button", "check box"].contains(&it.role.as_str()) && it.name == key;
+    let tree = desktop.seen(&access, "the switch", |tree| tree.0.iter().any(switch))?;
+    access.press(tree.0.iter().find(|it| switch(it)).ok_or("gone")?)?;
     press(&desktop, &access, "push button", "Save Changes")?;
+    let told = |tree: &Tree| -> String {
+        let labels = tree.0.iter().filter(|it| it.role == "label");
+        labels.map(|it| it.name.as_str()).filter(|text| text.contains('.')).collect::<Vec<_>>().join(" | ")
+    };
     desktop.seen(&access, "a refusal", |tree| {
         tree.0.iter().any(|it| it.role == "label" && it.name.contains("log in at the machine itself"))
     })?;
@@ -338,8 +401,11 @@ fn d08(lab: &mut Lab) -> Outcome {
     stage.bus.allow(&alice.name, &["org.picosnitch.Monitor.configure"])?;
     settle(PATIENCE, || {
         // polkitd reads its rules when it notices that the folder changed.
-        press(&desktop, &access, "push button", "Save Changes")?;
-        ensure(config().contains("bandwidth = false"), || format!("the file says {:?}", config()))
+        let tree = access.tree()?;
+        let pressed = access.press(tree.find("push button", "Save Changes").ok_or("gone")?);
+        ensure(config().contains("bandwidth = false"), || {
+            format!("the file says {:?}; {pressed:?}; {}", config(), told(&tree))
+        })
     })?;
     desktop.seen(&access, "that it is saved", |tree| tree.says("Saved.")).map(|_| ())
 }

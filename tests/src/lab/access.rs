@@ -15,10 +15,35 @@ const FOCUSABLE: u32 = 11;
 const FOCUSED: u32 = 12;
 const SELECTED: u32 = 23;
 
+/// Numbers of `GetRole` (`AtspiRole`), by the names that AT-SPI has for them. GTK's own names of roles
+/// differ from version to version.
+const ROLES: [(u32, &str); 20] = [
+    (7, "check box"),
+    (11, "combo box"),
+    (16, "dialog"),
+    (23, "frame"),
+    (27, "image"),
+    (29, "label"),
+    (31, "list"),
+    (32, "list item"),
+    (37, "page tab"),
+    (43, "push button"),
+    (52, "spin button"),
+    (55, "table"),
+    (56, "table cell"),
+    (57, "column header"),
+    (61, "entry"),
+    (62, "toggle button"),
+    (66, "tree table"),
+    (79, "entry"),
+    (90, "table row"),
+    (98, "list"),
+];
+
 /// One widget.
 #[derive(Debug, Clone)]
 pub struct Widget {
-    /// `push button`, `label`, `tree table`, …
+    /// `push button`, `label`, `tree table`, …; `role N` if it is none that matters here.
     pub role: String,
     /// What a screen reader says.
     pub name: String,
@@ -34,6 +59,11 @@ pub struct Widget {
     pub within: Vec<usize>,
     bus: String,
     path: OwnedObjectPath,
+}
+
+fn named(role: u32) -> String {
+    let known = ROLES.iter().find(|(number, _)| *number == role);
+    known.map_or_else(|| format!("role {role}"), |(_, name)| (*name).to_owned())
 }
 
 /// All widgets of the session, parents before children.
@@ -61,6 +91,17 @@ impl Tree {
     #[must_use]
     pub fn says(&self, text: &str) -> bool {
         self.0.iter().any(|widget| widget.role == "label" && widget.name == text)
+    }
+
+    /// All of it, a line for each, as deep as it is.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let line = |it: &Widget| {
+            let mark = |is: bool, mark: &str| if is { mark.to_owned() } else { String::new() };
+            let marks = mark(it.focused, " focused") + &mark(it.selected, " selected");
+            format!("{}{} {:?}{marks}\n", "  ".repeat(it.within.len()), it.role, it.name)
+        };
+        self.0.iter().map(line).collect()
     }
 
     /// Where the keyboard is: the innermost one.
@@ -132,7 +173,7 @@ impl Access {
             &arguments,
         );
         let (role, name, states, children) =
-            tokio::join!(call("GetRoleName"), name, call("GetState"), call("GetChildren"));
+            tokio::join!(call("GetRole"), name, call("GetState"), call("GetChildren"));
         let (Ok(role), Ok(children)) = (role, children) else { return };
         let Ok(children) = children.body().deserialize::<Vec<(String, OwnedObjectPath)>>() else { return };
         let name: Option<OwnedValue> = name.ok().and_then(|name| name.body().deserialize().ok());
@@ -140,7 +181,7 @@ impl Access {
             states.ok().and_then(|states| states.body().deserialize().ok()).unwrap_or_default();
         let has = |bit: u32| states.first().is_some_and(|low| low & (1 << bit) != 0);
         tree.0.push(Widget {
-            role: role.body().deserialize().unwrap_or_default(),
+            role: named(role.body().deserialize().unwrap_or_default()),
             name: name.and_then(|name| String::try_from(name).ok()).unwrap_or_default(),
             focusable: has(FOCUSABLE),
             focused: has(FOCUSED),
@@ -155,6 +196,26 @@ impl Access {
         for (bus, path) in children {
             Box::pin(self.read(bus, path, &inside, tree)).await;
         }
+    }
+
+    /// Which of these has the keyboard now: the innermost one. Much less work than the whole tree.
+    #[must_use]
+    pub fn focus<'a>(&self, tree: &'a Tree) -> Option<&'a Widget> {
+        let face = "org.a11y.atspi.Accessible";
+        let focused = async |widget: &Widget| {
+            let bus = Some(widget.bus.as_str());
+            let reply = self.bus.call_method(bus, &widget.path, Some(face), "GetState", &()).await;
+            let states: Vec<u32> = reply.ok().and_then(|it| it.body().deserialize().ok()).unwrap_or_default();
+            states.first().is_some_and(|low| low & (1 << FOCUSED) != 0)
+        };
+        self.runtime.block_on(async {
+            for widget in tree.0.iter().rev().filter(|it| it.focusable) {
+                if focused(widget).await {
+                    return Some(widget);
+                }
+            }
+            None
+        })
     }
 
     /// Does what a click on it would do.
@@ -176,13 +237,22 @@ impl Access {
     /// # Errors
     /// It has no place.
     pub fn middle(&self, widget: &Widget) -> Outcome<(i32, i32)> {
+        let (x, y, width, height) = self.extents(widget)?;
+        Ok((x + width / 2, y + height / 2))
+    }
+
+    /// Where it is and how large: x, y, width and height in pixels.
+    ///
+    /// # Errors
+    /// It has no place.
+    pub fn extents(&self, widget: &Widget) -> Outcome<(i32, i32, i32, i32)> {
         let face = "org.a11y.atspi.Component";
-        let (x, y, width, height): (i32, i32, i32, i32) = self.runtime.block_on(async {
+        let place = self.runtime.block_on(async {
             let bus = Some(widget.bus.as_str());
             let reply = self.bus.call_method(bus, &widget.path, Some(face), "GetExtents", &0_u32).await?;
             let place: ((i32, i32, i32, i32),) = reply.body().deserialize()?;
             Ok::<_, zbus::Error>(place.0)
         })?;
-        Ok((x + width / 2, y + height / 2))
+        Ok(place)
     }
 }

@@ -334,6 +334,20 @@ impl Desktop {
         })
     }
 
+    /// Width of the window as the X server has it, in pixels.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn window_width(&self) -> Outcome<i32> {
+        let mut command = Command::new("xdotool");
+        let words = ["search", "--onlyvisible", "--name", "^picosnitch$", "getwindowgeometry", "--shell"];
+        self.inside(command.args(words));
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let width = text.lines().find_map(|line| line.strip_prefix("WIDTH=")?.parse().ok());
+        width.ok_or_else(|| format!("no window: {text:?}").into())
+    }
+
     /// Waits until the widgets are so, and answers them.
     ///
     /// # Errors
@@ -349,6 +363,9 @@ impl Desktop {
         if came {
             return Ok(last);
         }
+        // Kept with the other logs.
+        std::fs::write(self.dir.join("unseen.txt"), last.text())?;
+        self.picture("unseen");
         let texts: Vec<&str> = last.0.iter().map(|it| it.name.as_str()).filter(|it| !it.is_empty()).collect();
         Err(Trouble::Failed(format!(
             "the window does not show {what}; it shows {texts:?}; {}",
