@@ -14,6 +14,9 @@ use super::writer::Writer;
 use super::{Error, Settings, Trouble, database};
 use crate::model::{Connection, Hash, Known, Notice, Scan, Who};
 
+/// Takes the wall time up to which everything is written.
+type OnWritten = Box<dyn Fn(i64) + Send>;
+
 /// What the writer and the handles share.
 pub(super) struct Shared {
     pub(super) path: PathBuf,
@@ -29,7 +32,7 @@ pub(super) struct Shared {
     /// Called when there is something new to send or to ask for.
     pub(super) on_outbox: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// Called when everything up to a wall time is written.
-    pub(super) on_written: Mutex<Option<Box<dyn Fn(i64) + Send>>>,
+    pub(super) on_written: Mutex<Option<OnWritten>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
