@@ -111,11 +111,15 @@ static __always_inline int is_kernels_doing(const struct sock_state *st)
 /* All that is known of a socket when it is first seen. Returns with owner and ref 0. */
 static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 {
+	struct net *net;
+
 	if (!st || !sk)
 		return 0;
 	__builtin_memset(st, 0, sizeof(*st));
 	st->cookie = bpf_get_socket_cookie(sk);
-	st->netns = plain_sock(sk)->__sk_common.skc_net.net->ns.inum;
+	net = plain_sock(sk)->__sk_common.skc_net.net;
+	st->netns = net->ns.inum;
+	st->network = network_of(net);
 	st->family = sk->__sk_common.skc_family;
 	st->type = sk->sk_type;
 	st->protocol = sk->sk_protocol;
@@ -310,6 +314,7 @@ __noinline u64 take_slot(struct sock_state *st, const struct stash *ends, u32 se
 	f->cookie = st->cookie;
 	f->generation = generation;
 	f->netns = st->netns;
+	f->network = st->network;
 	f->ifindex = st->ifindex;
 	f->family = st->family;
 	f->type = st->type;

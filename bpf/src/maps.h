@@ -39,6 +39,8 @@ struct sock_state {
 	u64 start;   /* of the owner; for names only */
 	u32 netns;   /* inode number */
 	u32 ifindex; /* AF_PACKET */
+	u32 network; /* network_of() */
+	u32 unused;
 	u8 local[16];
 	u8 remote[16];
 	u16 local_port;	 /* network order */

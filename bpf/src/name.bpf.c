@@ -69,7 +69,7 @@ int BPF_URETPROBE(getaddrinfo_returned, int ret)
 	if (!count)
 		return 0;
 	event->kind = PS_EVENT_NAME;
-	event->netns = task->nsproxy->net_ns->ns.inum;
+	event->network = network_of(task->nsproxy->net_ns);
 	event->tgid = task->tgid;
 	event->start = task->group_leader->start_boottime;
 	event->count = count;

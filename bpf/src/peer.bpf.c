@@ -226,7 +226,7 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *s
 	if (bpf_skb_load_bytes(skb, dns, event->payload, length))
 		return;
 	event->kind = PS_EVENT_DNS;
-	event->netns = st ? st->netns : 0;
+	event->network = st ? st->network : 0;
 	event->tgid = st ? st->tgid : 0;
 	event->start = st ? st->start : 0;
 	event->time = bpf_ktime_get_boot_ns();

@@ -96,7 +96,7 @@ struct ps_flow {
 	unsigned char local[16];    /* all zero: not bound to one address */
 	unsigned char remote[16];
 	unsigned int secondary; /* 1: listed in `peers`, not the socket's own slot */
-	unsigned int padding;
+	unsigned int network;	/* the namespace once more: a number that no other one has had */
 };
 
 /* The half that user space maps. */
@@ -166,7 +166,7 @@ struct ps_exit_event {
 /* A DNS answer that arrived at a socket: UDP from port 53, from the DNS header on. */
 struct ps_dns_event {
 	unsigned int kind;
-	unsigned int netns;
+	unsigned int network;	  /* as in ps_flow */
 	unsigned int tgid;	  /* owner of the socket as far as known, else 0 */
 	unsigned int length;	  /* bytes of payload below */
 	unsigned long long start; /* of tgid */
@@ -177,7 +177,7 @@ struct ps_dns_event {
 /* What getaddrinfo told a process. */
 struct ps_name_event {
 	unsigned int kind;
-	unsigned int netns;
+	unsigned int network; /* as in ps_flow */
 	unsigned int tgid;
 	unsigned int count; /* addresses below */
 	unsigned long long start;

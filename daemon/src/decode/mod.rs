@@ -41,8 +41,8 @@ pub enum Event {
     },
     /// A DNS answer arrived at a socket.
     Dns {
-        /// Network namespace of the socket, inode number; 0 if unknown.
-        netns: u32,
+        /// Network namespace of the socket, as in [`Flow::network`]; 0 if unknown.
+        network: u32,
         /// Owner of the socket; 0 if unknown.
         tgid: u32,
         /// Start of the owner.
@@ -54,8 +54,8 @@ pub enum Event {
     },
     /// getaddrinfo returned.
     Name {
-        /// Network namespace of the caller.
-        netns: u32,
+        /// Network namespace of the caller, as in [`Flow::network`].
+        network: u32,
         /// The caller.
         tgid: u32,
         /// Start of the caller.
@@ -120,6 +120,8 @@ pub struct Flow {
     pub cookie: u64,
     /// Network namespace of the socket, inode number.
     pub netns: u32,
+    /// The namespace once more: a number that no other one has had. Inode numbers are used again at once.
+    pub network: u32,
     /// AF_PACKET: interface that the socket is bound to.
     pub ifindex: Option<u32>,
     /// Protocol.
@@ -177,7 +179,7 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
             use abi::ps_dns_event as E;
             let length = fields.u32(std::mem::offset_of!(E, length))? as usize;
             Event::Dns {
-                netns: fields.u32(std::mem::offset_of!(E, netns))?,
+                network: fields.u32(std::mem::offset_of!(E, network))?,
                 tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
                 start: fields.u64(std::mem::offset_of!(E, start))?,
                 time: fields.u64(std::mem::offset_of!(E, time))?,
@@ -228,7 +230,7 @@ fn name(fields: Fields<'_>) -> Option<Event> {
         }
     }
     Some(Event::Name {
-        netns: fields.u32(std::mem::offset_of!(E, netns))?,
+        network: fields.u32(std::mem::offset_of!(E, network))?,
         tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
         start: fields.u64(std::mem::offset_of!(E, start))?,
         time: fields.u64(std::mem::offset_of!(E, time))?,
@@ -307,6 +309,7 @@ pub fn flow(bytes: &[u8]) -> Option<Flow> {
         cgroup: fields.u64(std::mem::offset_of!(F, cgroup))?,
         cookie: fields.u64(std::mem::offset_of!(F, cookie))?,
         netns: fields.u32(std::mem::offset_of!(F, netns))?,
+        network: fields.u32(std::mem::offset_of!(F, network))?,
         ifindex: (packet && ifindex != 0).then_some(ifindex),
         protocol: if packet { Protocol::Packet } else { Protocol::Ip(number) },
         direction: match u32::from(fields.u8(std::mem::offset_of!(F, direction))?) {

@@ -78,7 +78,7 @@ impl<K: Copy + Eq + Hash> Table<K> {
     }
 }
 
-/// Names per process and per network namespace.
+/// Names per process and per network namespace (`Flow::network`).
 pub struct Names {
     by_process: Table<(Asker, IpAddr)>,
     by_namespace: Table<(u32, IpAddr)>,
@@ -93,20 +93,27 @@ impl Default for Names {
 
 impl Names {
     /// A DNS answer arrived in a network namespace, at a socket of `process` if that is known.
-    pub fn dns(&mut self, netns: u32, process: Option<Asker>, payload: &[u8], now: Instant) {
+    pub fn dns(&mut self, network: u32, process: Option<Asker>, payload: &[u8], now: Instant) {
         let Some(answer) = dns::read(payload) else { return };
         for (address, ttl) in answer.addresses {
             let until = now + Duration::from_secs(u64::from(ttl)).clamp(SHORTEST, LONGEST);
-            self.put(netns, process, address, &answer.name, NameSource::Dns, until, now);
+            self.put(network, process, address, &answer.name, NameSource::Dns, until, now);
         }
     }
 
     /// getaddrinfo told a process that `node` has these addresses.
-    pub fn resolved(&mut self, netns: u32, process: Asker, node: &[u8], addresses: &[IpAddr], now: Instant) {
+    pub fn resolved(
+        &mut self,
+        network: u32,
+        process: Asker,
+        node: &[u8],
+        addresses: &[IpAddr],
+        now: Instant,
+    ) {
         let Some(name) = dns::hostname(node) else { return };
         for address in addresses {
             let until = now + GETADDRINFO;
-            self.put(netns, Some(process), *address, &name, NameSource::Getaddrinfo, until, now);
+            self.put(network, Some(process), *address, &name, NameSource::Getaddrinfo, until, now);
         }
     }
 
@@ -114,7 +121,7 @@ impl Names {
     /// the latest that was seen in its network namespace.
     pub fn lookup(
         &mut self,
-        netns: u32,
+        network: u32,
         process: Asker,
         address: IpAddr,
         now: Instant,
@@ -123,7 +130,7 @@ impl Names {
         if let Some(found) = self.by_process.get(&(process, address), now) {
             return Some(found);
         }
-        let (name, _) = self.by_namespace.get(&(netns, address), now)?;
+        let (name, _) = self.by_namespace.get(&(network, address), now)?;
         Some((name, NameSource::DnsNetns))
     }
 
@@ -136,7 +143,7 @@ impl Names {
     #[allow(clippy::too_many_arguments, reason = "one fact, written into two tables")]
     fn put(
         &mut self,
-        netns: u32,
+        network: u32,
         process: Option<Asker>,
         address: IpAddr,
         name: &Bytes,
@@ -155,7 +162,7 @@ impl Names {
         }
         // What another process asked libc for tells as much of the address as its DNS answer.
         let source = NameSource::DnsNetns;
-        self.by_namespace.put((netns, address), Name { source, ..entry(self.sequence) }, now);
+        self.by_namespace.put((network, address), Name { source, ..entry(self.sequence) }, now);
     }
 }
 

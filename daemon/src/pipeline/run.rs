@@ -256,12 +256,12 @@ impl Pipeline {
                     }
                     self.enrich.exit(tgid, start, instant);
                 }
-                Event::Dns { netns, tgid, start, payload, .. } => {
+                Event::Dns { network, tgid, start, payload, .. } => {
                     let asker = (tgid != 0).then_some((tgid, start));
-                    self.enrich.names.dns(netns, asker, &payload, instant);
+                    self.enrich.names.dns(network, asker, &payload, instant);
                 }
-                Event::Name { netns, tgid, start, node, addresses, .. } => {
-                    self.enrich.names.resolved(netns, (tgid, start), &node, &addresses, instant);
+                Event::Name { network, tgid, start, node, addresses, .. } => {
+                    self.enrich.names.resolved(network, (tgid, start), &node, &addresses, instant);
                 }
             }
         }
@@ -277,7 +277,7 @@ impl Pipeline {
         let subject = self.who(&flow);
         let domain = flow.remote.and_then(|address| {
             let id = flow.process.id;
-            self.enrich.names.lookup(flow.netns, (id.tgid, id.start), address, instant)
+            self.enrich.names.lookup(flow.network, (id.tgid, id.start), address, instant)
         });
         if !hidden {
             self.opened += 1;

@@ -2,8 +2,9 @@
 //! Names of remote ends, from DNS on the wire and from libc, in a network namespace of their own.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use picosnitch_api::{Query, row};
 
@@ -133,26 +134,38 @@ fn named(lab: &mut Lab) -> Outcome {
         expect(&stage, &path, "10.99.0.2", Some(("late.names.test", "dns")))?;
         let (path, _) = island.run(lab, None, "names-after", &["unnamed", "to=10.99.0.2"])?;
         expect(&stage, &path, "10.99.0.2", Some(("late.names.test", "dns-netns")))?;
+        let gone = std::fs::read_link(format!("/proc/{}/ns/net", island.server.pid()))?;
         let queries = island.server.finish()?.connections;
         // libc asks for both kinds of addresses, the others once each.
         ensure(queries == 4, || format!("the server at {at} was asked {queries} times, not 4"))?;
-        // A name holds in its own network namespace: here nobody asked.
+        // A name holds in its own network namespace: in this one nobody asked.
         let program = lab.programs.make("names-outside")?;
-        let mut command = Command::new("unshare");
-        command.args([
-            "--net",
-            "sh",
-            "-c",
-            "ip link set lo up; ip addr add 10.99.0.2/32 dev lo; exec \"$@\"",
-            "sh",
-        ]);
-        reports_of(command.arg(&program).args(["unnamed", "to=10.99.0.2"]))?;
+        in_another(&gone.to_string_lossy(), &program)?;
         expect(&stage, &program.to_string_lossy(), "10.99.0.2", None)?;
     }
     // The monitor itself asked nobody anything.
     let own = crate::lab::built("picosnitchd")?.to_string_lossy().into_owned();
     let rows = stage.client.connections(&Query { path: Some(own), ..Query::default() })?;
     ensure(rows.is_empty(), || format!("the monitor itself sent: {:?}", rows.first()))
+}
+
+/// Runs it in a fresh network namespace, with the inode number of one that is gone if that can be had.
+fn in_another(gone: &str, program: &Path) -> Outcome {
+    const SCRIPT: &str = r#"[ -z "$0" ] || [ "$(readlink /proc/self/ns/net)" = "$0" ] || exit 3
+        ip link set lo up; ip addr add 10.99.0.2/32 dev lo; exec "$@""#;
+    let run = |wanted: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", SCRIPT, wanted]).arg(program).args(["unnamed", "to=10.99.0.2"]);
+        reports_of(&mut command).map(drop)
+    };
+    // The kernel takes a namespace down some time after its last process.
+    for _ in 0..30 {
+        if run(gone).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    run("")
 }
 
 fn forged(lab: &mut Lab) -> Outcome {
