@@ -77,11 +77,19 @@ impl<T> Pieces<T> {
     }
 }
 
+impl<T> Pieces<T> {
+    /// Unmaps all. What is looked at again is mapped again.
+    pub(super) fn unmap(&mut self) {
+        let bytes = self.bytes().get();
+        for start in self.mapped.iter_mut().filter_map(OnceCell::take) {
+            // SAFETY: exactly the mapping made in `map_piece`; references into it borrow `self`.
+            let _ = unsafe { munmap(start.cast(), bytes) };
+        }
+    }
+}
+
 impl<T> Drop for Pieces<T> {
     fn drop(&mut self) {
-        for start in self.mapped.iter().filter_map(OnceCell::get) {
-            // SAFETY: exactly the mapping made in `map_piece`; no reference into it outlives `self`.
-            let _ = unsafe { munmap(start.cast(), self.bytes().get()) };
-        }
+        self.unmap();
     }
 }

@@ -243,6 +243,12 @@ impl Slots {
         }
     }
 
+    /// Gives back what was mapped for a burst.
+    pub fn unmap(&mut self) {
+        self.counters.unmap();
+        self.flows.unmap();
+    }
+
     /// Forgets a further peer or owner of a socket.
     pub fn forget_peer(&self, cookie: u64, process: ProcessId, remote: [u8; 16], remote_port: u16) {
         let mut key = [0; size_of::<[u64; 5]>()];

@@ -144,6 +144,15 @@ impl Flows {
         &self.slots
     }
 
+    /// Gives back what a burst has filled.
+    pub fn shrink(&mut self) {
+        self.slots.unmap();
+        let used = self.live.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.live.truncate(used);
+        self.live.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+    }
+
     /// Flows that live.
     #[must_use]
     pub fn count(&self) -> usize {

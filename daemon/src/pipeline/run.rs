@@ -34,6 +34,8 @@ use crate::settings::Settings;
 const HELPING: usize = 512;
 /// Rows that wait for the next collection at the most; then they are handed over early.
 const MANY_ROWS: usize = 2048;
+/// Collections after a burst that give memory back.
+const CALM: u8 = 3;
 /// Processes whose flows are known to be alike within one helping.
 const ALIKE: usize = 4;
 /// Processes whose program was judged already.
@@ -104,9 +106,10 @@ pub(super) struct Pipeline {
     last: Now,
     next: Instant,
     paused: Option<Option<Instant>>,
-    /// Rows since the last collection, and whether there were so many that memory is to be given back.
+    /// Rows since the last collection.
     rows: usize,
-    burst: bool,
+    /// So many of the next calm collections give memory back: the writer may be at work for a while yet.
+    burst: u8,
 }
 
 impl Pipeline {
@@ -153,7 +156,7 @@ impl Pipeline {
             last: now,
             paused: None,
             rows: 0,
-            burst: false,
+            burst: 0,
         };
         this.write_facts();
         (this.tell)(Tell::Degraded(this.degradations.clone()));
@@ -456,8 +459,10 @@ impl Pipeline {
         self.last = now;
         let rows = std::mem::take(&mut self.rows);
         if rows >= MANY_ROWS {
-            self.burst = true;
-        } else if std::mem::take(&mut self.burst) {
+            self.burst = CALM;
+        } else if self.burst > 0 {
+            self.burst -= 1;
+            self.flows.shrink();
             memory::give_back();
         }
         if let Some(Some(until)) = self.paused

@@ -23,6 +23,7 @@ use super::recorder::Shared;
 use super::rollup::Rollup;
 use super::textlog::TextLogs;
 use super::{Settings, Trouble, database, retain};
+use crate::memory;
 use crate::model::{Before, Connection, Contact, Hash, Notice, NoticeKind, Viewer, Who};
 
 /// Bits of `connection.id` that tell apart rows of the same microsecond.
@@ -35,6 +36,10 @@ const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 const RETENTION_FIRST: Duration = Duration::from_secs(60);
 /// Pause between two of its steps.
 const RETENTION_PAUSE: Duration = Duration::from_millis(5);
+/// So many rows in one transaction fill the caches.
+const BURST: usize = 4096;
+/// Write intervals without as many after which the caches are given up.
+const CALM: u32 = 3;
 /// Wait before writing is tried again, at the least and at the most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -58,6 +63,8 @@ pub(super) struct Writer {
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
     broken: Option<Duration>,
+    /// After a burst: when its caches are given up.
+    swollen: Option<Instant>,
     /// Loss was reported in this incident.
     loss_told: bool,
     retention: retain::Retention,
@@ -96,6 +103,7 @@ impl Writer {
             logs: TextLogs::new(log_dir),
             on_trouble,
             broken: None,
+            swollen: None,
             loss_told: false,
             retention: retain::Retention::default(),
             deletion: None,
@@ -113,6 +121,7 @@ impl Writer {
         let mut next_retention = Instant::now() + RETENTION_FIRST;
         loop {
             let next_step = if self.deletion.is_some() { Instant::now() } else { next_retention };
+            let next_step = self.swollen.map_or(next_step, |at| at.min(next_step));
             let stop = self.wait(last_write, next_step);
             let settings = self.shared.settings();
             if (settings.detail_days, settings.retention_days)
@@ -140,6 +149,9 @@ impl Writer {
             for request in requests {
                 self.answer(request);
             }
+            if self.swollen.is_some_and(|at| Instant::now() >= at) {
+                self.shrink();
+            }
             if stop {
                 // Nothing may have been to write for a long time. The next daemon can do without.
                 let _ = watched(&self.database);
@@ -156,6 +168,16 @@ impl Writer {
                     Instant::now() + if self.retention.busy() { RETENTION_PAUSE } else { RETENTION_EVERY };
             }
         }
+    }
+
+    /// Gives back what a burst has filled.
+    fn shrink(&mut self) {
+        self.swollen = None;
+        self.interner.forget();
+        if let Err(error) = self.database.execute_batch("PRAGMA shrink_memory") {
+            tracing::debug!("the database keeps its cache: {error}");
+        }
+        memory::give_back();
     }
 
     /// One step of what somebody wants deleted; true when it is done.
@@ -266,6 +288,9 @@ impl Writer {
             .last_commit_us
             .store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.interner.rest();
+        if work.rows.len() >= BURST {
+            self.swollen = Some(Instant::now() + CALM * self.settings.write_interval);
+        }
         if let Some(through) = work.through
             && let Some(call) = &*self.shared.on_written.lock().unwrap_or_else(PoisonError::into_inner)
         {
