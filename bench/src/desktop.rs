@@ -167,8 +167,9 @@ pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
         fills.push(screen.other(TILE, &page, tile).map_err(|why| instead(&desktop, why))?);
         std::thread::sleep(Duration::from_secs(2));
         if fills.len() < STARTS {
+            let page = screen.row(CONTENT.0, CONTENT.1, 1)?;
             desktop.close_window();
-            screen.other(CONTENT, &screen.row(CONTENT.0, CONTENT.1, 1)?, Instant::now())?;
+            screen.other(CONTENT, &page, Instant::now()).map_err(|why| instead(&desktop, why))?;
         }
     }
     let (paints, fills) = (spread(paints), spread(fills));
