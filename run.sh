@@ -98,4 +98,7 @@ if ! wait_for "$bin/picosnitch" status; then
 fi
 
 say "ready: start any program that uses the network; Ctrl-C ends and cleans up"
-"$bin/picosnitch" watch
+# Waited for, so that a signal to this script alone ends it, too.
+"$bin/picosnitch" watch &
+pids+=($!)
+wait $!

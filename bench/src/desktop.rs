@@ -12,6 +12,7 @@ use picosnitch_tests::lab::program::report;
 use picosnitch_tests::lab::{Lab, Outcome, Stage, Trouble, ensure};
 
 use crate::Arguments;
+use crate::cost::pss;
 use crate::table::{Line, spread};
 
 /// Starts of the window.
@@ -59,13 +60,6 @@ impl Screen {
 /// A pixel of the window's content, and one that only a tile with numbers covers.
 const CONTENT: (u64, u64) = (700, 600);
 const TILE: (u64, u64) = (420, 70);
-
-fn pss(pid: u32) -> Outcome<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
-    let kib: f64 = line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
-    Ok(kib / 1024.0)
-}
 
 /// Times that its threads were woken.
 fn wakes(pid: u32) -> Outcome<u64> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The slots that the kernel side counts in. See `bpf/src/wire.h` for who may change what.
 
-// Running a BPF program on a descriptor that other threads share needs the C function.
+// libbpf-rs has no names for running a program, and asking about one, by a descriptor of our own.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -142,7 +142,12 @@ impl Slots {
     }
 
     fn counters(&self, slot: u32) -> Option<&Counters> {
-        self.counters.get(slot)
+        let counters = self.counters.get(slot);
+        if counters.is_none() {
+            // The slots stay as they are, and are looked at again at the next collection.
+            tracing::error!("the counters of slot {slot} cannot be mapped");
+        }
+        counters
     }
 
     /// What a slot is used for, and by which generation.

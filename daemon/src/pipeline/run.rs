@@ -34,8 +34,6 @@ use crate::settings::Settings;
 const HELPING: usize = 512;
 /// Rows that wait for the next collection at the most; then they are handed over early.
 const MANY_ROWS: usize = 2048;
-/// Collections after a burst that give memory back.
-const CALM: u8 = 3;
 /// Processes whose flows are known to be alike within one helping.
 const ALIKE: usize = 4;
 /// Processes whose program was judged already.
@@ -106,10 +104,9 @@ pub(super) struct Pipeline {
     last: Now,
     next: Instant,
     paused: Option<Option<Instant>>,
-    /// Rows since the last collection.
+    /// Rows since the last collection, and whether there were so many that memory is to be given back.
     rows: usize,
-    /// So many of the next calm collections give memory back: the writer may be at work for a while yet.
-    burst: u8,
+    burst: bool,
 }
 
 impl Pipeline {
@@ -156,7 +153,7 @@ impl Pipeline {
             last: now,
             paused: None,
             rows: 0,
-            burst: 0,
+            burst: false,
         };
         this.write_facts();
         (this.tell)(Tell::Degraded(this.degradations.clone()));
@@ -459,9 +456,8 @@ impl Pipeline {
         self.last = now;
         let rows = std::mem::take(&mut self.rows);
         if rows >= MANY_ROWS {
-            self.burst = CALM;
-        } else if self.burst > 0 {
-            self.burst -= 1;
+            self.burst = true;
+        } else if std::mem::take(&mut self.burst) {
             self.flows.shrink();
             memory::give_back();
         }

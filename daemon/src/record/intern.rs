@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
+use super::Map;
 use super::dimension::{self, word};
-use super::quick::Map;
 use super::rollup::HOUR;
 use super::{Settings, fold};
 use crate::model::{Bytes, Connection, Direction, Hash, Program, ProgramKey, Who};

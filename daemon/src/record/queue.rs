@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 
 use picosnitch_api as api;
 
-use super::quick::Map;
+use super::Map;
 use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scan, Viewer, Who};
 
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.

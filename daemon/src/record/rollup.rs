@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection as Database, Result, params};
 
+use super::Map;
 use super::chunk::{self, BUILT, MOST, Reach, Sums, Total, stored};
 use super::dimension::{NO_PORT, fact};
 use super::intern::{FactKey, Interner, PeerIds, WhoIds};
-use super::quick::Map;
 
 /// Microseconds in an hour.
 pub(super) const HOUR: i64 = 3_600_000_000;

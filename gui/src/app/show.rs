@@ -35,7 +35,7 @@ impl App {
         let range = self.context.view.range.label(format::span);
         frame.title.set_title(title);
         frame.range_label.set_text(&range);
-        super::window::named(&frame.range, &say("Time range: {range}", &[("range", &range)]));
+        crate::speak::label(&frame.range, &say("Time range: {range}", &[("range", &range)]));
         frame.back.set_visible(!self.been.is_empty());
         for (label, count) in frame.counts.iter().zip(&self.counts) {
             label.set_text(count);

@@ -336,13 +336,8 @@ fn main_menu() -> gtk4::MenuButton {
         .primary(true)
         .tooltip_text(tr("Menu (F10)"))
         .build();
-    named(&button, tr("Menu"));
+    crate::speak::label(&button, tr("Menu"));
     button
-}
-
-/// The part of a menu button that takes the focus is called like the whole, by GTK.
-pub fn named(button: &gtk4::MenuButton, text: &str) {
-    crate::speak::label(button, text);
 }
 
 /// The presets, and two days to choose.

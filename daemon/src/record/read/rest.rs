@@ -6,9 +6,9 @@ use rusqlite::{Connection as Database, OptionalExtension as _, Result, Row};
 
 use super::maps::Maps;
 use super::plan::Plan;
+use crate::record::Map;
 use crate::record::chunk::Sums;
 use crate::record::place::{self, HOUR_IDS};
-use crate::record::quick::Map;
 use crate::record::writer::TIE_BITS;
 
 /// Rows are read one by one if no more than this part of them counts.
