@@ -213,6 +213,10 @@ row! {
         remote_port "remote-port": u16,
         /// Protocol of the first contact.
         protocol "protocol": String,
+        /// Who called whom at the first contact: `out` or `in`.
+        direction "direction": String,
+        /// Local port of the first contact.
+        local_port "local-port": u16,
         /// systemd unit.
         unit "unit": String,
         /// Container.

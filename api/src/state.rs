@@ -249,6 +249,8 @@ fn fill(known: &mut row::Event, with: row::Event) {
         domain,
         remote_port,
         protocol,
+        direction,
+        local_port,
         unit,
         container,
         error,

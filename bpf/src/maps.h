@@ -122,7 +122,7 @@ PS_EXTERN struct {
 	__type(value, struct arrival);
 } arrivals SEC(".maps");
 
-/* A DNS query that a socket without a fixed peer sent: an answer counts if it answers one of these. */
+/* A DNS query that was sent: an answer counts if it answers one of these. */
 struct dns_query {
 	u64 cookie; /* of the socket */
 	u8 server[16];
@@ -130,12 +130,19 @@ struct dns_query {
 	u16 padding[3];
 };
 
+/* Who sent it. The answer may come before the sender's own hook has run, which makes the socket's state. */
+struct dns_asker {
+	u64 start;
+	u32 tgid;
+	u32 network;
+};
+
 /* The oldest goes: an answer that comes after 4096 other queries names nothing. */
 PS_EXTERN struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct dns_query);
-	__type(value, u8);
+	__type(value, struct dns_asker);
 } dns_queries SEC(".maps");
 
 PS_EXTERN struct {

@@ -19,6 +19,7 @@
 #include <bpf/bpf_core_read.h>
 #include "address.h"
 #include "cast.h"
+#include "task.h"
 
 /* Headers as the kernel has them; only what is read. */
 struct iphdr {
@@ -156,24 +157,18 @@ static __always_inline int read_query(struct dns_query *query, struct __sk_buff 
 
 static __always_inline void note_query(struct __sk_buff *skb, u32 payload, const u8 *server)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dns_asker asker = {.tgid = task->tgid};
+	struct nsproxy *nsproxy = task->nsproxy;
 	struct dns_query query;
 	__be16 ports[2];
-	u8 yes = 1;
 
 	if (bpf_skb_load_bytes(skb, payload, ports, 4) || ports[1] != __builtin_bswap16(53))
 		return;
+	asker.start = plain(task)->group_leader->start_boottime;
+	asker.network = nsproxy ? network_of(nsproxy->net_ns) : 0;
 	if (read_query(&query, skb, payload + 8, server))
-		bpf_map_update_elem(&dns_queries, &query, &yes, BPF_ANY);
-}
-
-/* What comes to a connected socket comes from its server: the kernel sees to that. */
-static __always_inline int was_asked(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
-{
-	struct dns_query query;
-
-	if (sk->state == TCP_ESTABLISHED)
-		return 1;
-	return read_query(&query, skb, dns, server) && bpf_map_lookup_elem(&dns_queries, &query);
+		bpf_map_update_elem(&dns_queries, &query, &asker, BPF_ANY);
 }
 
 SEC("cgroup_skb/egress")
@@ -186,7 +181,7 @@ int packet_out(struct __sk_buff *skb)
 	u32 payload;
 
 	/* Connected: the socket itself knows both ends. A TCP connection leaves here. */
-	if (!sk || sk->state != TCP_CLOSE)
+	if (!sk || (sk->state != TCP_CLOSE && sk->dst_port != __builtin_bswap16(53)))
 		return 1;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->protocol == IPPROTO_TCP && sk->type != SOCK_RAW))
@@ -199,6 +194,8 @@ int packet_out(struct __sk_buff *skb)
 		if (sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1])
 			return 1; /* the socket itself knows its local address */
 	}
+	if (sk->state != TCP_CLOSE)
+		return 1;
 	note = bpf_sk_storage_get(&packets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!note)
 		return 1;
@@ -209,12 +206,24 @@ int packet_out(struct __sk_buff *skb)
 	return 1;
 }
 
-static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *st, u32 dns)
+/*
+ * A DNS answer. What comes to a connected socket comes from its server, the kernel sees to that; to any other
+ * it must answer what was asked through it. It is the asker's: the socket's state may not be there yet.
+ */
+static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
 {
+	struct dns_asker *asker = 0;
 	struct ps_dns_event *event;
+	struct dns_query query;
+	struct sock_state *st;
 	struct ps_lost *l;
 	u32 length, zero = 0;
 
+	if (read_query(&query, skb, dns, server))
+		asker = bpf_map_lookup_elem(&dns_queries, &query);
+	if (!asker && sk->state != TCP_ESTABLISHED)
+		return;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	event = bpf_map_lookup_elem(&dns_scratch, &zero);
 	if (!event || skb->len <= dns)
 		return;
@@ -226,9 +235,9 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct sock_state *s
 	if (bpf_skb_load_bytes(skb, dns, event->payload, length))
 		return;
 	event->kind = PS_EVENT_DNS;
-	event->network = st ? st->network : 0;
-	event->tgid = st ? st->tgid : 0;
-	event->start = st ? st->start : 0;
+	event->network = st ? st->network : asker ? asker->network : 0;
+	event->tgid = asker ? asker->tgid : st ? st->tgid : 0;
+	event->start = asker ? asker->start : st ? st->start : 0;
 	event->time = bpf_ktime_get_boot_ns();
 	event->length = length;
 	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,
@@ -285,8 +294,8 @@ int packet_in(struct __sk_buff *skb)
 		return 1;
 	if (sk->state != TCP_ESTABLISHED)
 		note_arrival(sk, source, ports[0], destination);
-	if (ports[0] == __builtin_bswap16(53) && was_asked(skb, sk, payload + 8, source))
-		pass_dns(skb, bpf_sk_storage_get(&sockets, sk, 0, 0), payload + 8);
+	if (ports[0] == __builtin_bswap16(53))
+		pass_dns(skb, sk, payload + 8, source);
 	return 1;
 }
 

@@ -70,8 +70,13 @@ pub fn remote(row: &Connection) -> String {
     let Some(host) = row.domain.as_deref().or(row.address.as_deref()).filter(|host| !host.is_empty()) else {
         return row.interface.as_ref().map_or(UNKNOWN.to_owned(), |name| format!("interface {name}"));
     };
-    let end = host_port(host, row.remote_port);
-    match (row.direction.as_deref(), row.local_port) {
+    far_end(host, row.remote_port, row.direction.as_deref(), row.local_port)
+}
+
+/// The other end, and our port if it was called.
+pub fn far_end(host: &str, port: Option<u16>, direction: Option<&str>, local_port: Option<u16>) -> String {
+    let end = host_port(host, port);
+    match (direction, local_port) {
         (Some("in"), Some(port)) => format!("{end} to port {port}"),
         _ => end,
     }
@@ -184,7 +189,9 @@ impl Listed for Event {
             view.time(self.time),
             kind(self.kind.as_deref()).to_owned(),
             view.user(self.uid),
-            host.map_or(UNKNOWN.to_owned(), |host| host_port(host, self.remote_port)),
+            host.map_or(UNKNOWN.to_owned(), |host| {
+                far_end(host, self.remote_port, self.direction.as_deref(), self.local_port)
+            }),
             known(
                 self.message
                     .as_ref()

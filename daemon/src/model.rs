@@ -416,8 +416,12 @@ pub struct Contact {
     pub remote: Option<IpAddr>,
     /// Remote port.
     pub remote_port: Option<u16>,
+    /// Local port.
+    pub local_port: Option<u16>,
     /// Protocol.
     pub protocol: Protocol,
+    /// Who called whom; `None` for an execution.
+    pub direction: Option<Direction>,
     /// Remote name.
     pub domain: Option<Bytes>,
 }

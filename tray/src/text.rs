@@ -68,9 +68,16 @@ pub fn single(row: &row::Event, names: Names<'_>) -> Text {
 
 fn contact(row: &row::Event, changed: bool) -> Option<String> {
     let whom = row.domain.as_deref().or(row.address.as_deref())?;
-    let text = if changed { tr("Contacted {whom}") } else { tr("First contact {whom}") };
+    let called = row.direction.as_deref() == Some("in");
+    let text = match (changed, called) {
+        (false, false) => tr("First contact {whom}"),
+        (false, true) => tr("First contacted by {whom}"),
+        (true, false) => tr("Contacted {whom}"),
+        (true, true) => tr("Contacted by {whom}"),
+    };
     let mut line = fill(text, &[("whom", &inert_short(whom, NAME))]);
-    match (row.remote_port, row.protocol.as_deref()) {
+    // The port that says what for: that of whoever was called.
+    match (if called { row.local_port } else { row.remote_port }, row.protocol.as_deref()) {
         (Some(port), Some(protocol)) => {
             line += ", ";
             line += &say("{protocol} port {port}", &[("protocol", &inert(protocol)), ("port", &port)]);

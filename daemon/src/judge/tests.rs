@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ProgramKey, Protocol, Who};
+use crate::model::{Direction, ProgramKey, Protocol, Who};
 
 fn key(path: &str) -> ProgramKey {
     ProgramKey { path: path.as_bytes().into(), foreign: false }
@@ -28,7 +28,9 @@ fn contact_of(key: ProgramKey, hash: Hash) -> Contact {
         },
         remote: None,
         remote_port: None,
+        local_port: None,
         protocol: Protocol::Ip(6),
+        direction: Some(Direction::Out),
         domain: None,
     }
 }

@@ -285,7 +285,9 @@ impl Pipeline {
                 who: subject.who.clone(),
                 remote: flow.remote,
                 remote_port: flow.remote_port,
+                local_port: flow.local_port,
                 protocol: flow.protocol,
+                direction: Some(flow.direction),
                 domain: domain.as_ref().map(|(domain, _)| Arc::clone(domain)),
             };
             self.judge_once(flow.process.id, &subject, contact, now);
@@ -363,7 +365,9 @@ impl Pipeline {
             who: subject.who.clone(),
             remote: None,
             remote_port: None,
+            local_port: None,
             protocol: Protocol::Exec,
+            direction: None,
             domain: None,
         };
         self.judge_once(exec.process.id, &subject, contact, now);

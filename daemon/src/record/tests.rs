@@ -132,7 +132,9 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
         who,
         remote: Some("203.0.113.7".parse().unwrap()),
         remote_port: Some(443),
+        local_port: Some(40_000),
         protocol: Protocol::Ip(6),
+        direction: Some(Direction::Out),
         domain: Some(bytes("www.example.org")),
     };
     Notice { id, time, kind: NoticeKind::NewExecutable(Box::new(contact)), before: Before::Nobody }

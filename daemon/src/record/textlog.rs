@@ -287,6 +287,8 @@ fn contact_text(contact: &Contact, settings: &Settings) -> String {
     put("ip", contact.remote.filter(|_| settings.addresses).map(|ip| ip.to_string()));
     put("port", contact.remote_port.filter(|_| settings.ports).map(|port| port.to_string()));
     put("protocol", Some(contact.protocol.to_string()));
+    put("direction", contact.direction.map(|direction| direction.word().to_owned()));
+    put("local_port", contact.local_port.filter(|_| settings.ports).map(|port| port.to_string()));
     text
 }
 

@@ -573,6 +573,7 @@ fn insert_notice(
     };
     let mut who: Option<WhoIds> = None;
     let (mut domain, mut remote, mut remote_port, mut protocol) = (0, 0, numbers::NO_PORT, 0);
+    let (mut direction, mut local_port) = (None, numbers::NO_PORT);
     if let Some(contact) = about {
         let ids = interner.who(db, &contact.who, settings)?;
         rollup.program(time, &ids);
@@ -583,6 +584,8 @@ fn insert_notice(
             remote = interner.address(db, contact.remote)?;
         }
         remote_port = intern::port(contact.remote_port, settings);
+        local_port = intern::port(contact.local_port, settings);
+        direction = contact.direction.map(numbers::direction);
         protocol = numbers::protocol(contact.protocol);
     }
     let (mut uid, mut who_id, mut content) = (
@@ -597,7 +600,7 @@ fn insert_notice(
     }
     db.prepare_cached(
         "INSERT OR REPLACE INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol,
-           error, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+           error, message, direction, local_port) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         notice.id,
@@ -612,7 +615,9 @@ fn insert_notice(
         remote_port,
         protocol,
         error,
-        message
+        message,
+        direction,
+        local_port
     ])?;
     db.prepare_cached(
         "INSERT INTO meta (key, value) VALUES ('next-notice', ?1 + 1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",

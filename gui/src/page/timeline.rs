@@ -45,7 +45,11 @@ fn title(row: &Event) -> String {
 /// Whom it talked to first.
 fn contact(row: &Event) -> String {
     let whom = row.domain.as_deref().or(row.address.as_deref()).map(|whom| inert(whom).into_owned());
-    match (whom, row.remote_port) {
+    let called = row.direction.as_deref() == Some("in");
+    match (whom, if called { row.local_port } else { row.remote_port }) {
+        (Some(whom), Some(port)) if called => {
+            say("{whom} to port {port}", &[("whom", &whom), ("port", &port)])
+        }
         (Some(whom), Some(port)) => format!("{whom}:{port}"),
         (Some(whom), None) => whom,
         (None, _) => String::new(),

@@ -73,6 +73,25 @@ fn d04_a_toast_says_who_with_whom_and_for_whom() {
 }
 
 #[test]
+fn d04_a_server_is_told_by_whom_it_was_called_and_on_which_port() {
+    let row = row::Event {
+        address: Some("203.0.113.7".into()),
+        remote_port: Some(40_000),
+        protocol: Some("tcp".into()),
+        direction: Some("in".into()),
+        local_port: Some(22),
+        ..new(1, "/usr/sbin/sshd")
+    };
+    let shown = run(&mut Policy::default(), &[(NOW, row)]);
+    let [(_, toast)] = &shown[..] else { panic!("{shown:?}") };
+    assert!(
+        toast.text.body.starts_with("First contacted by 203.0.113.7, tcp port 22\n"),
+        "{}",
+        toast.text.body
+    );
+}
+
+#[test]
 fn n05_hostile_names_are_inert_in_every_text() {
     let hostile = "/opt/\u{202e}gpj\n<b>x</b>\x1b[2J";
     let row = row::Event {

@@ -5,7 +5,7 @@ use picosnitch_api::inert;
 use picosnitch_api::row::Event;
 
 use crate::out::Style;
-use crate::view::{View, host_port};
+use crate::view::{View, far_end};
 
 /// Inert lines, the first with the time and what it is about.
 pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
@@ -34,7 +34,7 @@ pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
         put("found by", verdict.clone());
     }
     if let Some(to) = destination(event) {
-        put("to", to);
+        put(if event.direction.as_deref() == Some("in") { "from" } else { "to" }, to);
     }
     let mut who = format!("user {}", view.user(event.uid));
     if let Some(parent) = &event.parent {
@@ -64,12 +64,12 @@ pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
     lines
 }
 
-/// `example.com:443 (192.0.2.7, tcp)`.
+/// `example.com:443 (192.0.2.7, tcp)`, `192.0.2.7:40000 to port 22 (tcp)`.
 fn destination(event: &Event) -> Option<String> {
     let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let (domain, address, protocol) = (known(&event.domain), known(&event.address), known(&event.protocol));
     let host = domain.clone().or_else(|| address.clone())?;
     let more: Vec<String> = address.filter(|_| domain.is_some()).into_iter().chain(protocol).collect();
-    let end = host_port(&host, event.remote_port);
+    let end = far_end(&host, event.remote_port, event.direction.as_deref(), event.local_port);
     Some(if more.is_empty() { end } else { format!("{end} ({})", more.join(", ")) })
 }

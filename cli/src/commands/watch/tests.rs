@@ -48,6 +48,22 @@ fn a_new_program_is_told_in_one_block() {
 }
 
 #[test]
+fn who_was_called_is_told_by_whom_and_where() {
+    let event = Event {
+        kind: text("new-executable"),
+        time: Some(0),
+        path: text("/usr/sbin/sshd"),
+        address: text("192.0.2.7"),
+        remote_port: Some(40_000),
+        protocol: text("tcp"),
+        direction: text("in"),
+        local_port: Some(22),
+        ..Event::default()
+    };
+    assert!(shown(&event).contains("\nfrom      192.0.2.7:40000 to port 22 (tcp)\n"), "{}", shown(&event));
+}
+
+#[test]
 fn a_changed_program_shows_both_contents() {
     let event = Event {
         kind: text("hash-changed"),

@@ -15,7 +15,7 @@ use crate::record::writer::unavailable;
 
 /// What is read of an event.
 const COLUMNS: &str = "v.id, v.time, v.kind, e.path, n.value, ct.sha256, v.content, oct.sha256, v.uid, e.id,
-      pe.path, cl.value, ra.value, d.value, v.remote_port, v.protocol, u.value, k.value, v.error, v.message, v.acknowledged";
+      pe.path, cl.value, ra.value, d.value, v.remote_port, v.protocol, u.value, k.value, v.error, v.message, v.acknowledged, v.direction, v.local_port";
 
 /// What the columns come from; the event has the columns of a peer that it knows, so that the filters are the same.
 const FROM: &str = " FROM (SELECT *, remote_port AS port FROM event) v LEFT JOIN who w ON w.id = v.who
@@ -106,8 +106,11 @@ fn matching(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, ap
     if let Some(port) = q.remote_port {
         all.and("v.remote_port = ?", [Value::Integer(port.into())]);
     }
-    if q.local_port.is_some() || q.direction.is_some() || q.netns.is_some() {
-        return Err(api::Error::InvalidQuery("events have no local-port, direction or netns".to_owned()));
+    if let Some(port) = q.local_port {
+        all.and("v.local_port = ?", [Value::Integer(port.into())]);
+    }
+    if q.netns.is_some() {
+        return Err(api::Error::InvalidQuery("events have no netns".to_owned()));
     }
     if let Some(since) = q.since {
         all.and("v.time >= ?", [Value::Integer(since)]);
@@ -185,6 +188,8 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
         error: c.next()?,
         message: c.next()?,
         acknowledged: Some(c.next()?),
+        direction: c.next::<Option<i64>>()?.and_then(dimension::direction_word).map(str::to_owned),
+        local_port: c.small()?,
     };
     let kind = match kind {
         // What somebody else ran before is told to nobody but those who see everybody.

@@ -17,6 +17,8 @@ const VERSION_2: &str = include_str!("version-2.sql");
 const VERSION_3: &str = include_str!("version-3.sql");
 /// Version 4, with indexes by hour.
 const VERSION_4: &str = include_str!("version-4.sql");
+/// Version 5, with lists of rows instead.
+const VERSION_5: &str = include_str!("version-5.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -24,7 +26,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        5,
+        6,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -42,6 +44,11 @@ fn s04_version_3_is_brought_up_to_date_with_its_data() {
 #[test]
 fn s04_version_4_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_4, 4);
+}
+
+#[test]
+fn s04_version_5_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_5, 5);
 }
 
 fn brought_up_to_date(dump: &str, version: i64) {
