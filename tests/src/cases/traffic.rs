@@ -240,6 +240,13 @@ fn t24(lab: &mut Lab) -> Outcome {
     let served = running.finish()?;
     ensure(served.flows.iter().all(|flow| flow.direction == "in"), || "not a server".to_owned())?;
     lab.check(&Expected::new(&server, &[served])?)?;
+    // What is told of a server names the port that was called.
+    let path = server.to_string_lossy().into_owned();
+    let local_port: u16 = port.parse().map_err(|_| "the server named no port")?;
+    let direction = Some("in".to_owned());
+    let called = Query { path: Some(path), direction, local_port: Some(local_port), ..Query::default() };
+    let told = lab.shared()?.client.events(&called)?.len();
+    ensure(told == 1, || format!("{told} notices about a server on port {port}, not 1"))?;
     // The same bytes seen from the other end, in another network namespace.
     lab.check(&Expected::new(&client, &clients)?)
 }
