@@ -840,6 +840,12 @@ static __always_inline void learn_port(struct sock_state *st, struct sock *sk)
 	}
 }
 
+/* Half of the changes say nothing. */
+static __always_inline int matters(int from, int to)
+{
+	return to == TCP_SYN_SENT || to == TCP_ESTABLISHED || (to == TCP_CLOSE && from == TCP_SYN_SENT);
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 {
@@ -848,7 +854,7 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 	struct sock_state *st;
 	u32 *charged;
 
-	if (!is_tcp(sk))
+	if (!matters(old, new) || !is_tcp(sk))
 		return 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp || is_subflow(tcp))
@@ -883,11 +889,9 @@ int BPF_PROG(state_changed, struct sock *sk, int old, int new)
 		learn_port(st, sk);
 		return 0;
 	}
-	if (new == TCP_CLOSE && old == TCP_SYN_SENT) {
-		st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-		if (st)
-			learn_port(st, sk);
-	}
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (st)
+		learn_port(st, sk);
 	return 0;
 }
 
