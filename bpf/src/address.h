@@ -41,4 +41,11 @@ static __always_inline void from_v6(u8 *out, const struct in6_addr *address)
 	words[3] = address->in6_u.u6_addr32[3];
 }
 
+static __always_inline int is_v4_loopback(const u8 *address)
+{
+	const u64 *words = (const u64 *)address;
+
+	return !words[0] && ((const u32 *)address)[2] == V4_MAPPED && address[12] == 127;
+}
+
 #endif

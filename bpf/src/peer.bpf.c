@@ -155,15 +155,53 @@ static __always_inline int read_query(struct dns_query *query, struct __sk_buff 
 	return !bpf_skb_load_bytes(skb, dns, &query->number, 2);
 }
 
-static __always_inline void note_query(struct __sk_buff *skb, u32 payload, const u8 *server)
+/*
+ * The server that a datagram asks, as the program called it: port and address of the packet may have been
+ * translated on the way (Docker's resolver on 127.0.0.11 is another port of the same address).
+ */
+static __always_inline int read_server(u8 *server, struct __sk_buff *skb, struct bpf_sock *sk,
+				       struct task_struct *task, u32 payload, const u8 *destination)
+{
+	u32 tid = task->pid;
+	struct stash *note;
+	__be16 port;
+
+	if (sk->state != TCP_CLOSE) {
+		/* To port 53: see packet_out(). */
+		if (sk->family == AF_INET) {
+			from_v4(server, sk->dst_ip4);
+			return 1;
+		}
+		((u32 *)server)[0] = sk->dst_ip6[0];
+		((u32 *)server)[1] = sk->dst_ip6[1];
+		((u32 *)server)[2] = sk->dst_ip6[2];
+		((u32 *)server)[3] = sk->dst_ip6[3];
+		return 1;
+	}
+	if (bpf_skb_load_bytes(skb, payload + 2, &port, 2))
+		return 0;
+	__builtin_memcpy(server, destination, 16);
+	if (port == __builtin_bswap16(53))
+		return 1;
+	if (!is_v4_loopback(destination))
+		return 0;
+	note = bpf_map_lookup_elem(&stashes, &tid);
+	if (!note || note->cookie != bpf_get_socket_cookie(skb) || note->remote_port != __builtin_bswap16(53))
+		return 0;
+	__builtin_memcpy(server, note->remote, 16);
+	return 1;
+}
+
+static __always_inline void note_query(struct __sk_buff *skb, struct bpf_sock *sk, u32 payload,
+				       const u8 *destination)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct dns_asker asker = {.tgid = task->tgid};
 	struct nsproxy *nsproxy = task->nsproxy;
+	u8 server[16] __attribute__((aligned(8)));
 	struct dns_query query;
-	__be16 ports[2];
 
-	if (bpf_skb_load_bytes(skb, payload, ports, 4) || ports[1] != __builtin_bswap16(53))
+	if (!read_server(server, skb, sk, task, payload, destination))
 		return;
 	asker.start = plain(task)->group_leader->start_boottime;
 	asker.network = nsproxy ? network_of(nsproxy->net_ns) : 0;
@@ -190,7 +228,7 @@ int packet_out(struct __sk_buff *skb)
 	if (!payload)
 		return 1;
 	if (sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW) {
-		note_query(skb, payload, destination);
+		note_query(skb, sk, payload, destination);
 		if (sk->src_ip4 || sk->src_ip6[0] || sk->src_ip6[1])
 			return 1; /* the socket itself knows its local address */
 	}
@@ -206,22 +244,21 @@ int packet_out(struct __sk_buff *skb)
 	return 1;
 }
 
-/*
- * A DNS answer. What comes to a connected socket comes from its server, the kernel sees to that; to any other
- * it must answer what was asked through it. It is the asker's: the socket's state may not be there yet.
- */
+/* A DNS answer, if it was asked for through this socket. It is the asker's: the socket's state may not be
+ * there yet. */
 static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
 {
-	struct dns_asker *asker = 0;
+	struct dns_asker *asker;
 	struct ps_dns_event *event;
 	struct dns_query query;
 	struct sock_state *st;
 	struct ps_lost *l;
 	u32 length, zero = 0;
 
-	if (read_query(&query, skb, dns, server))
-		asker = bpf_map_lookup_elem(&dns_queries, &query);
-	if (!asker && sk->state != TCP_ESTABLISHED)
+	if (!read_query(&query, skb, dns, server))
+		return;
+	asker = bpf_map_lookup_elem(&dns_queries, &query);
+	if (!asker)
 		return;
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	event = bpf_map_lookup_elem(&dns_scratch, &zero);
@@ -235,9 +272,9 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk,
 	if (bpf_skb_load_bytes(skb, dns, event->payload, length))
 		return;
 	event->kind = PS_EVENT_DNS;
-	event->network = st ? st->network : asker ? asker->network : 0;
-	event->tgid = asker ? asker->tgid : st ? st->tgid : 0;
-	event->start = asker ? asker->start : st ? st->start : 0;
+	event->network = st ? st->network : asker->network;
+	event->tgid = asker->tgid;
+	event->start = asker->start;
 	event->time = bpf_ktime_get_boot_ns();
 	event->length = length;
 	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,

@@ -167,7 +167,7 @@ struct ps_exit_event {
 struct ps_dns_event {
 	unsigned int kind;
 	unsigned int network;	  /* as in ps_flow */
-	unsigned int tgid;	  /* owner of the socket as far as known, else 0 */
+	unsigned int tgid;	  /* who asked */
 	unsigned int length;	  /* bytes of payload below */
 	unsigned long long start; /* of tgid */
 	unsigned long long time;  /* ns */

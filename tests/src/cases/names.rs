@@ -12,12 +12,13 @@ use super::Case;
 use super::expect::{PATIENCE, rows_of};
 use crate::lab::client::settle;
 use crate::lab::program::{Running, reports_of};
-use crate::lab::{Lab, Outcome, Stage, User, ensure};
+use crate::lab::{Lab, Outcome, Stage, Trouble, User, ensure};
 use crate::traffic::Report;
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "T04", title: "names: asked of libc, of a server, of a stub on loopback", run: named },
+    Case { id: "T04", title: "names: of a resolver behind a translated port", run: translated },
     Case { id: "T04", title: "names: a forged answer silences and names nothing", run: forged },
 ];
 
@@ -36,6 +37,18 @@ impl Island {
         answers: &[(&str, &str)],
         forge: Option<&str>,
     ) -> Outcome<Island> {
+        Island::with(lab, name, at, answers, forge, "")
+    }
+
+    /// `more`: what the shell does there before the server starts.
+    fn with(
+        lab: &mut Lab,
+        name: &str,
+        at: &str,
+        answers: &[(&str, &str)],
+        forge: Option<&str>,
+        more: &str,
+    ) -> Outcome<Island> {
         let dir = lab.new_dir(name)?;
         let mut addresses = vec![at];
         addresses.extend(answers.iter().map(|(_, address)| *address));
@@ -44,6 +57,7 @@ impl Island {
         for address in addresses.iter().filter(|address| !address.starts_with("127.")) {
             let _ = write!(script, "ip addr replace {address}/32 dev lo; ");
         }
+        script += more;
         script += "exec \"$0\" dns-serve \"$@\"";
         let pairs: Vec<String> = answers.iter().map(|(name, address)| format!("{name}/{address}")).collect();
         let mut command = Command::new("unshare");
@@ -109,6 +123,26 @@ fn expect(stage: &Stage, path: &str, address: &str, domain: Option<(&str, &str)>
         let want = [(address.to_owned(), 10, name.to_owned(), source.to_owned())];
         ensure(got == want, || format!("{path}: {got:?}, not {want:?}"))
     })
+}
+
+/// As containers have it: what is sent to port 53 goes to another port of the same address.
+fn translated(lab: &mut Lab) -> Outcome {
+    let rules = "add table ip nat
+        add chain ip nat output { type nat hook output priority -100; }
+        add rule ip nat output ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:5353";
+    let possible = Command::new("unshare").args(["--net", "nft", rules]).output()?;
+    if !possible.status.success() {
+        return Err(Trouble::Skipped("this kernel cannot translate addresses".to_owned()));
+    }
+    let stage = lab.stage("translated", "")?;
+    let answers = [("open.names.test", "10.99.0.1"), ("joined.names.test", "10.99.0.2")];
+    let more = format!("nft '{rules}'; set -- \"$@\" port=5353; ");
+    let island = Island::with(lab, "translated", "127.0.0.11", &answers, None, &more)?;
+    let (to, name) = ("to=127.0.0.11", "name=open.names.test");
+    let (path, _) = island.run(lab, None, "translated-open", &["dns-ask", to, name, "unconnected"])?;
+    expect(&stage, &path, "10.99.0.1", Some(("open.names.test", "dns")))?;
+    let (path, _) = island.run(lab, None, "translated-joined", &["dns-ask", to, "name=joined.names.test"])?;
+    expect(&stage, &path, "10.99.0.2", Some(("joined.names.test", "dns")))
 }
 
 fn named(lab: &mut Lab) -> Outcome {

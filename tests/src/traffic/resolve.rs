@@ -54,7 +54,7 @@ fn answer(query: &[u8], address: Option<Ipv4Addr>) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Serves DNS on port 53 of `to`: `answers` is `name/address,…`. With `forge=ADDRESS`, each query is first
+/// Serves DNS on port 53, or `port`, of `to`: `answers` is `name/address,…`. With `forge=ADDRESS`, each query is first
 /// answered from that other address, and the answer is that address. Prints `ready`; at its end the number of
 /// queries stands in `connections`.
 ///
@@ -68,7 +68,7 @@ pub fn serve(options: &Options) -> io::Result<Report> {
         let (name, address) = pair.split_once('/').ok_or_else(bad)?;
         answers.insert(name.to_owned(), address.parse::<Ipv4Addr>().map_err(|_| bad())?);
     }
-    let socket = UdpSocket::bind((options.to()?, port::DNS))?;
+    let socket = UdpSocket::bind((options.to()?, options.get("port", port::DNS)?))?;
     let forger: Option<IpAddr> = options.text("forge").map(str::parse).transpose().map_err(|_| bad())?;
     let forger = match forger {
         Some(IpAddr::V4(address)) => Some((UdpSocket::bind((address, port::DNS))?, address)),
