@@ -12,7 +12,7 @@ pub enum Trouble {
     /// Exit status 3.
     #[error("{0}")]
     Settings(#[from] settings::Error),
-    /// Exit status 4; 7 without BTF, 8 without the capabilities.
+    /// Exit status 4; 7 without BTF, 8 without the capabilities, 11 in a PID namespace.
     #[error("{0}")]
     Capture(#[from] pipeline::Error),
     /// Exit status 5.
@@ -38,6 +38,7 @@ impl Trouble {
             Trouble::Settings(_) => 3,
             Trouble::Capture(pipeline::Error::Capture(capture::Error::NoBtf)) => 7,
             Trouble::Capture(pipeline::Error::Capture(capture::Error::NotPermitted(_))) => 8,
+            Trouble::Capture(pipeline::Error::Capture(capture::Error::Enclosed)) => 11,
             Trouble::Capture(_) => 4,
             Trouble::Storage(_) => 5,
             Trouble::Bus(serve::Error::NotAllowed) => 9,

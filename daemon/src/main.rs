@@ -24,7 +24,8 @@ use tracing_subscriber::prelude::*;
 ///
 /// Exit status: 0 ended when asked, 1 other trouble, 2 wrong arguments, 3 a mistake in the settings, 4 the
 /// kernel does not offer what it captures by, 5 the history cannot be kept, 6 no bus, 7 no BTF, 8 a capability is
-/// missing, 9 the bus does not allow it its name, 10 another picosnitchd is there, 70 a bug.
+/// missing, 9 the bus does not allow it its name, 10 another picosnitchd is there, 11 it is in a PID namespace,
+/// 70 a bug.
 #[derive(Debug, Parser)]
 #[command(name = "picosnitchd", version)]
 struct Arguments {

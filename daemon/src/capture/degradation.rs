@@ -18,6 +18,13 @@ pub enum Degradation {
          answers are not recorded; mount cgroup2 to have them"
     )]
     NoCgroup,
+    /// A cgroup v2 file system that shows only a part.
+    #[error(
+        "only a part of the cgroup v2 hierarchy is seen here (a container?): of programs outside of it, peers of \
+         unconnected UDP and raw sockets, names from DNS answers and ends of connections are not recorded at once; \
+         start picosnitchd with the machine's cgroups (podman or docker: --cgroupns=host)"
+    )]
+    PartOfCgroups,
     /// libc was not found, or has no getaddrinfo.
     #[error("names that programs ask libc for are not recorded: {0}")]
     NoGetaddrinfo(String),
@@ -42,6 +49,7 @@ impl Degradation {
         match self {
             Degradation::Program { .. } => "program",
             Degradation::NoCgroup => "cgroup",
+            Degradation::PartOfCgroups => "cgroup-part",
             Degradation::NoGetaddrinfo(_) => "getaddrinfo",
             Degradation::SelfTest(_) => "self-test",
             Degradation::SelfTestImpossible(_) => "self-test-impossible",

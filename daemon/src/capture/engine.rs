@@ -6,11 +6,13 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{Link, OpenObject, OpenProgramMut, ProgramMut, RingBuffer, RingBufferBuilder, UprobeOpts};
 use picosnitch_bpf::skeleton::{OpenPicosnitchSkel, PicosnitchSkel, PicosnitchSkelBuilder};
+use rustix::fs::{Access, AtFlags};
 
 use super::identify::Identify;
 use super::{Degradation, Slots};
@@ -24,6 +26,12 @@ pub enum Error {
          CONFIG_DEBUG_INFO_BTF=y, as distributions do"
     )]
     NoBtf,
+    /// In a PID namespace: the kernel side speaks of processes by the machine's numbers.
+    #[error(
+        "picosnitchd runs in a PID namespace of its own (a container?), where processes have other numbers than the \
+         kernel tells: start it on the machine itself, or with the machine's processes (podman or docker: --pid=host)"
+    )]
+    Enclosed,
     /// Not allowed to load programs.
     #[error(
         "the kernel refuses BPF programs to this process ({0}): run picosnitchd as root with CAP_BPF, \
@@ -50,6 +58,9 @@ pub enum Error {
         source: libbpf_rs::Error,
     },
 }
+
+/// Inode number of the machine's own PID namespace: PROC_PID_INIT_INO of linux/proc_ns.h.
+const INIT_PID_NAMESPACE: u64 = 0xefff_fffc;
 
 /// How the results of sends and receives are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +216,9 @@ impl Engine {
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(Error::NoBtf);
         }
+        if std::fs::metadata("/proc/self/ns/pid").is_ok_and(|own| own.ino() != INIT_PID_NAMESPACE) {
+            return Err(Error::Enclosed);
+        }
         let ring_bytes = ring_kib.clamp(64, 1 << 20).next_power_of_two().saturating_mul(1024);
         let mut degradations = Vec::new();
         let (way, skel) = match load(Way::Tracepoints, &[], ring_bytes) {
@@ -286,6 +300,10 @@ impl Engine {
             self.degradations.push(Degradation::NoCgroup);
             return;
         };
+        // Only the root of the whole hierarchy has no events.
+        if rustix::fs::accessat(&directory, "cgroup.events", Access::EXISTS, AtFlags::empty()).is_ok() {
+            self.degradations.push(Degradation::PartOfCgroups);
+        }
         for name in [
             "sock_released",
             "send_to4",

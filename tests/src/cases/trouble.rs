@@ -143,6 +143,22 @@ fn by_way_of(before: &[&str], program: &Command) -> Command {
     command
 }
 
+/// As in a container: the cgroups above are out of sight. It goes on, and says so.
+fn seen_in_part(dir: &Path, bus: &Bus) -> Outcome {
+    const SCRIPT: &str = r#"
+        mkdir -p "$0" && mount -t cgroup2 none "$0" && mkdir "$0/picosnitch-lab" || exit
+        sh -c 'echo $$ >"$0/picosnitch-lab/cgroup.procs"; exec unshare --cgroup --mount "$@"' "$0" \
+            sh -c 'umount -a -l -t cgroup2; mount -t cgroup2 none "$0" && exec timeout --foreground 5 "$@"' "$0" "$@"
+        rmdir "$0/picosnitch-lab""#;
+    let point = dir.join("cgroup");
+    let way = ["unshare", "--mount", "sh", "-c", SCRIPT, &point.to_string_lossy()];
+    let output = by_way_of(&way, &Daemon::command(dir, &bus.address)?).output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ["only a part of the cgroup v2 hierarchy", "--cgroupns=host"]
+        .iter()
+        .try_for_each(|word| ensure(text.contains(word), || format!("it does not say {word:?}, but: {text}")))
+}
+
 fn missing(lab: &mut Lab) -> Outcome {
     let dir = lab.new_dir("b00")?;
     std::fs::write(dir.join("config.toml"), CONFIG)?;
@@ -167,6 +183,8 @@ fn missing(lab: &mut Lab) -> Outcome {
     let without = "-bpf,-sys_admin";
     let stripped = ["setpriv", "--bounding-set", without, "--inh-caps", without];
     ends(by_way_of(&stripped, &daemon(&bus.address)?), 8, &["CAP_BPF", "CAP_SYS_ADMIN", "as root"])?;
+    let enclosed = ["unshare", "--pid", "--fork", "--mount-proc"];
+    ends(by_way_of(&enclosed, &daemon(&bus.address)?), 11, &["PID namespace", "--pid=host"])?;
     for folder in ["state", "log"] {
         let read_only = format!(
             "mount --bind '{0}' '{0}' && mount -o remount,ro,bind '{0}' && exec \"$0\" \"$@\"",
@@ -186,6 +204,7 @@ fn missing(lab: &mut Lab) -> Outcome {
     };
     ends(beside(&dir.join("other"))?, 10, &["another picosnitchd", "stop it first"])?;
     drop(first);
+    seen_in_part(&dir, &bus)?;
     // Nothing stands in the way any more.
     Daemon::start(&dir, &bus.address)?.stop()
 }
