@@ -159,7 +159,12 @@ if $long; then
 fi
 check "translations" tests/translations.sh
 check "desktop entries" desktop-file-validate data/applications/*.desktop data/autostart/*.desktop
-check "AppStream metainfo" appstreamcli validate --no-net --no-color data/metainfo/*.xml
+# There is no homepage yet: newer versions warn of that, older ones do not know the word for it.
+metainfo() {
+	appstreamcli validate --no-net --no-color "$@" ||
+		appstreamcli validate --no-net --no-color --override=url-homepage-missing=info "$@"
+}
+check "AppStream metainfo" metainfo data/metainfo/*.xml
 if cargo deny --version >/dev/null 2>&1; then
 	check "cargo-deny" cargo deny --offline check bans licenses sources
 else
