@@ -186,7 +186,14 @@ pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
             format!("{:.1} MiB", pss(desktop.window_pid())?),
         ),
     ];
-    for (key, name) in [("alt+5", "live"), ("alt+2", "programs"), ("alt+5", "live again")] {
+    let passes = [
+        ("alt+5", "live"),
+        ("alt+5", "live, further"),
+        ("alt+2", "programs"),
+        ("alt+5", "live again"),
+        ("alt+5", "live, further still"),
+    ];
+    for (key, name) in passes {
         lines.extend(scrolling(&desktop, &screen, key, name)?);
     }
     desktop.close_window();

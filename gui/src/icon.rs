@@ -17,6 +17,7 @@ const RUNNERS: [&str; 12] =
 
 thread_local! {
     static KNOWN: OnceCell<HashMap<String, gio::Icon>> = const { OnceCell::new() };
+    static PLAIN: gio::Icon = gio::ThemedIcon::new("application-x-executable-symbolic").upcast();
 }
 
 fn known() -> HashMap<String, gio::Icon> {
@@ -46,7 +47,7 @@ pub fn of(path: &str) -> gio::Icon {
         let name = PathBuf::from(path).file_name().and_then(|name| name.to_str()).map(str::to_owned)?;
         KNOWN.with(|cell| cell.get_or_init(known).get(&name).cloned())
     });
-    own.flatten().unwrap_or_else(|| gio::ThemedIcon::new("application-x-executable-symbolic").upcast())
+    own.flatten().unwrap_or_else(|| PLAIN.with(Clone::clone))
 }
 
 /// It is the one that all share which have none of their own.

@@ -41,13 +41,13 @@ pub enum Got {
     Chart(Box<Data>, Dimension),
     /// Programs of the range with their small charts, in the order of the totals.
     Programs(Vec<row::Executable>, Vec<row::Series>),
-    /// A page of all programs, and whether it is the first.
-    Executables(Rows<row::Executable>, bool),
+    /// A page of all programs.
+    Executables(Rows<row::Executable>, Part),
     /// Totals by the dimension.
     Groups(Vec<Total>, u64),
-    /// A page of notices, and whether it is the first.
-    Notices(Rows<row::Event>, bool),
-    /// A page of connections: the first, further ones, or only what is newer.
+    /// A page of notices.
+    Notices(Rows<row::Event>, Part),
+    /// A page of connections.
     Connections(Rows<row::Connection>, Part),
     /// One program with its totals by domain and parent.
     Program(Box<Program>),
@@ -64,11 +64,11 @@ pub enum Got {
 /// Which part of a list it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The beginning.
+    /// The beginning, instead of all that is there.
     First,
-    /// What follows.
-    More,
-    /// What came since.
+    /// This page of it.
+    Page(usize),
+    /// What came since the beginning was asked for.
     Newer,
 }
 
@@ -151,7 +151,7 @@ pub enum Msg {
     Clear,
     /// Another search.
     Search(String),
-    /// The end of the list at this place is in sight.
+    /// Rows of the list at this place are in sight that are not here.
     More(Place),
     /// Ask for what was recorded since the page was asked for.
     Renew,

@@ -44,6 +44,8 @@ const NOTICES: u32 = 500;
 const REFRESH: i64 = 8_000_000;
 /// The same while there is nothing on the page, in µs.
 const REFRESH_EMPTY: i64 = 1_000_000;
+/// The same on the live page, which only asks for what is newer, in µs.
+const REFRESH_LIVE: i64 = 500_000;
 /// How long notices are collected before the timeline is asked anew.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(700);
 
@@ -393,10 +395,8 @@ impl App {
         }
         let pages = &self.pages;
         let (empty, held) = match self.place {
-            Place::Live => {
-                self.behind = false;
-                return pages.live.recorded(&self.context);
-            }
+            // It says itself whether it holds still.
+            Place::Live => (pages.live.frame.is_empty(), false),
             Place::Health => (false, false),
             Place::Overview => (pages.overview.frame.is_empty(), pages.overview.is_held()),
             Place::Programs => (pages.programs.frame.is_empty(), pages.programs.is_held()),
@@ -404,13 +404,19 @@ impl App {
             // Asked anew by what is told of them, and by a key.
             Place::Timeline | Place::Program(_) => return,
         };
-        let pause = if empty { REFRESH_EMPTY } else { REFRESH };
-        let rest = self.loaded + pause - now();
+        let live = self.place == Place::Live;
+        let pause = if live { REFRESH_LIVE } else { REFRESH };
+        let rest = self.loaded + pause.min(if empty { REFRESH_EMPTY } else { REFRESH }) - now();
+        if rest <= 0 && live {
+            (self.behind, self.loaded) = (false, now());
+            return pages.live.recorded(&self.context);
+        }
         if rest <= 0 && (empty || !held) {
             return self.ask();
         }
         self.renewing = true;
-        let wait = std::time::Duration::from_micros(rest.max(REFRESH_EMPTY).unsigned_abs());
+        let least = if live { REFRESH_LIVE } else { REFRESH_EMPTY };
+        let wait = std::time::Duration::from_micros(rest.max(least).unsigned_abs());
         let sender = self.sender.clone();
         gtk4::glib::timeout_add_local_once(wait, move || sender.emit(Msg::Renew));
     }
@@ -510,10 +516,16 @@ impl App {
         }
     }
 
+    /// Answers that lists wait for will not come.
+    fn lost(&self) {
+        self.pages.live.lost();
+        self.pages.programs.lost();
+        self.pages.timeline.lost();
+    }
+
     fn got(&mut self, number: u64, got: Got) {
         if number != self.context.number {
-            self.pages.live.lost();
-            return self.pages.programs.lost();
+            return self.lost();
         }
         if let Got::Totals(totals) = &got {
             self.hidden = totals.hidden;
@@ -531,21 +543,20 @@ impl App {
         let (pages, context) = (&self.pages, &self.context);
         match got {
             Got::Totals(_) | Got::Chart(..) | Got::Programs(..) => pages.overview.got(got, context),
-            Got::Executables(page, first) => pages.programs.got(page, first, context),
+            Got::Executables(page, part) => pages.programs.got(page, part, context),
             Got::Groups(totals, hidden) => {
                 self.hidden = hidden;
                 pages.groups.got(totals, context);
                 self.show();
             }
-            Got::Notices(page, first) => pages.timeline.got(page, first, context),
+            Got::Notices(page, part) => pages.timeline.got(page, part, context),
             Got::Connections(page, part) => pages.live.got(page, part, context),
             Got::Program(program) => pages.program.got(*program, context),
             Got::ProgramConnections(page) => pages.program.connections(page, context),
             Got::ProgramChart(data, by) => pages.program.chart(*data, by, context),
             Got::Late => {}
             Got::Failed(place, failure) => {
-                pages.live.lost();
-                pages.programs.lost();
+                self.lost();
                 self.held.remove(name(place));
                 if let Some(frame) = self.frame_of(place) {
                     frame.failed(&failure);

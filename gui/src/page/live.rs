@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Connections, newest first. While the pointer is over the list or a row is selected it holds still, so
-//! that nothing moves away under a click.
+//! Connections, newest first. While the pointer is over the list, a row is selected or somebody reads further
+//! down it holds still, so that nothing moves away under a click.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,19 +13,19 @@ use picosnitch_api::{Client, Dimension, People, Query, inert};
 use super::{Context, Frame, bar, file_name, value};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
-use crate::table::{Column, Name, Show, Table};
+use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
 use crate::words::Chip;
 
-/// New rows push the oldest out beyond this; scrolling down brings older ones.
-const MOST: u32 = 20_000;
+/// With so many on the first page it is asked for anew, instead of what is newer alone.
+const MOST: usize = 4 * PAGE as usize;
 
 /// See the module.
 pub struct Live {
     /// What is put into the window.
     pub frame: Frame,
     table: Table<Connection>,
-    cursor: RefCell<String>,
-    asking: Cell<bool>,
+    /// What the first page was asked for; further ones are of the same.
+    query: RefCell<Query>,
     /// Something was recorded while the answer was on its way.
     behind: Cell<bool>,
     newest: Cell<i64>,
@@ -72,7 +72,13 @@ impl Live {
             chips,
         );
         let emit = sender.clone();
-        table.on_end(move || emit.emit(Msg::More(Place::Live)));
+        table.on_sight(move || emit.emit(Msg::More(Place::Live)));
+        let emit = sender.clone();
+        table.root.vadjustment().connect_value_changed(move |at| {
+            if at.value() <= 0.0 {
+                emit.emit(Msg::Hold(false));
+            }
+        });
         let hover = gtk4::EventControllerMotion::new();
         let emit = sender.clone();
         hover.connect_leave(move |_| emit.emit(Msg::Hold(false)));
@@ -95,8 +101,7 @@ impl Live {
         Self {
             frame,
             table,
-            cursor: RefCell::default(),
-            asking: Cell::new(false),
+            query: RefCell::default(),
             behind: Cell::new(false),
             newest: Cell::new(0),
             hover,
@@ -108,41 +113,52 @@ impl Live {
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
         self.newest.set(0);
-        self.ask(context, Part::First);
+        self.first(context);
     }
 
-    /// Asks for the next page, if there is one.
+    fn first(&self, context: &Context) {
+        self.query.replace(Query { limit: Some(PAGE), ..context.query() });
+        self.table.ask();
+        self.ask(context, Part::First, self.query.borrow().clone());
+    }
+
+    /// Asks for the page that is in sight, if it is not here.
     pub fn more(&self, context: &Context) {
-        if !self.cursor.borrow().is_empty() && !self.asking.get() {
-            self.ask(context, Part::More);
+        let Some(Wanted { page, cursor, rows }) = self.table.ask_more() else { return };
+        let mut query = Query { cursor, ..self.query.borrow().clone() };
+        if page == 0 {
+            // As it was, with what came since it was asked for: the second page follows it.
+            let newest = self.newest.get() + 1;
+            query.until = Some(query.until.map_or(newest, |until| until.min(newest)));
+            query.limit = u32::try_from(rows).ok().map(|rows| rows.max(PAGE));
         }
+        self.ask(context, Part::Page(page), query);
     }
 
     /// Something was recorded: asks for it, unless the list holds still.
     pub fn recorded(&self, context: &Context) {
-        let held = self.hold.is_active() || self.hover.contains_pointer() || self.table.is_selected();
+        let held = self.hold.is_active() || self.hover.contains_pointer() || self.table.is_busy();
         self.note.set_text(if held {
-            tr("Held while you point at it or a row is selected.")
+            tr("Held while you point at it, read further down or a row is selected.")
         } else {
             tr("New connections appear as they are recorded.")
         });
         if held || !context.view.range.is_live() {
             return;
         }
-        self.behind.set(self.asking.get());
-        if !self.asking.get() {
-            self.ask(context, if self.newest.get() == 0 { Part::First } else { Part::Newer });
+        self.behind.set(self.table.is_asking());
+        if self.table.is_asking() {
+            return;
         }
+        if self.newest.get() == 0 || self.table.first() > MOST {
+            return self.first(context);
+        }
+        self.table.ask();
+        let since = Some(self.newest.get() + 1);
+        self.ask(context, Part::Newer, Query { limit: Some(PAGE), since, ..context.query() });
     }
 
-    fn ask(&self, context: &Context, part: Part) {
-        self.asking.set(true);
-        let mut query = Query { limit: Some(200), ..context.query() };
-        match part {
-            Part::First => {}
-            Part::More => query.cursor = Some(self.cursor.borrow().clone()),
-            Part::Newer => query.since = Some(self.newest.get() + 1),
-        }
+    fn ask(&self, context: &Context, part: Part, query: Query) {
         context.asker.ask(context.number, Place::Live, move |client: Client| async move {
             Ok(Got::Connections(client.connections(&query).await?, part))
         });
@@ -155,40 +171,37 @@ impl Live {
 
     /// An answer that will not come any more.
     pub fn lost(&self) {
-        self.asking.set(false);
+        self.table.lost();
     }
 
     /// Shows what came.
     pub fn got(&self, page: Page<Connection>, part: Part, context: &Context) {
-        self.asking.set(false);
+        if part == Part::Newer && !page.cursor.is_empty() {
+            // More than a page: what is between would be missing.
+            return self.first(context);
+        }
         if let Some(newest) = page.rows.iter().filter_map(|row| row.time).max() {
             self.newest.set(self.newest.get().max(newest));
         }
-        match part {
-            Part::First => {
-                self.cursor.replace(page.cursor);
-                if page.rows.is_empty() {
-                    let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
-                    let icon = "network-transmit-receive-symbolic";
-                    return self.frame.empty(icon, tr("No connections yet"), text, &context.view);
-                }
-                self.table.set(page.rows, |a, b| a == b);
-                self.note.set_text(if context.view.range.is_live() {
-                    tr("New connections appear as they are recorded.")
-                } else {
-                    tr("Connections of this time, newest first.")
-                });
+        if part == Part::First {
+            if page.rows.is_empty() && page.cursor.is_empty() {
+                self.table.lost();
+                let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
+                let icon = "network-transmit-receive-symbolic";
+                return self.frame.empty(icon, tr("No connections yet"), text, &context.view);
             }
-            Part::More => {
-                self.cursor.replace(page.cursor);
-                self.table.extend(page.rows);
-            }
-            Part::Newer => self.table.prepend(page.rows, MOST),
+            self.note.set_text(if context.view.range.is_live() {
+                tr("New connections appear as they are recorded.")
+            } else {
+                tr("Connections of this time, newest first.")
+            });
         }
+        self.table.take(page, part, |a, b| a == b);
         self.frame.content();
         if self.behind.take() {
             self.recorded(context);
         }
+        self.more(context);
     }
 }
 

@@ -2,7 +2,7 @@
 //! All programs that were ever seen, with what is known of them in total. The monitor sorts; pages come as
 //! they are scrolled to.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -12,20 +12,15 @@ use picosnitch_api::{Client, Dimension, Query};
 
 use super::{Context, Frame, file_name, now, place};
 use crate::format::{self, Units};
-use crate::msg::{Got, Msg, Place, Sender};
-use crate::table::{Column, Name, Show, Table};
+use crate::msg::{Got, Msg, Part, Place, Sender};
+use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
 use crate::words::Chip;
-
-/// Rows of one page.
-const PAGE: u32 = 200;
 
 /// See the module.
 pub struct Programs {
     /// What is put into the window.
     pub frame: Frame,
     table: Table<Executable>,
-    cursor: RefCell<String>,
-    asking: Cell<bool>,
 }
 
 impl Programs {
@@ -50,46 +45,44 @@ impl Programs {
             },
         );
         let emit = sender.clone();
-        table.on_end(move || emit.emit(Msg::More(Place::Programs)));
+        table.on_sight(move || emit.emit(Msg::More(Place::Programs)));
         // The last one: when it was last seen.
         let emit = sender.clone();
         table.on_order(5, move || emit.emit(Msg::Sorted(Place::Programs)));
         let frame = Frame::new(&table.root, sender);
-        Self { frame, table, cursor: RefCell::default(), asking: Cell::new(false) }
+        Self { frame, table }
     }
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
-        self.ask(context, String::new());
+        self.table.ask();
+        self.ask(context, Part::First, None);
     }
 
-    /// Asks for the next page, if there is one.
+    /// Asks for the page that is in sight, if it is not here.
     pub fn more(&self, context: &Context) {
-        let cursor = self.cursor.borrow().clone();
-        if !cursor.is_empty() && !self.asking.get() {
-            self.ask(context, cursor);
+        if let Some(Wanted { page, cursor, .. }) = self.table.ask_more() {
+            self.ask(context, Part::Page(page), cursor);
         }
     }
 
-    fn ask(&self, context: &Context, cursor: String) {
-        self.asking.set(true);
-        let first = cursor.is_empty();
+    fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
         let (sort, descending) = self.table.order().unwrap_or(("last-seen", true));
         let query = Query {
             limit: Some(PAGE),
             sort: Some(sort.into()),
             descending: Some(descending),
-            cursor: (!first).then_some(cursor),
+            cursor,
             ..context.query()
         };
         context.asker.ask(context.number, Place::Programs, move |client: Client| async move {
-            Ok(Got::Executables(client.executables(&query).await?, first))
+            Ok(Got::Executables(client.executables(&query).await?, part))
         });
     }
 
     /// An answer that will not come any more.
     pub fn lost(&self) {
-        self.asking.set(false);
+        self.table.lost();
     }
 
     /// Somebody points at it, reads further down or selected a row: it holds still.
@@ -103,20 +96,16 @@ impl Programs {
     }
 
     /// Shows what came.
-    pub fn got(&self, page: Page<Executable>, first: bool, context: &Context) {
-        self.asking.set(false);
-        self.cursor.replace(page.cursor);
-        if first && page.rows.is_empty() {
+    pub fn got(&self, page: Page<Executable>, part: Part, context: &Context) {
+        if part == Part::First && page.rows.is_empty() {
+            self.table.lost();
             let text = tr("Programs appear here when they first use the network.");
             let icon = "application-x-executable-symbolic";
             return self.frame.empty(icon, tr("No programs yet"), text, &context.view);
         }
-        if first {
-            self.table.set(page.rows, |a, b| a.id == b.id);
-        } else {
-            self.table.extend(page.rows);
-        }
+        self.table.take(page, part, |a, b| a.id == b.id);
         self.frame.content();
+        self.more(context);
     }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The inbox: everything that was news, whether or not it was shown as a notification.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -11,8 +10,8 @@ use picosnitch_api::{Client, Dimension, People, Query, inert};
 
 use super::{Context, Frame, bar, file_name, now, value};
 use crate::format;
-use crate::msg::{Got, Msg, Place, Sender};
-use crate::table::{Column, Name, Show, Table};
+use crate::msg::{Got, Msg, Part, Place, Sender};
+use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
 use crate::words::Chip;
 
 /// See the module.
@@ -20,8 +19,6 @@ pub struct Timeline {
     /// What is put into the window.
     pub frame: Frame,
     table: Table<Event>,
-    cursor: RefCell<String>,
-    asking: Cell<bool>,
     seen: gtk4::Button,
 }
 
@@ -88,7 +85,7 @@ impl Timeline {
             },
         );
         let emit = sender.clone();
-        table.on_end(move || emit.emit(Msg::More(Place::Timeline)));
+        table.on_sight(move || emit.emit(Msg::More(Place::Timeline)));
         let seen = gtk4::Button::builder().label(tr("Mark All as Seen")).sensitive(false).build();
         let emit = sender.clone();
         seen.connect_clicked(move |_| emit.emit(Msg::Seen(Vec::new())));
@@ -106,13 +103,7 @@ impl Timeline {
         let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
         all.append(&head);
         all.append(&table.root);
-        Self {
-            frame: Frame::new(&all, sender),
-            table,
-            cursor: RefCell::default(),
-            asking: Cell::new(false),
-            seen,
-        }
+        Self { frame: Frame::new(&all, sender), table, seen }
     }
 
     /// Where it is scrolled to.
@@ -127,49 +118,48 @@ impl Timeline {
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
-        self.ask(context, String::new());
+        self.table.ask();
+        self.ask(context, Part::First, None);
     }
 
     /// There is something new: asks for it, unless somebody reads further down.
     pub fn renew(&self, context: &Context) {
-        if !self.table.is_busy() && !self.asking.get() {
-            self.ask(context, String::new());
+        if !self.table.is_busy() && !self.table.is_asking() {
+            self.load(context);
         }
     }
 
-    /// Asks for the next page, if there is one.
+    /// Asks for the page that is in sight, if it is not here.
     pub fn more(&self, context: &Context) {
-        let cursor = self.cursor.borrow().clone();
-        if !cursor.is_empty() && !self.asking.get() {
-            self.ask(context, cursor);
+        if let Some(Wanted { page, cursor, .. }) = self.table.ask_more() {
+            self.ask(context, Part::Page(page), cursor);
         }
     }
 
-    fn ask(&self, context: &Context, cursor: String) {
-        self.asking.set(true);
-        let first = cursor.is_empty();
-        let query = Query { limit: Some(200), cursor: (!first).then_some(cursor), ..context.query() };
+    fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
+        let query = Query { limit: Some(PAGE), cursor, ..context.query() };
         context.asker.ask(context.number, Place::Timeline, move |client: Client| async move {
-            Ok(Got::Notices(client.events(&query).await?, first))
+            Ok(Got::Notices(client.events(&query).await?, part))
         });
     }
 
+    /// An answer that will not come any more.
+    pub fn lost(&self) {
+        self.table.lost();
+    }
+
     /// Shows what came.
-    pub fn got(&self, page: Page<Event>, first: bool, context: &Context) {
-        self.asking.set(false);
-        self.cursor.replace(page.cursor);
-        if first && page.rows.is_empty() {
+    pub fn got(&self, page: Page<Event>, part: Part, context: &Context) {
+        if part == Part::First && page.rows.is_empty() {
+            self.table.lost();
             let text = tr(
                 "When a program uses the network for the first time, or its file changes, it is told here.",
             );
             return self.frame.empty("emblem-ok-symbolic", tr("Nothing new"), text, &context.view);
         }
-        if first {
-            self.table.set(page.rows, |a, b| a.id == b.id);
-        } else {
-            self.table.extend(page.rows);
-        }
+        self.table.take(page, part, |a, b| a.id == b.id);
         self.frame.content();
+        self.more(context);
     }
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A table over rows of any kind: only the rows that are on the screen have widgets, however many there
-//! are. A row opens by double click or Enter, and gives filters by the context menu (secondary click, Menu
+//! are, and only the pages around them are held. A row opens by double click or Enter, and gives filters by the context menu (secondary click, Menu
 //! key or Shift+F10). New rows come in without moving what is selected or where it is scrolled to.
 
 mod cell;
+mod model;
+mod pages;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -13,10 +15,16 @@ use gtk4::glib::BoxedAnyObject;
 use gtk4::prelude::*;
 use gtk4::{gdk, gio, glib};
 use picosnitch_api::People;
+use picosnitch_api::row::Page;
 use picosnitch_api::tongue::{say, tr};
 
-use crate::msg::{Msg, Sender};
+use crate::msg::{Msg, Part, Sender};
 use crate::words::Chip;
+use model::Model;
+pub use pages::{PAGE, Wanted};
+
+/// Rows above and below the screen that are asked for before they come into sight.
+const NEAR: u32 = 60;
 
 /// What a cell says of a row.
 pub type Says<T> = Rc<dyn Fn(&T) -> String>;
@@ -114,7 +122,9 @@ thread_local! {
 pub struct Table<T: 'static> {
     /// What is put on a page.
     pub root: gtk4::ScrolledWindow,
-    store: gio::ListStore,
+    rows: Model,
+    /// A page is on its way.
+    asking: Cell<bool>,
     selection: gtk4::SingleSelection,
     view: gtk4::ColumnView,
     hover: gtk4::EventControllerMotion,
@@ -131,7 +141,7 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         open: impl Fn(&T) + 'static,
         chips: impl Fn(&T) -> Vec<Chip> + 'static,
     ) -> Self {
-        let store = gio::ListStore::new::<BoxedAnyObject>();
+        let rows = Model::new();
         let view = gtk4::ColumnView::builder()
             .show_row_separators(true)
             .enable_rubberband(false)
@@ -140,11 +150,11 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         crate::speak::label(&view, label);
         let here = columns.iter().any(|column| matches!(column.sort, Sort::Here(_)));
         let model: gio::ListModel = if here {
-            let sorted = gtk4::SortListModel::new(Some(store.clone()), view.sorter());
+            let sorted = gtk4::SortListModel::new(Some(rows.clone()), view.sorter());
             sorted.set_incremental(true);
             sorted.upcast()
         } else {
-            store.clone().upcast()
+            rows.clone().upcast()
         };
         let selection = gtk4::SingleSelection::builder()
             .model(&model)
@@ -161,8 +171,7 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         align_titles(&view, &ends);
         view.connect_activate(move |view, at| {
             let item = view.model().and_then(|model| model.item(at));
-            if let Some(item) = item.and_downcast::<BoxedAnyObject>() {
-                let row = item.borrow::<T>().clone();
+            if let Some(row) = item.as_ref().and_then(|item| row_of::<T>(item).map(|row| row.clone())) {
                 open(&row);
             }
         });
@@ -174,36 +183,39 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
             .build();
         let hover = gtk4::EventControllerMotion::new();
         view.add_controller(hover.clone());
-        Self { root, store, selection, view, hover, row: std::marker::PhantomData }
+        Self { root, rows, asking: Cell::new(false), selection, view, hover, row: std::marker::PhantomData }
     }
 
-    /// Shows these rows instead. Rows that were there before and still are stay as they are; `same` tells
-    /// by which one the selection is found again.
+    /// Shows these rows, which are all.
     pub fn set(&self, rows: Vec<T>, same: impl Fn(&T, &T) -> bool) {
-        let selected = self.selection.selected_item().and_downcast::<BoxedAnyObject>();
+        self.begin(Page { rows, cursor: String::new(), hidden: 0 }, same);
+    }
+
+    /// Shows this page instead of all. Rows that were there before and still are stay as they are; `same`
+    /// tells by which one the selection is found again.
+    fn begin(&self, page: Page<T>, same: impl Fn(&T, &T) -> bool) {
+        let rows = page.rows;
+        let selected = self.selection.selected_item();
         let at = self.root.vadjustment().value();
-        let count = self.store.n_items() as usize;
+        let old = self.rows.first();
+        let count = old.len();
         let is = |index: usize, row: &T| {
-            let item = self.store.item(index as u32).and_downcast::<BoxedAnyObject>();
-            item.is_some_and(|item| *item.borrow::<T>() == *row)
+            old.get(index).and_then(|item| item.try_borrow::<T>().ok()).is_some_and(|known| *known == *row)
         };
         let shorter = count.min(rows.len());
         let head = (0..shorter).take_while(|index| is(*index, &rows[*index])).count();
         let tail =
             (0..shorter - head).take_while(|back| is(count - 1 - back, &rows[rows.len() - 1 - back])).count();
         let end = rows.len() - tail;
-        let fresh: Vec<BoxedAnyObject> =
-            rows.into_iter().take(end).skip(head).map(BoxedAnyObject::new).collect();
-        let gone = count - head - tail;
-        if gone == 0 && fresh.is_empty() {
+        let fresh = rows.into_iter().take(end).skip(head).map(BoxedAnyObject::new).collect();
+        let changed = self.rows.begin(head, tail, fresh, page.cursor);
+        if !changed {
             return;
         }
-        self.store.splice(head as u32, gone as u32, &fresh);
-        if let Some(selected) = selected {
-            let selected = selected.borrow::<T>();
+        if let Some(selected) = selected.as_ref().and_then(row_of::<T>) {
             let found = (0..self.selection.n_items()).find(|index| {
-                let item = self.selection.item(*index).and_downcast::<BoxedAnyObject>();
-                item.is_some_and(|item| same(&item.borrow::<T>(), &selected))
+                let item = self.selection.item(*index);
+                item.as_ref().and_then(row_of::<T>).is_some_and(|row| same(&row, &selected))
             });
             self.selection.set_selected(found.unwrap_or(gtk4::INVALID_LIST_POSITION));
         }
@@ -212,10 +224,54 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         }
     }
 
+    /// Takes a page that was asked for.
+    pub fn take(&self, page: Page<T>, part: Part, same: impl Fn(&T, &T) -> bool) {
+        self.asking.set(false);
+        let objects = |rows: Vec<T>| rows.into_iter().map(BoxedAnyObject::new).collect();
+        match part {
+            Part::First => self.begin(page, same),
+            Part::Page(at) => {
+                let kept = Some(self.selection.selected()).filter(|at| *at != gtk4::INVALID_LIST_POSITION);
+                self.rows.fill(at, objects(page.rows), page.cursor, kept);
+            }
+            Part::Newer => self.rows.prepend(objects(page.rows)),
+        }
+    }
+
+    /// The first page, or what is newer, is asked for.
+    pub fn ask(&self) {
+        self.asking.set(true);
+    }
+
+    /// An answer that will not come any more.
+    pub fn lost(&self) {
+        self.asking.set(false);
+    }
+
+    /// A page is on its way.
+    pub fn is_asking(&self) -> bool {
+        self.asking.get()
+    }
+
+    /// The page to ask for: one that is in sight, or nearly, and not held. It counts as asked for.
+    pub fn ask_more(&self) -> Option<Wanted> {
+        if self.asking.get() {
+            return None;
+        }
+        let wanted = in_sight(&self.root.vadjustment(), &self.rows)?;
+        self.asking.set(true);
+        Some(wanted)
+    }
+
+    /// Rows of the first page.
+    pub fn first(&self) -> usize {
+        self.rows.first().len()
+    }
+
     /// Forgets all rows and begins at the top.
     pub fn clear(&self) {
         self.selection.set_selected(gtk4::INVALID_LIST_POSITION);
-        self.store.remove_all();
+        self.set(Vec::new(), |_, _| false);
         self.root.vadjustment().set_value(0.0);
     }
 
@@ -223,22 +279,6 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
     pub fn scroll(&self, to: f64) {
         let scrolled = self.root.clone();
         glib::idle_add_local_once(move || scrolled.vadjustment().set_value(to));
-    }
-
-    /// Adds rows at the end.
-    pub fn extend(&self, rows: Vec<T>) {
-        let rows: Vec<BoxedAnyObject> = rows.into_iter().map(BoxedAnyObject::new).collect();
-        self.store.splice(self.store.n_items(), 0, &rows);
-    }
-
-    /// Adds rows before the first, and lets go of the last ones beyond `most`.
-    pub fn prepend(&self, rows: Vec<T>, most: u32) {
-        let rows: Vec<BoxedAnyObject> = rows.into_iter().map(BoxedAnyObject::new).collect();
-        self.store.splice(0, 0, &rows);
-        let count = self.store.n_items();
-        if count > most {
-            self.store.splice(most, count - most, &[] as &[BoxedAnyObject]);
-        }
     }
 
     /// A row is selected.
@@ -261,10 +301,11 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         &self.view
     }
 
-    /// Calls it when the end comes into sight.
-    pub fn on_end(&self, more: impl Fn() + 'static) {
+    /// Calls it when something comes into sight that is not held.
+    pub fn on_sight(&self, more: impl Fn() + 'static) {
+        let rows = self.rows.clone();
         self.root.vadjustment().connect_value_changed(move |at| {
-            if at.value() + at.page_size() * 2.0 >= at.upper() {
+            if in_sight(at, &rows).is_some() {
                 more();
             }
         });
@@ -289,6 +330,17 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         let answer = self.view.sorter()?.compare(&one, &other);
         Some((COMPARED.take()?, answer == gtk4::Ordering::Larger))
     }
+}
+
+/// The row of an item; none where a row is stood in for.
+fn row_of<T: 'static>(item: &glib::Object) -> Option<Ref<'_, T>> {
+    item.downcast_ref::<BoxedAnyObject>()?.try_borrow().ok()
+}
+
+/// The first page that is on the screen or near it, and not held. All rows are of one height.
+fn in_sight(at: &gtk4::Adjustment, rows: &Model) -> Option<Wanted> {
+    let row = |pixels: f64| (pixels / at.upper().max(1.0) * f64::from(rows.count())) as u32;
+    rows.wanted(row(at.value()).saturating_sub(NEAR), row(at.value() + at.page_size()) + NEAR)
 }
 
 /// Titles of numbers stand above their numbers.
@@ -326,10 +378,11 @@ fn build<T: 'static>(
     });
     factory.connect_bind(move |_, item| {
         let Some(item) = item.downcast_ref::<gtk4::ListItem>() else { return };
-        let (Some(row), Some(widget)) = (item.item().and_downcast::<BoxedAnyObject>(), item.child()) else {
-            return;
-        };
-        cell::fill(&show, &row.borrow::<T>(), &widget);
+        let (Some(row), Some(widget)) = (item.item(), item.child()) else { return };
+        match row_of::<T>(&row) {
+            Some(row) => cell::fill(&show, &row, &widget),
+            None => cell::blank(&show, &widget),
+        }
     });
     let built = gtk4::ColumnViewColumn::builder()
         .title(column.title)
@@ -342,12 +395,12 @@ fn build<T: 'static>(
     }
     let sorter = match column.sort {
         Sort::Nobody => None,
-        Sort::Here(order) => Some(gtk4::CustomSorter::new(move |a, b| {
-            match (a.downcast_ref::<BoxedAnyObject>(), b.downcast_ref::<BoxedAnyObject>()) {
-                (Some(a), Some(b)) => order(&a.borrow::<T>(), &b.borrow::<T>()).into(),
+        Sort::Here(order) => {
+            Some(gtk4::CustomSorter::new(move |a, b| match (row_of::<T>(a), row_of::<T>(b)) {
+                (Some(a), Some(b)) => order(&a, &b).into(),
                 _ => gtk4::Ordering::Equal,
-            }
-        })),
+            }))
+        }
         Sort::There(word) => Some(gtk4::CustomSorter::new(move |_, _| {
             COMPARED.set(COMPARED.get().or(Some(word)));
             gtk4::Ordering::Smaller
@@ -370,8 +423,10 @@ fn on_click<T: 'static>(
     let (chips, people, sender) = (chips.clone(), people.clone(), sender.clone());
     click.connect_pressed(move |_, _, x, y| {
         let (Some(item), Some(cell)) = (item.upgrade(), cell_of.upgrade()) else { return };
-        let Some(row) = item.item().and_downcast::<BoxedAnyObject>() else { return };
-        menu(&cell, (x, y), chips(&row.borrow::<T>()), &people, &sender);
+        let Some(row) = item.item() else { return };
+        if let Some(row) = row_of::<T>(&row) {
+            menu(&cell, (x, y), chips(&row), &people, &sender);
+        }
     });
     cell.add_controller(click);
 }
@@ -393,12 +448,13 @@ fn keys<T: 'static>(
         if key != gdk::Key::Menu && !shifted {
             return glib::Propagation::Proceed;
         }
-        let row = selection.selected_item().and_downcast::<BoxedAnyObject>();
+        let row = selection.selected_item();
+        let row = row.as_ref().and_then(row_of::<T>);
         let (Some(row), Some(view)) = (row, of.upgrade()) else { return glib::Propagation::Proceed };
         // At the row that has the focus, or at the top of the table.
         let at = view.root().and_then(|root| root.focus()).filter(|focus| focus.is_ancestor(&view));
         let at = at.unwrap_or_else(|| view.upcast());
-        menu(&at, (24.0, 12.0), chips(&row.borrow::<T>()), &people, &sender);
+        menu(&at, (24.0, 12.0), chips(&row), &people, &sender);
         glib::Propagation::Stop
     });
     view.add_controller(keys);

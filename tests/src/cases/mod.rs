@@ -10,6 +10,7 @@ pub mod disk;
 pub mod expect;
 pub mod identity;
 pub mod leaving;
+pub mod many_rows;
 pub mod names;
 pub mod notices;
 pub mod privacy;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Case> {
         command::CASES,
         desktop::CASES,
         window::CASES,
+        many_rows::CASES,
     ]
     .concat()
 }

@@ -67,6 +67,29 @@ fn launch_with(dir: &Path, config: &str) -> Outcome<Child> {
     Ok(daemon)
 }
 
+/// Calls of a method, as they are made.
+#[derive(Debug)]
+pub struct Calls {
+    file: PathBuf,
+    child: Child,
+}
+
+impl Calls {
+    /// The first argument of each call so far, in order.
+    #[must_use]
+    pub fn heard(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.map(|line| line["payload"]["data"][0].clone()).collect()
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        stop(&mut self.child, Duration::from_secs(3));
+    }
+}
+
 /// A running bus.
 #[derive(Debug)]
 pub struct Bus {
@@ -119,6 +142,32 @@ impl Bus {
         self.stop();
         self.daemon = launch(&self.dir)?;
         self.up()
+    }
+
+    /// Listens to the calls of this method from now on.
+    ///
+    /// # Errors
+    /// busctl is missing or may not listen.
+    pub fn listen(&self, member: &str) -> Outcome<Calls> {
+        let file = self.dir.join(format!("calls-{member}"));
+        let log = std::fs::File::create(self.dir.join(format!("calls-{member}.log")))?;
+        let child = spawn(
+            Command::new("busctl")
+                .arg(format!("--address={}", self.address))
+                .args(["--json=short", "monitor"])
+                .arg(format!("--match=type=method_call,member={member}"))
+                .stdin(Stdio::null())
+                .stdout(std::fs::File::create(&file)?)
+                .stderr(log),
+        )?;
+        let calls = Calls { file, child };
+        // It says so when it listens, on the other channel.
+        let said = self.dir.join(format!("calls-{member}.log"));
+        let up = until(Duration::from_secs(5), || {
+            std::fs::read_to_string(&said).is_ok_and(|text| text.contains("Monitoring"))
+        });
+        super::ensure(up, || format!("busctl does not listen: {}", tail(&said, 3)))?;
+        Ok(calls)
     }
 
     fn up(&mut self) -> Outcome {

@@ -301,6 +301,17 @@ impl Desktop {
         self.window.as_ref().map_or(0, Child::id)
     }
 
+    /// Memory that the window has for itself, in KiB: without what it shares or has from files.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn window_memory(&self) -> Outcome<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.window_pid()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.ok_or_else(|| "no Pss_Anon in smaps_rollup".into())
+    }
+
     /// Process id of the tray.
     #[must_use]
     pub fn tray_pid(&self) -> u32 {

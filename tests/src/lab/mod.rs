@@ -20,7 +20,7 @@ pub mod users;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, Tree};
-pub use bus::Bus;
+pub use bus::{Bus, Calls};
 pub use client::{Client, Signal};
 pub use daemon::Daemon;
 pub use net::Net;
