@@ -12,6 +12,8 @@ use super::{Name, Show};
 const SPARK: i32 = 24;
 /// Characters that there is to be room for.
 const ROOM: u32 = 8;
+/// And in a name: where the window is narrow, one scrolls sideways instead.
+const NAME: u32 = 18;
 
 fn text(align: f32, class: &str) -> gtk4::Inscription {
     gtk4::Inscription::builder()
@@ -33,6 +35,7 @@ pub fn make<T>(show: &Show<T>) -> gtk4::Widget {
         Show::Number(_) => text(1.0, "numeric").upcast(),
         Show::Name(_) => {
             let main = text(0.0, "main");
+            main.set_min_chars(NAME);
             main.set_text_overflow(gtk4::InscriptionOverflow::EllipsizeEnd);
             let sub = text(0.0, "dim-label");
             sub.add_css_class("caption");
