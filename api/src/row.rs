@@ -215,8 +215,10 @@ row! {
         protocol "protocol": String,
         /// Who called whom at the first contact: `out` or `in`.
         direction "direction": String,
-        /// Local port of the first contact.
+        /// The port that was called, at a first contact with direction `in`.
         local_port "local-port": u16,
+        /// Where the domain came from: `getaddrinfo`, `dns` or `dns-netns`.
+        domain_source "domain-source": String,
         /// systemd unit.
         unit "unit": String,
         /// Container.

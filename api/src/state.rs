@@ -251,6 +251,7 @@ fn fill(known: &mut row::Event, with: row::Event) {
         protocol,
         direction,
         local_port,
+        domain_source,
         unit,
         container,
         error,

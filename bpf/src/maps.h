@@ -122,27 +122,32 @@ PS_EXTERN struct {
 	__type(value, struct arrival);
 } arrivals SEC(".maps");
 
-/* A DNS query that was sent: an answer counts if it answers one of these. */
+/* A DNS query, and who sent it: an answer may come before the sender's own hook has run, which makes the
+ * socket's state. */
 struct dns_query {
-	u64 cookie; /* of the socket */
 	u8 server[16];
-	u16 number; /* of the query */
-	u16 padding[3];
-};
-
-/* Who sent it. The answer may come before the sender's own hook has run, which makes the socket's state. */
-struct dns_asker {
 	u64 start;
 	u32 tgid;
+	u32 uid;
 	u32 network;
+	u16 number; /* of the query */
+	u16 used;
 };
 
-/* The oldest goes: an answer that comes after 4096 other queries names nothing. */
+/* The latest queries of one socket: who asks more at once, by one socket, has names for the latest. With the
+ * socket, so that nobody's queries push out another's. */
+#define PS_QUERIES 32
+struct dns_queries {
+	u32 next;
+	u32 padding;
+	struct dns_query queries[PS_QUERIES];
+};
+
 PS_EXTERN struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct dns_query);
-	__type(value, struct dns_asker);
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct dns_queries);
 } dns_queries SEC(".maps");
 
 PS_EXTERN struct {

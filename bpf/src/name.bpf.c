@@ -71,6 +71,7 @@ int BPF_URETPROBE(getaddrinfo_returned, int ret)
 	event->kind = PS_EVENT_NAME;
 	event->network = network_of(task->nsproxy->net_ns);
 	event->tgid = task->tgid;
+	event->uid = task->real_cred->uid.val;
 	event->start = task->group_leader->start_boottime;
 	event->count = count;
 	event->time = bpf_ktime_get_boot_ns();

@@ -145,14 +145,15 @@ static __always_inline u32 read_ends(struct __sk_buff *skb, u8 *source, u8 *dest
 	return 40;
 }
 
-/* The query that a packet is, or answers: `dns` is where its DNS header begins. 0: it ends before. */
-static __always_inline int read_query(struct dns_query *query, struct __sk_buff *skb, u32 dns,
-				      const u8 *server)
+/* 0 where it cannot be read: then a name is known to who asked alone. */
+static __always_inline u32 network_of_socket(struct bpf_sock *sk)
 {
-	__builtin_memset(query, 0, sizeof(*query));
-	query->cookie = bpf_get_socket_cookie(skb);
-	__builtin_memcpy(query->server, server, 16);
-	return !bpf_skb_load_bytes(skb, dns, &query->number, 2);
+	struct sock *same;
+
+	if (!can_cast())
+		return 0;
+	same = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+	return network_of(same->__sk_common.skc_net.net);
 }
 
 /*
@@ -196,17 +197,44 @@ static __always_inline void note_query(struct __sk_buff *skb, struct bpf_sock *s
 				       const u8 *destination)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct dns_asker asker = {.tgid = task->tgid};
-	struct nsproxy *nsproxy = task->nsproxy;
 	u8 server[16] __attribute__((aligned(8)));
-	struct dns_query query;
+	struct dns_queries *all;
+	struct dns_query *query;
+	u16 number;
 
-	if (!read_server(server, skb, sk, task, payload, destination))
+	if (!read_server(server, skb, sk, task, payload, destination) ||
+	    bpf_skb_load_bytes(skb, payload + 8, &number, 2))
 		return;
-	asker.start = plain(task)->group_leader->start_boottime;
-	asker.network = nsproxy ? network_of(nsproxy->net_ns) : 0;
-	if (read_query(&query, skb, payload + 8, server))
-		bpf_map_update_elem(&dns_queries, &query, &asker, BPF_ANY);
+	all = bpf_sk_storage_get(&dns_queries, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!all)
+		return;
+	query = &all->queries[__sync_fetch_and_add(&all->next, 1) % PS_QUERIES];
+	query->used = 0;
+	__builtin_memcpy(query->server, server, 16);
+	query->start = plain(task)->group_leader->start_boottime;
+	query->tgid = task->tgid;
+	query->uid = task->real_cred->uid.val;
+	query->network = network_of_socket(sk);
+	query->number = number;
+	query->used = 1;
+}
+
+/* The query that this answers, if it was sent through this socket. */
+static __always_inline struct dns_query *asked(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns,
+					       const u8 *server)
+{
+	struct dns_queries *all = bpf_sk_storage_get(&dns_queries, sk, 0, 0);
+	u16 number;
+
+	if (!all || bpf_skb_load_bytes(skb, dns, &number, 2))
+		return 0;
+	for (u32 i = 0; i < PS_QUERIES; i++) {
+		struct dns_query *query = &all->queries[i];
+
+		if (query->used && query->number == number && is_same(query->server, server))
+			return query;
+	}
+	return 0;
 }
 
 SEC("cgroup_skb/egress")
@@ -244,23 +272,17 @@ int packet_out(struct __sk_buff *skb)
 	return 1;
 }
 
-/* A DNS answer, if it was asked for through this socket. It is the asker's: the socket's state may not be
- * there yet. */
+/* A DNS answer, if it was asked for through this socket. It is the asker's. */
 static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
 {
-	struct dns_asker *asker;
+	struct dns_query *query = asked(skb, sk, dns, server);
 	struct ps_dns_event *event;
-	struct dns_query query;
 	struct sock_state *st;
 	struct ps_lost *l;
 	u32 length, zero = 0;
 
-	if (!read_query(&query, skb, dns, server))
+	if (!query)
 		return;
-	asker = bpf_map_lookup_elem(&dns_queries, &query);
-	if (!asker)
-		return;
-	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	event = bpf_map_lookup_elem(&dns_scratch, &zero);
 	if (!event || skb->len <= dns)
 		return;
@@ -272,9 +294,11 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk,
 	if (bpf_skb_load_bytes(skb, dns, event->payload, length))
 		return;
 	event->kind = PS_EVENT_DNS;
-	event->network = st ? st->network : asker->network;
-	event->tgid = asker->tgid;
-	event->start = asker->start;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	event->network = st ? st->network : query->network;
+	event->tgid = query->tgid;
+	event->uid = query->uid;
+	event->start = query->start;
 	event->time = bpf_ktime_get_boot_ns();
 	event->length = length;
 	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,

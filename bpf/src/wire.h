@@ -171,6 +171,8 @@ struct ps_dns_event {
 	unsigned int length;	  /* bytes of payload below */
 	unsigned long long start; /* of tgid */
 	unsigned long long time;  /* ns */
+	unsigned int uid;	  /* of tgid, real */
+	unsigned int padding;
 	unsigned char payload[PS_DNS];
 };
 
@@ -180,6 +182,8 @@ struct ps_name_event {
 	unsigned int network; /* as in ps_flow */
 	unsigned int tgid;
 	unsigned int count; /* addresses below */
+	unsigned int uid;   /* of tgid, real */
+	unsigned int padding;
 	unsigned long long start;
 	unsigned long long time;		 /* ns */
 	char node[PS_NODE];			 /* NUL-terminated */

@@ -416,14 +416,14 @@ pub struct Contact {
     pub remote: Option<IpAddr>,
     /// Remote port.
     pub remote_port: Option<u16>,
-    /// Local port.
+    /// The port that was called; `None` where this program called.
     pub local_port: Option<u16>,
     /// Protocol.
     pub protocol: Protocol,
     /// Who called whom; `None` for an execution.
     pub direction: Option<Direction>,
-    /// Remote name.
-    pub domain: Option<Bytes>,
+    /// Remote name and where it came from.
+    pub domain: Option<(Bytes, NameSource)>,
 }
 
 /// What one caller may see, worked out by `serve::authority` and obeyed by `record`'s reader.

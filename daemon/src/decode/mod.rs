@@ -41,12 +41,8 @@ pub enum Event {
     },
     /// A DNS answer arrived at a socket.
     Dns {
-        /// Network namespace of the socket, as in [`Flow::network`]; 0 if unknown.
-        network: u32,
-        /// Owner of the socket; 0 if unknown.
-        tgid: u32,
-        /// Start of the owner.
-        start: u64,
+        /// Who asked; the network namespace is the socket's, 0 if unknown.
+        asker: Asker,
         /// When, CLOCK_BOOTTIME ns.
         time: u64,
         /// From the DNS header on.
@@ -54,12 +50,8 @@ pub enum Event {
     },
     /// getaddrinfo returned.
     Name {
-        /// Network namespace of the caller, as in [`Flow::network`].
-        network: u32,
         /// The caller.
-        tgid: u32,
-        /// Start of the caller.
-        start: u64,
+        asker: Asker,
         /// When, CLOCK_BOOTTIME ns.
         time: u64,
         /// What was asked for; any bytes.
@@ -67,6 +59,19 @@ pub enum Event {
         /// What was answered, without repetitions.
         addresses: Vec<IpAddr>,
     },
+}
+
+/// A process that asked for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// Network namespace, as in [`Flow::network`].
+    pub network: u32,
+    /// Thread-group id.
+    pub tgid: u32,
+    /// Start of the leader, CLOCK_BOOTTIME ns.
+    pub start: u64,
+    /// Real uid.
+    pub uid: u32,
 }
 
 /// A slot while it holds one particular flow.
@@ -179,9 +184,12 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
             use abi::ps_dns_event as E;
             let length = fields.u32(std::mem::offset_of!(E, length))? as usize;
             Event::Dns {
-                network: fields.u32(std::mem::offset_of!(E, network))?,
-                tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
-                start: fields.u64(std::mem::offset_of!(E, start))?,
+                asker: Asker {
+                    network: fields.u32(std::mem::offset_of!(E, network))?,
+                    tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
+                    start: fields.u64(std::mem::offset_of!(E, start))?,
+                    uid: fields.u32(std::mem::offset_of!(E, uid))?,
+                },
                 time: fields.u64(std::mem::offset_of!(E, time))?,
                 payload: fields.bytes(std::mem::offset_of!(E, payload), length)?.to_vec(),
             }
@@ -230,9 +238,12 @@ fn name(fields: Fields<'_>) -> Option<Event> {
         }
     }
     Some(Event::Name {
-        network: fields.u32(std::mem::offset_of!(E, network))?,
-        tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
-        start: fields.u64(std::mem::offset_of!(E, start))?,
+        asker: Asker {
+            network: fields.u32(std::mem::offset_of!(E, network))?,
+            tgid: fields.u32(std::mem::offset_of!(E, tgid))?,
+            start: fields.u64(std::mem::offset_of!(E, start))?,
+            uid: fields.u32(std::mem::offset_of!(E, uid))?,
+        },
         time: fields.u64(std::mem::offset_of!(E, time))?,
         node,
         addresses,

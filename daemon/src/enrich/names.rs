@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::dns;
-use crate::model::{Bytes, NameSource};
+use crate::model::{Bytes, NameSource, Owner};
 
 /// (process, address) pairs remembered.
 const BY_PROCESS: usize = 16 * 1024;
-/// (namespace, address) pairs remembered.
+/// (namespace, owner, address) triples remembered.
 const BY_NAMESPACE: usize = 16 * 1024;
 /// getaddrinfo gives no lifetime: resolvers and programs keep answers about that long.
 const GETADDRINFO: Duration = Duration::from_secs(3600);
@@ -21,8 +21,16 @@ const SHORTEST: Duration = Duration::from_secs(300);
 /// However long the answer says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// A process, as names are kept for it: tgid and start. An exec does not change what it had resolved.
-pub type Asker = (u32, u64);
+/// Who asked for a name, or wants to know one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// tgid and start of the process. An exec does not change what it had resolved.
+    pub process: (u32, u64),
+    /// Network namespace, as in `Flow::network`.
+    pub network: u32,
+    /// Whose process it is. What people ask for is nobody else's business, and names nobody else's traffic.
+    pub owner: Owner,
+}
 
 struct Name {
     name: Bytes,
@@ -78,10 +86,10 @@ impl<K: Copy + Eq + Hash> Table<K> {
     }
 }
 
-/// Names per process and per network namespace (`Flow::network`).
+/// Names per process, and per network namespace and owner.
 pub struct Names {
-    by_process: Table<(Asker, IpAddr)>,
-    by_namespace: Table<(u32, IpAddr)>,
+    by_process: Table<((u32, u64), IpAddr)>,
+    by_namespace: Table<(u32, Owner, IpAddr)>,
     sequence: u64,
 }
 
@@ -92,45 +100,31 @@ impl Default for Names {
 }
 
 impl Names {
-    /// A DNS answer arrived in a network namespace, at a socket of `process` if that is known.
-    pub fn dns(&mut self, network: u32, process: Option<Asker>, payload: &[u8], now: Instant) {
+    /// A DNS answer arrived at a socket of its asker.
+    pub fn dns(&mut self, asker: Asker, payload: &[u8], now: Instant) {
         let Some(answer) = dns::read(payload) else { return };
         for (address, ttl) in answer.addresses {
             let until = now + Duration::from_secs(u64::from(ttl)).clamp(SHORTEST, LONGEST);
-            self.put(network, process, address, &answer.name, NameSource::Dns, until, now);
+            self.put(asker, address, &answer.name, NameSource::Dns, until, now);
         }
     }
 
     /// getaddrinfo told a process that `node` has these addresses.
-    pub fn resolved(
-        &mut self,
-        network: u32,
-        process: Asker,
-        node: &[u8],
-        addresses: &[IpAddr],
-        now: Instant,
-    ) {
+    pub fn resolved(&mut self, asker: Asker, node: &[u8], addresses: &[IpAddr], now: Instant) {
         let Some(name) = dns::hostname(node) else { return };
         for address in addresses {
-            let until = now + GETADDRINFO;
-            self.put(network, Some(process), *address, &name, NameSource::Getaddrinfo, until, now);
+            self.put(asker, *address, &name, NameSource::Getaddrinfo, now + GETADDRINFO, now);
         }
     }
 
-    /// The name of a remote address, and how good it is: the latest that the process asked for, else
-    /// the latest that was seen in its network namespace.
-    pub fn lookup(
-        &mut self,
-        network: u32,
-        process: Asker,
-        address: IpAddr,
-        now: Instant,
-    ) -> Option<(Bytes, NameSource)> {
+    /// The name of a remote address, and how good it is: the latest that the process asked for, else the latest
+    /// that its owner's processes asked for in its network namespace.
+    pub fn lookup(&mut self, asker: Asker, address: IpAddr, now: Instant) -> Option<(Bytes, NameSource)> {
         let address = address.to_canonical();
-        if let Some(found) = self.by_process.get(&(process, address), now) {
+        if let Some(found) = self.by_process.get(&(asker.process, address), now) {
             return Some(found);
         }
-        let (name, _) = self.by_namespace.get(&(network, address), now)?;
+        let (name, _) = self.by_namespace.get(&(asker.network, asker.owner, address), now)?;
         Some((name, NameSource::DnsNetns))
     }
 
@@ -140,11 +134,9 @@ impl Names {
         self.by_process.evicted + self.by_namespace.evicted
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one fact, written into two tables")]
     fn put(
         &mut self,
-        network: u32,
-        process: Option<Asker>,
+        asker: Asker,
         address: IpAddr,
         name: &Bytes,
         source: NameSource,
@@ -157,12 +149,10 @@ impl Names {
         }
         self.sequence += 1;
         let entry = |sequence| Name { name: name.clone(), source, until, sequence };
-        if let Some(process) = process {
-            self.by_process.put((process, address), entry(self.sequence), now);
-        }
+        self.by_process.put((asker.process, address), entry(self.sequence), now);
         // What another process asked libc for tells as much of the address as its DNS answer.
-        let source = NameSource::DnsNetns;
-        self.by_namespace.put((network, address), Name { source, ..entry(self.sequence) }, now);
+        let entry = Name { source: NameSource::DnsNetns, ..entry(self.sequence) };
+        self.by_namespace.put((asker.network, asker.owner, address), entry, now);
     }
 }
 
@@ -186,53 +176,68 @@ mod tests {
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const RAW: [u8; 4] = [192, 0, 2, 1];
-    const ME: Asker = (10, 1);
-    const OTHER: Asker = (11, 1);
+    const ME: Asker = Asker { process: (10, 1), network: 1, owner: Owner::Person(1000) };
+    const OTHER: Asker = Asker { process: (11, 1), ..ME };
+    const THIRD: Asker = Asker { process: (12, 1), ..ME };
 
-    fn found(names: &mut Names, netns: u32, process: Asker, now: Instant) -> Option<(String, NameSource)> {
-        let (name, source) = names.lookup(netns, process, ADDRESS, now)?;
+    fn found(names: &mut Names, asker: Asker, now: Instant) -> Option<(String, NameSource)> {
+        let (name, source) = names.lookup(asker, ADDRESS, now)?;
         Some((String::from_utf8(name.to_vec()).unwrap(), source))
     }
 
     #[test]
     fn the_process_first_then_its_namespace() {
         let (mut names, now) = (Names::default(), Instant::now());
-        assert_eq!(found(&mut names, 1, ME, now), None);
-        names.dns(1, Some(OTHER), &answer("other.example", RAW, 60), now);
-        assert_eq!(found(&mut names, 1, ME, now), Some(("other.example".into(), NameSource::DnsNetns)));
-        assert_eq!(found(&mut names, 2, ME, now), None, "another network namespace is another network");
-        names.dns(1, Some(ME), &answer("mine.example", RAW, 60), now);
-        names.dns(1, None, &answer("latest.example", RAW, 60), now);
-        assert_eq!(found(&mut names, 1, ME, now), Some(("mine.example".into(), NameSource::Dns)));
-        assert_eq!(found(&mut names, 1, OTHER, now), Some(("other.example".into(), NameSource::Dns)));
-        assert_eq!(found(&mut names, 1, (12, 1), now), Some(("latest.example".into(), NameSource::DnsNetns)));
-        assert_eq!(found(&mut names, 1, (10, 2), now).unwrap().1, NameSource::DnsNetns, "a pid used again");
+        assert_eq!(found(&mut names, ME, now), None);
+        names.dns(OTHER, &answer("other.example", RAW, 60), now);
+        assert_eq!(found(&mut names, ME, now), Some(("other.example".into(), NameSource::DnsNetns)));
+        let elsewhere = Asker { network: 2, ..ME };
+        assert_eq!(found(&mut names, elsewhere, now), None, "another network namespace is another network");
+        names.dns(ME, &answer("mine.example", RAW, 60), now);
+        names.dns(THIRD, &answer("latest.example", RAW, 60), now);
+        assert_eq!(found(&mut names, ME, now), Some(("mine.example".into(), NameSource::Dns)));
+        assert_eq!(found(&mut names, OTHER, now), Some(("other.example".into(), NameSource::Dns)));
+        let fourth = Asker { process: (13, 1), ..ME };
+        assert_eq!(found(&mut names, fourth, now), Some(("latest.example".into(), NameSource::DnsNetns)));
+        let again = Asker { process: (10, 2), ..ME };
+        assert_eq!(found(&mut names, again, now).unwrap().1, NameSource::DnsNetns, "a pid used again");
+    }
+
+    #[test]
+    fn what_somebody_asks_for_names_nobody_elses_traffic() {
+        let (mut names, now) = (Names::default(), Instant::now());
+        names.dns(ME, &answer("mine.example", RAW, 60), now);
+        names.resolved(ME, b"mine.example", &[ADDRESS], now);
+        for owner in [Owner::Person(1001), Owner::System] {
+            assert_eq!(found(&mut names, Asker { owner, ..OTHER }, now), None, "{owner:?}");
+        }
+        assert!(found(&mut names, OTHER, now).is_some());
     }
 
     #[test]
     fn what_the_process_asked_libc_for_is_the_best() {
         let (mut names, now) = (Names::default(), Instant::now());
-        names.dns(1, Some(ME), &answer("intranet.corp.example", RAW, 60), now);
-        names.resolved(1, ME, b"intranet\0", &["::ffff:192.0.2.1".parse().unwrap()], now);
-        assert_eq!(found(&mut names, 1, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
-        names.resolved(1, ME, b"192.0.2.1", &[ADDRESS], now);
-        assert_eq!(found(&mut names, 1, ME, now).unwrap().0, "intranet", "an address is no name");
-        names.dns(1, Some(ME), &answer("intranet", RAW, 60), now);
-        assert_eq!(found(&mut names, 1, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
-        names.dns(1, Some(ME), &answer("later.example", RAW, 60), now);
-        assert_eq!(found(&mut names, 1, ME, now), Some(("later.example".into(), NameSource::Dns)));
+        names.dns(ME, &answer("intranet.corp.example", RAW, 60), now);
+        names.resolved(ME, b"intranet\0", &["::ffff:192.0.2.1".parse().unwrap()], now);
+        assert_eq!(found(&mut names, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
+        names.resolved(ME, b"192.0.2.1", &[ADDRESS], now);
+        assert_eq!(found(&mut names, ME, now).unwrap().0, "intranet", "an address is no name");
+        names.dns(ME, &answer("intranet", RAW, 60), now);
+        assert_eq!(found(&mut names, ME, now), Some(("intranet".into(), NameSource::Getaddrinfo)));
+        names.dns(ME, &answer("later.example", RAW, 60), now);
+        assert_eq!(found(&mut names, ME, now), Some(("later.example".into(), NameSource::Dns)));
     }
 
     #[test]
     fn names_have_a_lifetime() {
         let (mut names, now) = (Names::default(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
-        names.dns(1, Some(ME), &answer("short.example", RAW, 0), now);
-        assert!(found(&mut names, 1, ME, at(299)).is_some(), "a floor");
-        assert_eq!(found(&mut names, 1, ME, at(300)), None);
-        names.dns(1, Some(ME), &answer("long.example", RAW, 0x7fff_ffff), now);
-        assert!(found(&mut names, 1, ME, at(86_399)).is_some());
-        assert_eq!(found(&mut names, 1, ME, at(86_400)), None, "a ceiling");
+        names.dns(ME, &answer("short.example", RAW, 0), now);
+        assert!(found(&mut names, ME, at(299)).is_some(), "a floor");
+        assert_eq!(found(&mut names, ME, at(300)), None);
+        names.dns(ME, &answer("long.example", RAW, 0x7fff_ffff), now);
+        assert!(found(&mut names, ME, at(86_399)).is_some());
+        assert_eq!(found(&mut names, ME, at(86_400)), None, "a ceiling");
     }
 
     #[test]
@@ -240,14 +245,14 @@ mod tests {
         let (mut names, now) = (Names::default(), Instant::now());
         for number in 0..50_000_u32 {
             let address = IpAddr::from(number.to_be_bytes());
-            names.resolved(1, ME, b"a.example", &[address], now);
-            names.resolved(1, ME, b"b.example", &[address], now);
+            names.resolved(ME, b"a.example", &[address], now);
+            names.resolved(ME, b"b.example", &[address], now);
         }
         assert_eq!(names.by_process.names.len(), BY_PROCESS);
         assert_eq!(names.by_process.order.len(), BY_PROCESS);
         assert_eq!(names.by_namespace.order.len(), BY_NAMESPACE);
-        assert!(names.lookup(1, ME, IpAddr::from(49_999_u32.to_be_bytes()), now).is_some());
-        assert!(names.lookup(1, ME, IpAddr::from(1_u32.to_be_bytes()), now).is_none());
+        assert!(names.lookup(ME, IpAddr::from(49_999_u32.to_be_bytes()), now).is_some());
+        assert!(names.lookup(ME, IpAddr::from(1_u32.to_be_bytes()), now).is_none());
         assert_eq!(names.evicted(), 2 * (49_999 - BY_PROCESS as u64), "0.0.0.0 is nobody's address");
     }
 }

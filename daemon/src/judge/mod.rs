@@ -115,6 +115,12 @@ impl Judge {
         self.accounts = accounts;
     }
 
+    /// Whose the rows of this uid are.
+    #[must_use]
+    pub fn owner(&self, uid: u32) -> Owner {
+        self.accounts.owner(uid)
+    }
+
     /// A program was seen. `file` is what it runs; if its hash is pending, [`Judge::hash`] is expected
     /// for that file later. Parents are never judged.
     pub fn observe(&mut self, contact: Contact, file: FileId, now: Moment) -> Vec<Output> {

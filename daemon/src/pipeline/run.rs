@@ -26,7 +26,7 @@ use crate::enrich::{self, Enrich};
 use crate::fingerprint::{Done, Fingerprint};
 use crate::judge::{Judge, Moment, Output};
 use crate::memory;
-use crate::model::{Bytes, Connection, Contact, Hash, Process, ProcessId, Protocol};
+use crate::model::{Bytes, Connection, Contact, Direction, Hash, Process, ProcessId, Protocol};
 use crate::record::{self, Recorder};
 use crate::settings::Settings;
 
@@ -256,12 +256,13 @@ impl Pipeline {
                     }
                     self.enrich.exit(tgid, start, instant);
                 }
-                Event::Dns { network, tgid, start, payload, .. } => {
-                    let asker = (tgid != 0).then_some((tgid, start));
-                    self.enrich.names.dns(network, asker, &payload, instant);
+                Event::Dns { asker, payload, .. } => {
+                    let asker = self.asker(asker);
+                    self.enrich.names.dns(asker, &payload, instant);
                 }
-                Event::Name { network, tgid, start, node, addresses, .. } => {
-                    self.enrich.names.resolved(network, (tgid, start), &node, &addresses, instant);
+                Event::Name { asker, node, addresses, .. } => {
+                    let asker = self.asker(asker);
+                    self.enrich.names.resolved(asker, &node, &addresses, instant);
                 }
             }
         }
@@ -276,8 +277,9 @@ impl Pipeline {
             && flow.opened < u64::try_from(self.live_since.boot).unwrap_or(0);
         let subject = self.who(&flow);
         let domain = flow.remote.and_then(|address| {
-            let id = flow.process.id;
-            self.enrich.names.lookup(flow.network, (id.tgid, id.start), address, instant)
+            let (id, network, uid) = (flow.process.id, flow.network, flow.process.uid);
+            let asker = self.asker(decode::Asker { network, tgid: id.tgid, start: id.start, uid });
+            self.enrich.names.lookup(asker, address, instant)
         });
         if !hidden {
             self.opened += 1;
@@ -285,16 +287,21 @@ impl Pipeline {
                 who: subject.who.clone(),
                 remote: flow.remote,
                 remote_port: flow.remote_port,
-                local_port: flow.local_port,
+                local_port: flow.local_port.filter(|_| flow.direction == Direction::In),
                 protocol: flow.protocol,
                 direction: Some(flow.direction),
-                domain: domain.as_ref().map(|(domain, _)| Arc::clone(domain)),
+                domain: domain.clone(),
             };
             self.judge_once(flow.process.id, &subject, contact, now);
         }
         let interface = flow.ifindex.and_then(interface_name);
         let opened = now.wall_of(flow.opened);
         self.flows.open(at, flow, Opening { subject, domain, interface, opened, hidden });
+    }
+
+    fn asker(&self, asker: decode::Asker) -> enrich::Asker {
+        let decode::Asker { network, tgid, start, uid } = asker;
+        enrich::Asker { process: (tgid, start), network, owner: self.judge.owner(uid) }
     }
 
     /// Who opened a flow. A process that opens thousands of them is looked up once in a helping: all of it

@@ -135,7 +135,7 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
         local_port: Some(40_000),
         protocol: Protocol::Ip(6),
         direction: Some(Direction::Out),
-        domain: Some(bytes("www.example.org")),
+        domain: Some((bytes("www.example.org"), NameSource::Dns)),
     };
     Notice { id, time, kind: NoticeKind::NewExecutable(Box::new(contact)), before: Before::Nobody }
 }

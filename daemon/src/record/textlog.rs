@@ -283,7 +283,10 @@ fn contact_text(contact: &Contact, settings: &Settings) -> String {
     put("foreign_root", program.key.foreign.then(|| "true".to_owned()));
     put("cmdline", program.cmdline.as_ref().filter(|_| settings.commands).map(|cmdline| quoted(cmdline)));
     put("parent", contact.who.parent.as_ref().map(|parent| quoted(&parent.key.path)));
-    put("domain", contact.domain.as_ref().filter(|_| settings.addresses).map(|domain| quoted(domain)));
+    put("domain", contact.domain.as_ref().filter(|_| settings.addresses).map(|(name, _)| quoted(name)));
+    let source =
+        contact.domain.as_ref().filter(|_| settings.addresses).map(|(_, source)| source.word().to_owned());
+    put("domain_source", source);
     put("ip", contact.remote.filter(|_| settings.addresses).map(|ip| ip.to_string()));
     put("port", contact.remote_port.filter(|_| settings.ports).map(|port| port.to_string()));
     put("protocol", Some(contact.protocol.to_string()));

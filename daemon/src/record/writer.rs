@@ -573,14 +573,17 @@ fn insert_notice(
     };
     let mut who: Option<WhoIds> = None;
     let (mut domain, mut remote, mut remote_port, mut protocol) = (0, 0, numbers::NO_PORT, 0);
-    let (mut direction, mut local_port) = (None, numbers::NO_PORT);
+    let (mut direction, mut local_port, mut source) = (None, numbers::NO_PORT, 0);
     if let Some(contact) = about {
         let ids = interner.who(db, &contact.who, settings)?;
         rollup.program(time, &ids);
         rollup.event(time, ids.uid);
         who = Some(ids);
         if settings.addresses {
-            domain = contact.domain.as_ref().map_or(Ok(0), |domain| interner.domain(db, domain))?;
+            if let Some((name, from)) = &contact.domain {
+                domain = interner.domain(db, name)?;
+                source = numbers::source(*from);
+            }
             remote = interner.address(db, contact.remote)?;
         }
         remote_port = intern::port(contact.remote_port, settings);
@@ -600,7 +603,7 @@ fn insert_notice(
     }
     db.prepare_cached(
         "INSERT OR REPLACE INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol,
-           error, message, direction, local_port) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+           error, message, direction, local_port, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?
     .execute(params![
         notice.id,
@@ -617,7 +620,8 @@ fn insert_notice(
         error,
         message,
         direction,
-        local_port
+        local_port,
+        source
     ])?;
     db.prepare_cached(
         "INSERT INTO meta (key, value) VALUES ('next-notice', ?1 + 1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",

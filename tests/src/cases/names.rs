@@ -147,6 +147,7 @@ fn translated(lab: &mut Lab) -> Outcome {
 
 fn named(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("names", "")?;
+    let bob = User::get("bob")?;
     let answers = [
         ("libc.names.test", "10.99.0.1"),
         ("wire.names.test", "10.99.0.2"),
@@ -163,6 +164,9 @@ fn named(lab: &mut Lab) -> Outcome {
         // Another program is told where it heard of it: not by asking.
         let (path, _) = island.run(lab, None, "names-other", &["unnamed", "to=10.99.0.2"])?;
         expect(&stage, &path, "10.99.0.2", Some(("wire.names.test", "dns-netns")))?;
+        // What somebody asks for names nobody else's traffic, or they could try addresses to learn it.
+        let (path, _) = island.run(lab, Some(&bob), "names-theirs", &["unnamed", "to=10.99.0.2"])?;
+        expect(&stage, &path, "10.99.0.2", None)?;
         // The latest answer counts.
         let (path, _) = island.run(lab, None, "names-again", &["dns-ask", &to, "name=late.names.test"])?;
         expect(&stage, &path, "10.99.0.2", Some(("late.names.test", "dns")))?;
