@@ -231,6 +231,9 @@ fn forged(lab: &mut Lab) -> Outcome {
     let ask = ["dns-ask", "to=10.99.0.53", "name=host.quiet.test"];
     let (his, _) = island.run(lab, Some(&bob), "forged-bob", &ask)?;
     let (path, _) = island.run(lab, None, "forged-victim", &["unnamed", "to=10.99.0.3"])?;
+    expect(&stage, &path, "10.99.0.3", None)?;
+    // Nor does it decide for another program of his, which has the name by hearsay.
+    let (path, _) = island.run(lab, Some(&bob), "forged-hearsay", &["unnamed", "to=10.99.0.3"])?;
     expect(&stage, &path, "10.99.0.3", Some(("host.quiet.test", "dns-netns")))?;
     ensure(ten(&stage, &his)?.is_empty(), || "log.ignore does not work at all".to_owned())?;
     island.server.finish().map(drop)
