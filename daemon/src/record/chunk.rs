@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Totals of a stretch of time, packed: a *chunk* holds the sums of all its rows by two numbers, sorted, as
-//! variable-length integers. A chunk is a tenth of the size of the same sums as rows of a table, and reading
+//! Totals of a stretch of time, packed: a *chunk* holds the sums of all its rows by two numbers, sorted, in
+//! segments of bytes (`segment.rs`). A chunk is a tenth of the size of the same sums as rows of a table, and reading
 //! one is decoding bytes in order: rankings of five years are a matter of milliseconds.
 //!
-//! Each stretch has the same sums in five ways ([`Kind`]). `Pair` answers everything; the others are small
+//! Each stretch has the same sums in six ways ([`Kind`]). `Pair` answers everything; the others are small
 //! and answer the common questions. Stretches are hours, days, and 8, 64 and 512 days ([`WIDTHS`]). Hours grow
 //! with every transaction of rows; the wider ones are made from the next narrower ones when they are over
 //! (`build.rs`), and rows that come later still are added to all that there are.
 //!
 //! Readers cover a range with the widest stretches that fit, then the next narrower ones ([`cover`]).
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::rollup::{DAY, HOUR};
+use super::segment::{self, UNITS, decode, decode_some, unit};
 
 /// Widths of the levels, µs.
 pub(super) const WIDTHS: [i64; 5] = [HOUR, DAY, 8 * DAY, 64 * DAY, 512 * DAY];
 /// Levels that are made from narrower ones.
 pub(super) const BUILT: std::ops::RangeInclusive<usize> = 1..=4;
-/// Numbers of one part: a chunk is split by its first number, so that it stays small and a part of it can be read.
-const PART_BITS: u32 = 14;
+/// Units of first numbers that are made at once, where a bucket is made from narrower ones.
+const AT_ONCE: i64 = 1024;
+/// So few units are looked up one by one.
+const FEW_UNITS: usize = 48;
 
 /// What the sums of a chunk are by. The numbers stand in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +37,13 @@ pub(super) enum Kind {
     Address = 3,
     /// Service and uid.
     Service = 4,
+    /// Folded program and service.
+    Use = 5,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 5] = [Kind::Pair, Kind::Who, Kind::Domain, Kind::Address, Kind::Service];
+    pub(super) const ALL: [Kind; 6] =
+        [Kind::Pair, Kind::Who, Kind::Domain, Kind::Address, Kind::Service, Kind::Use];
 }
 
 /// No sum of a row overflows the database's integers: 2^53 bytes, 9 PB.
@@ -104,165 +108,76 @@ impl Total {
             Kind::Domain => (self.domain, uid),
             Kind::Address => (self.remote, uid),
             Kind::Service => (self.service, uid),
+            Kind::Use => (self.who, self.service),
         }
     }
 }
 
-/// Where a chunk stands in its table: in the order of kind, level, bucket and part.
-pub(super) fn id(kind: Kind, level: usize, bucket: i64, part: i64) -> i64 {
+/// Where a segment stands in its table: in the order of kind, level, bucket and the unit that it begins with.
+pub(super) fn id(kind: Kind, level: usize, bucket: i64, unit: i64) -> i64 {
     let place = (kind as i64) * 8 + i64::try_from(level).unwrap_or(7);
-    (place << 44) | (bucket.clamp(0, (1 << 24) - 1) << 20) | part
+    (place << 44) | (bucket.clamp(0, (1 << 24) - 1) << 20) | unit
 }
 
 fn bucket_of(id: i64) -> i64 {
     (id >> 20) & ((1 << 24) - 1)
 }
 
-fn part_of(id: i64) -> i64 {
-    id & ((1 << 20) - 1)
+fn unit_of(id: i64) -> i64 {
+    id & (UNITS - 1)
 }
 
-/// The part that has this number.
-pub(super) fn part(number: i64) -> i64 {
-    (number >> PART_BITS).clamp(0, (1 << 20) - 1)
+/// The segment that has a unit, if any has it: the last one of a bucket (its first id) that begins no later.
+const FIND: &str = "SELECT id, data FROM chunk WHERE id >= ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1";
+
+fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<&'a [u8]> {
+    Ok(row.get_ref(column)?.as_blob().unwrap_or_default())
 }
 
-fn put(data: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        data.push((number as u8) | 0x80);
-        number >>= 7;
-    }
-    data.push(number as u8);
-}
-
-/// The bit of each byte that says that a number goes on.
-const MORE: u64 = 0x8080_8080_8080_8080;
-
-fn take(data: &mut &[u8]) -> Option<u64> {
-    // Eight bytes at once: no step depends on how long the number is, which no processor can guess.
-    if let Some(bytes) = data.first_chunk::<8>() {
-        let word = u64::from_le_bytes(*bytes);
-        let ends = !word & MORE;
-        if ends != 0 {
-            let x = word & (ends ^ (ends - 1)) & !MORE;
-            let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
-            let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
-            let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4);
-            *data = data.get(ends.trailing_zeros() as usize / 8 + 1..)?;
-            return Some(x);
-        }
-    }
-    let mut number = 0_u64;
-    let mut shift = 0;
-    loop {
-        let (byte, rest) = data.split_first()?;
-        *data = rest;
-        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if *byte < 0x80 {
-            return Some(number);
-        }
-        shift += 7;
-    }
-}
-
-/// Leaves three numbers out.
-fn skip_three(data: &mut &[u8]) -> Option<()> {
-    if let Some(bytes) = data.first_chunk::<8>() {
-        let ends = !u64::from_le_bytes(*bytes) & MORE;
-        let ends = ends & ends.wrapping_sub(1);
-        let third = ends & ends.wrapping_sub(1);
-        if third != 0 {
-            *data = data.get(third.trailing_zeros() as usize / 8 + 1..)?;
-            return Some(());
-        }
-    }
-    for _ in 0..3 {
-        take(data)?;
-    }
-    Some(())
-}
-
-/// Entries as bytes: the step from the first number before, the second number or (if the first is the same)
-/// the step from the second before, and the three sums.
-fn encode(entries: &[Entry], part: i64) -> Vec<u8> {
-    let mut data = Vec::with_capacity(entries.len() * 10);
-    let mut last = (part << PART_BITS, 0);
-    for ((a, b), sums) in entries {
-        if *a != last.0 {
-            last.1 = 0;
-        }
-        put(&mut data, (a - last.0).cast_unsigned());
-        put(&mut data, (b - last.1).cast_unsigned());
-        put(&mut data, sums.sent);
-        put(&mut data, sums.received);
-        put(&mut data, sums.connections);
-        last = (*a, *b);
-    }
-    data
-}
-
-/// Reads entries in their order.
-fn decode(data: &[u8], part: i64, give: impl FnMut(i64, i64, Sums)) -> Result<()> {
-    decode_some(data, part, |_, _| true, give)
-}
-
-/// Reads those entries whose two numbers are wanted.
-fn decode_some(
-    mut data: &[u8],
-    part: i64,
-    mut wanted: impl FnMut(i64, i64) -> bool,
-    mut give: impl FnMut(i64, i64, Sums),
+/// Writes sorted entries as segments; the first begins with this unit.
+pub(super) fn write(
+    db: &Database,
+    kind: Kind,
+    level: usize,
+    bucket: i64,
+    entries: &[Entry],
+    begin: i64,
 ) -> Result<()> {
-    let broken = || {
-        let why = "a chunk of totals ends in the middle".into();
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why)
-    };
-    let (mut a, mut b) = ((part << PART_BITS).cast_unsigned(), 0);
-    while !data.is_empty() {
-        let step = take(&mut data).ok_or_else(broken)?;
-        if step != 0 {
-            b = 0;
-        }
-        a = a.wrapping_add(step);
-        b = u64::wrapping_add(b, take(&mut data).ok_or_else(broken)?);
-        if !wanted(a.cast_signed(), b.cast_signed()) {
-            skip_three(&mut data).ok_or_else(broken)?;
-            continue;
-        }
-        let sums = Sums {
-            sent: take(&mut data).ok_or_else(broken)?,
-            received: take(&mut data).ok_or_else(broken)?,
-            connections: take(&mut data).ok_or_else(broken)?,
-        };
-        give(a.cast_signed(), b.cast_signed(), sums);
+    let mut upsert = db.prepare_cached(
+        "INSERT INTO chunk (id, data) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET data = excluded.data",
+    )?;
+    for (unit, data) in segment::cut(entries, begin) {
+        upsert.execute(params![id(kind, level, bucket, unit), data])?;
     }
     Ok(())
 }
 
-/// Adds entries, sorted by part, to a bucket.
+/// Adds sorted entries to a bucket.
 fn add(db: &Database, kind: Kind, level: usize, bucket: i64, mut entries: &[Entry]) -> Result<()> {
-    let mut select = db.prepare_cached("SELECT data FROM chunk WHERE id = ?1")?;
-    let mut upsert = db.prepare_cached(
-        "INSERT INTO chunk (id, data) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET data = excluded.data",
-    )?;
+    let mut find = db.prepare_cached(FIND)?;
+    let mut follow = db.prepare_cached("SELECT min(id) FROM chunk WHERE id > ?1 AND id < ?2")?;
+    let (start, end) = (id(kind, level, bucket, 0), id(kind, level, bucket + 1, 0));
+    let mut all: Vec<Entry> = Vec::new();
     while let Some(((first, _), _)) = entries.first() {
-        let part = part(*first);
-        let count = entries.partition_point(|((a, _), _)| self::part(*a) <= part);
-        let (these, rest) = entries.split_at(count);
-        let id = id(kind, level, bucket, part);
-        let mut all: Vec<Entry> = Vec::with_capacity(these.len());
-        let there: Option<()> = select
-            .query_row([id], |row| {
-                let data = row.get_ref(0)?.as_blob().unwrap_or_default();
-                decode(data, part, |a, b, sums| all.push(((a, b), sums)))
+        all.clear();
+        let found = find
+            .query_row([start, id(kind, level, bucket, unit(*first))], |row| {
+                let id = row.get(0)?;
+                decode(blob(row, 1)?, unit_of(id), |a, b, sums| all.push(((a, b), sums)))?;
+                Ok(id)
             })
             .optional()?;
-        if there.is_some() {
+        let here = found.unwrap_or(start);
+        let next: Option<i64> = follow.query_row([here, end], |row| row.get(0))?;
+        let count = next
+            .map_or(entries.len(), |next| entries.partition_point(|((a, _), _)| unit(*a) < unit_of(next)));
+        let (these, rest) = entries.split_at(count);
+        if found.is_some() {
             all.extend_from_slice(these);
             add_up(&mut all);
-            upsert.execute(params![id, encode(&all, part)])?;
+            write(db, kind, level, bucket, &all, unit_of(here))?;
         } else {
-            upsert.execute(params![id, encode(these, part)])?;
+            write(db, kind, level, bucket, these, unit_of(here))?;
         }
         entries = rest;
     }
@@ -290,32 +205,56 @@ pub(super) fn clear(db: &Database, level: usize, bucket: i64) -> Result<()> {
     Ok(())
 }
 
-/// Makes a bucket from those of the next narrower level, part by part.
+/// Makes a bucket from those of the next narrower level, some units at once.
 pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
     clear(db, level, bucket)?;
     let ratio = WIDTHS[level] / WIDTHS[level - 1];
     let children = bucket * ratio..(bucket + 1) * ratio;
-    let mut select = db.prepare_cached("SELECT data FROM chunk WHERE id = ?1")?;
-    let mut insert = db.prepare_cached("INSERT INTO chunk (id, data) VALUES (?1, ?2)")?;
+    let mut last =
+        db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?;
     for kind in Kind::ALL {
-        let (first, last) = (id(kind, level - 1, children.start, 0), id(kind, level - 1, children.end, 0));
-        let mut parts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        let mut ids = db.prepare_cached("SELECT id FROM chunk WHERE id >= ?1 AND id < ?2")?;
-        for child in ids.query_map([first, last], |row| row.get::<_, i64>(0))? {
-            let child = child?;
-            parts.entry(part_of(child)).or_default().push(child);
+        let mut end = 0;
+        for child in children.clone() {
+            let range = [id(kind, level - 1, child, 0), id(kind, level - 1, child + 1, 0)];
+            let unit = last
+                .query_row(range, |row| segment::last_unit(blob(row, 1)?, unit_of(row.get(0)?)))
+                .optional()?;
+            end = end.max(unit.map_or(0, |unit| unit + 1));
         }
-        for (part, children) in parts {
-            let mut all: Vec<Entry> = Vec::new();
-            for child in children {
-                select.query_row([child], |row| {
-                    let data = row.get_ref(0)?.as_blob().unwrap_or_default();
-                    decode(data, part, |a, b, sums| all.push(((a, b), sums)))
-                })?;
+        let mut all: Vec<Entry> = Vec::new();
+        for begin in (0..end).step_by(AT_ONCE as usize) {
+            let units = begin..begin + AT_ONCE;
+            all.clear();
+            for child in children.clone() {
+                read_units(db, kind, (level - 1, child), &units, |a, b, sums| all.push(((a, b), sums)))?;
             }
             add_up(&mut all);
-            insert.execute(params![id(kind, level, bucket, part), encode(&all, part)])?;
+            if !all.is_empty() {
+                write(db, kind, level, bucket, &all, begin)?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Reads the entries of some units.
+fn read_units(
+    db: &Database,
+    kind: Kind,
+    (level, bucket): (usize, i64),
+    units: &std::ops::Range<i64>,
+    mut give: impl FnMut(i64, i64, Sums),
+) -> Result<()> {
+    let start = id(kind, level, bucket, 0);
+    let (first, end) = (start + units.start, start + units.end.min(UNITS));
+    let mut find = db.prepare_cached(FIND)?;
+    let begin: Option<i64> = find.query_row([start, first], |row| row.get(0)).optional()?;
+    let mut select =
+        db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+    let mut rows = select.query([begin.unwrap_or(first), end])?;
+    while let Some(row) = rows.next()? {
+        let wanted = |a| units.contains(&unit(a));
+        decode_some(blob(row, 1)?, unit_of(row.get(0)?), wanted, |_, _| true, &mut give)?;
     }
     Ok(())
 }
@@ -439,58 +378,78 @@ pub(super) fn everything(reach: &Reach) -> Vec<Piece> {
     pieces
 }
 
-/// Reads the chunks of one piece; `parts` are those wanted, sorted, or all. Gives bucket and entry.
+/// Reads the chunks of one piece. Gives bucket and entry.
 pub(super) fn read(
     db: &Database,
     kind: Kind,
-    (level, first, last): Piece,
-    parts: Option<&[i64]>,
+    piece: Piece,
     give: impl FnMut(i64, i64, i64, Sums),
 ) -> Result<()> {
-    read_some(db, kind, (level, first, last), parts, |_, _| true, give)
+    read_some(db, kind, piece, None, |_| true, |_, _| true, give)
 }
 
-/// The same of entries whose two numbers are wanted; what is not wanted costs a third.
+/// The same of those entries whose first number, and both, are wanted; `units` are those of the wanted first
+/// numbers, sorted, or all. What is in other segments is not read.
 pub(super) fn read_some(
     db: &Database,
     kind: Kind,
     (level, first, last): Piece,
-    parts: Option<&[i64]>,
-    mut wanted: impl FnMut(i64, i64) -> bool,
+    units: Option<&[i64]>,
+    mut wanted: impl FnMut(i64) -> bool,
+    mut both: impl FnMut(i64, i64) -> bool,
     mut give: impl FnMut(i64, i64, i64, Sums),
 ) -> Result<()> {
+    let end = id(kind, level, last, 0);
     let mut visit = |id: i64, data: &[u8]| {
-        decode_some(data, part_of(id), &mut wanted, |a, b, sums| give(bucket_of(id), a, b, sums))
+        decode_some(data, unit_of(id), &mut wanted, &mut both, |a, b, sums| give(bucket_of(id), a, b, sums))
     };
-    // Few parts of few buckets are looked up one by one.
-    if let Some(parts) = parts
-        && parts.len() <= 4
+    if let Some(units) = units
+        && units.len() <= FEW_UNITS
     {
         let mut ids =
             db.prepare_cached("SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1")?;
-        let mut select = db.prepare_cached("SELECT data FROM chunk WHERE id = ?1")?;
-        let (mut bucket, end) = (first, id(kind, level, last, 0));
+        let mut find = db.prepare_cached(FIND)?;
+        let mut bucket = first;
         // The next bucket that has anything.
         while let Some(found) =
             ids.query_row([id(kind, level, bucket, 0), end], |row| row.get::<_, i64>(0)).optional()?
         {
             bucket = bucket_of(found);
-            for part in parts {
-                let id = id(kind, level, bucket, *part);
-                select
-                    .query_row([id], |row| visit(id, row.get_ref(0)?.as_blob().unwrap_or_default()))
-                    .optional()?;
+            // All up to this unit was looked at.
+            let mut done = -1;
+            for unit in units {
+                if *unit <= done {
+                    continue;
+                }
+                let range = [id(kind, level, bucket, 0), id(kind, level, bucket, *unit)];
+                let read = |row: &rusqlite::Row<'_>| {
+                    let (id, data) = (row.get(0)?, blob(row, 1)?);
+                    let last = segment::last_unit(data, unit_of(id))?;
+                    if *unit <= last {
+                        visit(id, data)?;
+                    }
+                    Ok(last)
+                };
+                done = find.query_row(range, read).optional()?.map_or(done, |last| last.max(done));
             }
             bucket += 1;
         }
         return Ok(());
     }
-    let mut select = db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2")?;
-    let mut rows = select.query([id(kind, level, first, 0), id(kind, level, last, 0)])?;
+    let mut select =
+        db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
+    let mut rows = select.query([id(kind, level, first, 0), end])?;
     while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        if parts.is_none_or(|parts| parts.binary_search(&part_of(id)).is_ok()) {
-            visit(id, row.get_ref(1)?.as_blob().unwrap_or_default())?;
+        let (id, data) = (row.get(0)?, blob(row, 1)?);
+        let begin = unit_of(id);
+        let next = units.map(|units| units.get(units.partition_point(|unit| *unit < begin)));
+        let has = match next {
+            None => true,
+            Some(None) => false,
+            Some(Some(unit)) => *unit <= segment::last_unit(data, begin)?,
+        };
+        if has {
+            visit(id, data)?;
         }
     }
     Ok(())
@@ -499,9 +458,7 @@ pub(super) fn read_some(
 /// The totals of a bucket as they were added, from its pairs.
 pub(super) fn totals(db: &Database, level: usize, bucket: i64) -> Result<Vec<Total>> {
     let mut pairs = Vec::new();
-    read(db, Kind::Pair, (level, bucket, bucket + 1), None, |_, peer, who, sums| {
-        pairs.push((peer, who, sums))
-    })?;
+    read(db, Kind::Pair, (level, bucket, bucket + 1), |_, peer, who, sums| pairs.push((peer, who, sums)))?;
     let mut peer_of = db.prepare_cached("SELECT domain, remote, service FROM peer WHERE id = ?1")?;
     let mut uid_of = db.prepare_cached("SELECT uid FROM who WHERE id = ?1")?;
     let mut totals: Vec<Total> = Vec::with_capacity(pairs.len());
@@ -524,61 +481,6 @@ pub(super) fn totals(db: &Database, level: usize, bucket: i64) -> Result<Vec<Tot
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-
-    fn sums(n: u64) -> Sums {
-        Sums { sent: n, received: n << 40, connections: n % 3 }
-    }
-
-    #[test]
-    fn entries_come_back_as_they_were() {
-        for part in [0, 3] {
-            let start = part << PART_BITS;
-            let entries: Vec<Entry> = (0..2000_i64)
-                .map(|n| ((start + n / 3, n % 3 * 5 + 1000), sums(n.cast_unsigned())))
-                .chain([((start + (1 << PART_BITS) - 1, u32::MAX.into()), sums(u64::MAX >> 24))])
-                .collect();
-            let data = encode(&entries, part);
-            let mut back = Vec::new();
-            decode(&data, part, |a, b, sums| back.push(((a, b), sums))).unwrap();
-            assert_eq!(back, entries);
-            assert!(decode(&data[..data.len() - 1], part, |_, _, _| {}).is_err());
-        }
-        assert!(decode(&[0xff; 40], 0, |_, _, _| {}).is_err());
-    }
-
-    #[test]
-    fn numbers_of_every_length_come_back_and_are_left_out() {
-        let numbers: Vec<u64> =
-            (0..64).flat_map(|bits| [1_u64 << bits, (1 << bits) - 1, !0 >> bits]).collect();
-        let mut data = Vec::new();
-        numbers.iter().for_each(|number| put(&mut data, *number));
-        let mut rest = data.as_slice();
-        let back: Vec<u64> = numbers.iter().map(|_| take(&mut rest).unwrap()).collect();
-        assert_eq!((back, rest.len()), (numbers.clone(), 0));
-        assert_eq!(take(&mut rest), None);
-        // Each three of them left out, the next one read.
-        for start in 0..numbers.len() - 4 {
-            let mut data = Vec::new();
-            numbers[start..].iter().for_each(|number| put(&mut data, *number));
-            let mut rest = data.as_slice();
-            skip_three(&mut rest).unwrap();
-            assert_eq!(take(&mut rest), Some(numbers[start + 3]), "{start}");
-        }
-        for length in 0..3 {
-            assert_eq!(skip_three(&mut &[1_u8, 2, 3][..length]), None);
-        }
-    }
-
-    #[test]
-    fn entries_that_are_not_wanted_are_left_out() {
-        let entries: Vec<Entry> =
-            (0..500_i64).map(|n| ((n / 7, n % 7), sums(n.cast_unsigned() * 77_777))).collect();
-        let data = encode(&entries, 0);
-        let mut some = Vec::new();
-        decode_some(&data, 0, |a, b| (a + b) % 3 == 1, |a, b, sums| some.push(((a, b), sums))).unwrap();
-        let expected: Vec<Entry> = entries.into_iter().filter(|((a, b), _)| (a + b) % 3 == 1).collect();
-        assert_eq!(some, expected);
-    }
 
     #[test]
     fn a_range_is_covered_once() {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Takes the totals of version 1 over into chunks: days from `daily`, hours from the rows where all rows of the
-//! day are there. Hours of which only totals by one dimension were kept are given up; their days are not.
+//! Takes the totals of older versions over. Those of version 1 into chunks: days from `daily`, hours from the rows
+//! where all rows of the day are there. Hours of which only totals by one dimension were kept are given up; their
+//! days are not. Those of versions 2 to 5 into segments.
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
-use super::chunk::{self, Sums, Total};
+use super::chunk::{self, Entry, Kind, Sums, Total};
 use super::rollup::{DAY, HOUR};
+use super::segment;
 use super::writer::TIE_BITS;
 
 /// In the transaction of the migration.
@@ -43,7 +45,77 @@ pub(super) fn totals(db: &Database) -> Result<()> {
             .query_row([today], |row| row.get(0))
             .optional()?;
     }
+    chunk::raise(db, SEGMENTED, 1)?;
     db.execute_batch("DROP TABLE daily; DROP TABLE rollup;")
+}
+
+/// Name in `meta`: the chunks were made by this version, on the way from version 1.
+const SEGMENTED: &str = "segmented";
+
+/// In the transaction of the migration: `chunk_old` has at most 16 384 first numbers in each row, and no totals by
+/// program and service.
+pub(super) fn segments(db: &Database) -> Result<()> {
+    let made = db.execute("DELETE FROM meta WHERE key = ?1", [SEGMENTED])?;
+    if made > 0 {
+        return db.execute_batch("DROP TABLE chunk; ALTER TABLE chunk_old RENAME TO chunk;");
+    }
+    let mut services: Vec<i64> = Vec::new();
+    let mut statement = db.prepare("SELECT id, service FROM peer ORDER BY id")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        services.resize(row.get::<_, u32>(0)? as usize + 1, 0);
+        if let Some(last) = services.last_mut() {
+            *last = row.get(1)?;
+        }
+    }
+    let mut select = db.prepare("SELECT id >> 20, id & 1048575, data FROM chunk_old ORDER BY id")?;
+    let mut rows = select.query(())?;
+    let (mut place, mut entries) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let next = row.get(0)?;
+        if next != place {
+            segmented(db, place, &mut entries, &services)?;
+            place = next;
+        }
+        read_old(row.get_ref(2)?.as_blob()?, row.get(1)?, &mut entries);
+    }
+    segmented(db, place, &mut entries, &services)?;
+    db.execute_batch("DROP TABLE chunk_old")
+}
+
+/// Writes a bucket; `place` is its kind (3 bits), level (3 bits) and number (24 bits).
+fn segmented(db: &Database, place: i64, entries: &mut Vec<Entry>, services: &[i64]) -> Result<()> {
+    let (level, bucket) = (usize::try_from((place >> 24) & 7).unwrap_or(7), place & ((1 << 24) - 1));
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| *kind as i64 == place >> 27) else { return Ok(()) };
+    if entries.is_empty() {
+        return Ok(());
+    }
+    chunk::write(db, kind, level, bucket, entries, 0)?;
+    if kind == Kind::Pair {
+        let service = |peer: i64| usize::try_from(peer).ok().and_then(|peer| services.get(peer)).copied();
+        for ((peer, who), _) in &mut *entries {
+            (*peer, *who) = (*who, service(*peer).unwrap_or(0));
+        }
+        chunk::add_up(entries);
+        chunk::write(db, Kind::Use, level, bucket, entries, 0)?;
+    }
+    entries.clear();
+    Ok(())
+}
+
+/// Reads a row of `chunk_old`; what is damaged at its end is left out.
+fn read_old(mut data: &[u8], part: i64, entries: &mut Vec<Entry>) {
+    let (mut a, mut b) = ((part << 14).cast_unsigned(), 0_u64);
+    let mut next = || segment::take(&mut data);
+    while let (Some(step), Some(second), Some(sent), Some(received), Some(connections)) =
+        (next(), next(), next(), next(), next())
+    {
+        if step != 0 {
+            b = 0;
+        }
+        (a, b) = (a.wrapping_add(step), b.wrapping_add(second));
+        entries.push(((a.cast_signed(), b.cast_signed()), Sums { sent, received, connections }));
+    }
 }
 
 const DAILY: &str =
@@ -75,4 +147,63 @@ fn read(db: &Database, sql: &str, from: i64, to: i64) -> Result<Vec<Total>> {
         })
     })?;
     totals.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn put(data: &mut Vec<u8>, mut number: i64) {
+        while number >= 0x80 {
+            data.push((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        data.push(number as u8);
+    }
+
+    /// Three parts of one day, as version 5 wrote them.
+    #[test]
+    fn parts_become_segments() {
+        let db = Database::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             CREATE TABLE peer (id INTEGER PRIMARY KEY, service INTEGER);
+             CREATE TABLE chunk_old (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+             CREATE TABLE chunk (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+             WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 40000)
+               INSERT INTO peer SELECT value, value % 5 + 1 FROM n;",
+        )
+        .unwrap();
+        let place = ((Kind::Pair as i64) * 8 + 1) << 44 | 20_000 << 20;
+        let mut expected = Vec::new();
+        for part in 0..3_i64 {
+            let (mut data, mut last) = (Vec::new(), part << 14);
+            for peer in (part << 14..(part + 1) << 14).filter(|peer| (1..=40_000).contains(peer)).step_by(3) {
+                for (who, step) in [(7, 7), (12, 5)] {
+                    for number in [peer - last, step, peer, 2 * peer, 1] {
+                        put(&mut data, number);
+                    }
+                    last = peer;
+                    let sent = peer.cast_unsigned();
+                    expected.push(((peer, who), Sums { sent, received: 2 * sent, connections: 1 }));
+                }
+            }
+            db.execute("INSERT INTO chunk_old VALUES (?1, ?2)", params![place | part, data]).unwrap();
+        }
+        segments(&db).unwrap();
+        let read = |kind| {
+            let mut back = Vec::new();
+            chunk::read(&db, kind, (1, 20_000, 20_001), |_, a, b, sums| back.push(((a, b), sums))).unwrap();
+            back
+        };
+        assert!(read(Kind::Pair) == expected);
+        for entry in &mut expected {
+            (entry.0.0, entry.0.1) = (entry.0.1, entry.0.0 % 5 + 1);
+        }
+        chunk::add_up(&mut expected);
+        assert_eq!(read(Kind::Use), expected);
+        let longest: i64 = db.query_row("SELECT max(length(data)) FROM chunk", (), |row| row.get(0)).unwrap();
+        assert!(longest <= 4000, "{longest}");
+    }
 }

@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     (include_str!("migrations/2026-11-22-rows-by-hour.sql"), None),
     (include_str!("migrations/2026-11-22-lists-of-rows.sql"), Some(super::place::build)),
     (include_str!("migrations/2026-11-22-direction-of-events.sql"), None),
+    (include_str!("migrations/2026-11-22-segments.sql"), Some(super::convert::segments)),
 ];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.

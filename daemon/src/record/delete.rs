@@ -204,7 +204,7 @@ impl Deletion {
             let (mut pieces, mut left) = (Vec::new(), HashSet::new());
             chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
             for piece in pieces {
-                chunk::read(db, Kind::Service, piece, None, |_, _, uid, _| {
+                chunk::read(db, Kind::Service, piece, |_, _, uid, _| {
                     left.insert(uid);
                 })?;
             }
@@ -254,7 +254,7 @@ fn tidy(db: &Database, reach: &Reach) -> Result<()> {
     let mut left: HashSet<(i64, i64, i64, u32)> = HashSet::new();
     let mut sums: HashMap<(i64, u32), Sums> = HashMap::new();
     for piece in chunk::everything(reach) {
-        chunk::read(db, Kind::Pair, piece, None, |_, peer, who, total| {
+        chunk::read(db, Kind::Pair, piece, |_, peer, who, total| {
             let (Some((executable, pattern, uid)), Some((domain, port))) =
                 (programs.get(&who), peers.get(&peer))
             else {

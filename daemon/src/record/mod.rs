@@ -21,6 +21,7 @@ mod read;
 mod recorder;
 mod retain;
 mod rollup;
+mod segment;
 mod settings;
 mod textlog;
 mod writer;

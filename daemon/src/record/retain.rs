@@ -17,12 +17,12 @@ use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
 use super::place;
 use super::rollup::{DAY, HOUR};
 use super::writer::TIE_BITS;
-use super::{Settings, build};
+use super::{Settings, build, segment};
 
 /// Rows per transaction.
 const STEP: i64 = 4_000;
-/// Chunks per transaction.
-const CHUNKS: i64 = 200;
+/// Segments of chunks of each kind per transaction.
+const CHUNKS: i64 = 500;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
 /// Lists of rows per transaction.
@@ -344,11 +344,20 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
     }
     if !candidates.is_empty() {
         let mut used = HashSet::new();
-        let parts: Vec<i64> = (chunk::part(position + 1)..=chunk::part(last)).collect();
+        let units: Vec<i64> = (segment::unit(position + 1)..=segment::unit(last)).collect();
+        let wanted = |number| number > position && number <= last;
         for piece in chunk::everything(&reach) {
-            chunk::read(db, kind, piece, Some(&parts), |_, number, _, _| {
-                used.insert(number);
-            })?;
+            chunk::read_some(
+                db,
+                kind,
+                piece,
+                Some(&units),
+                wanted,
+                |_, _| true,
+                |_, number, _, _| {
+                    used.insert(number);
+                },
+            )?;
         }
         let mut delete = db.prepare_cached(&format!("DELETE FROM {name} WHERE id = ?1"))?;
         for unused in candidates.iter().filter(|number| !used.contains(number)) {

@@ -141,13 +141,13 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
 }
 
 /// Connections in the totals of each kind, in all.
-pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 5] {
+pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 6] {
     use super::chunk::{self, Kind, Reach};
     let reach = Reach::read(db).unwrap();
     Kind::ALL.map(|kind| {
         let mut connections = 0;
         for piece in chunk::everything(&reach) {
-            chunk::read(db, kind, piece, None, |_, _, _, sums| connections += sums.connections).unwrap();
+            chunk::read(db, kind, piece, |_, _, _, sums| connections += sums.connections).unwrap();
         }
         connections
     })

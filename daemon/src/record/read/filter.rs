@@ -121,6 +121,15 @@ const DOMAIN: &str = "p.domain IN (SELECT id FROM domain WHERE value = ? OR subs
 
 /// Reads the query. Times are not part of it.
 pub(super) fn filter(db: &Database, q: &Query, v: &Viewer) -> Result<Filter, api::Error> {
+    let mut filter = plain(q, v)?;
+    if let Some(text) = &q.search {
+        filter.search = Some(search(db, text, v)?);
+    }
+    Ok(filter)
+}
+
+/// The same without the free text (see `sought.rs`).
+pub(super) fn plain(q: &Query, v: &Viewer) -> Result<Filter, api::Error> {
     let mut filter = Filter::default();
     let who = &mut filter.who;
     who.and(&uids("w.uid", &v.rows), []);
@@ -157,9 +166,6 @@ pub(super) fn filter(db: &Database, q: &Query, v: &Viewer) -> Result<Filter, api
         }
     }
     peer(&mut filter, q)?;
-    if let Some(text) = &q.search {
-        filter.search = Some(search(db, text, v)?);
-    }
     Ok(filter)
 }
 
@@ -248,7 +254,7 @@ fn search(db: &Database, text: &str, v: &Viewer) -> Result<(Sql, Sql), api::Erro
         std::iter::repeat_n(pattern.clone(), 2).chain(values),
     );
     let mut peer = Sql::default();
-    let addresses = addresses(db, text)?;
+    let addresses = addresses(db, text).map_err(unavailable)?;
     let listed: Vec<String> = addresses.iter().map(i64::to_string).collect();
     peer.and(
         &format!(
@@ -261,7 +267,7 @@ fn search(db: &Database, text: &str, v: &Viewer) -> Result<(Sql, Sql), api::Erro
 }
 
 /// Numbers of the addresses whose text has this part.
-pub(super) fn addresses(db: &Database, text: &str) -> Result<Vec<i64>, api::Error> {
+pub(super) fn addresses(db: &Database, text: &str) -> rusqlite::Result<Vec<i64>> {
     let mut found = Vec::new();
     let text = text.to_ascii_lowercase();
     if text.is_empty()
@@ -269,12 +275,12 @@ pub(super) fn addresses(db: &Database, text: &str) -> Result<Vec<i64>, api::Erro
     {
         return Ok(found);
     }
-    let mut statement = db.prepare_cached("SELECT id, value FROM address").map_err(unavailable)?;
-    let mut rows = statement.query(params![]).map_err(unavailable)?;
-    while let Some(row) = rows.next().map_err(unavailable)? {
+    let mut statement = db.prepare_cached("SELECT id, value FROM address")?;
+    let mut rows = statement.query(params![])?;
+    while let Some(row) = rows.next()? {
         let address = row.get_ref(1).ok().and_then(|value| super::row::address(value.as_blob().ok()?));
         if address.is_some_and(|address| address.to_string().contains(&text)) {
-            found.push(row.get(0).map_err(unavailable)?);
+            found.push(row.get(0)?);
             if found.len() >= FOUND_ADDRESSES {
                 break;
             }

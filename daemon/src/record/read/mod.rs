@@ -15,6 +15,7 @@ mod maps;
 mod plan;
 mod rest;
 mod row;
+mod sought;
 #[cfg(test)]
 mod tests;
 mod totals;

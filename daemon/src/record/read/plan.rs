@@ -2,17 +2,21 @@
 //! How a ranking or a chart is read from chunks: which kind answers it, which entries count, and what they are
 //! grouped by.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use picosnitch_api::{self as api, Dimension, Query};
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, Result, params_from_iter};
 
-use super::filter::{self, Filter, Sql};
+use super::filter::{self, Sql};
 use super::maps::Maps;
+use super::sought::{self, sought};
 use crate::model::Viewer;
+use crate::record::Map;
 use crate::record::chunk::{self, Kind, Piece, Sums};
 use crate::record::dimension::{self, IN, NO_PORT, OUT};
+use crate::record::segment;
 use crate::record::writer::unavailable;
 
 /// Numbers below this are looked up by index.
@@ -63,13 +67,31 @@ pub(super) fn holds(set: &Set, number: i64) -> bool {
     set.as_ref().is_none_or(|set| set.get(number))
 }
 
+/// Whether nothing counts.
+fn none(table: &Table<bool>) -> bool {
+    !table.entries().any(|(_, counts)| counts)
+}
+
+/// Units of the numbers that count, sorted.
+fn units(set: &Table<bool>) -> Vec<i64> {
+    let numbers = set.entries().filter(|(_, counts)| *counts);
+    let mut units: Vec<i64> = numbers.map(|(number, _)| segment::unit(number)).collect();
+    units.sort_unstable();
+    units.dedup();
+    units
+}
+
 /// See the module.
 pub(super) struct Plan {
     kind: Kind,
     first: Set,
+    /// Units of `first`.
+    units: OnceCell<Option<Vec<i64>>>,
     second: Set,
-    /// Of a search: one of these must hold.
+    /// Of a search: one of these must hold, peer or program.
     either: Option<(Table<bool>, Table<bool>)>,
+    /// `first` and `second` do not say that already.
+    by_either: bool,
     /// Programs by their command line, in full as well.
     cmdline: Set,
     /// Uids that count, where they are the second number.
@@ -95,9 +117,10 @@ fn of_program(by: Dimension) -> bool {
     )
 }
 
-/// The kind that has everything the query asks for.
-fn kind(by: Dimension, q: &Query) -> Kind {
-    let program = q.path.is_some()
+/// The kind that has everything the query asks for; `sought`: a search that finds programs alone, or also others.
+fn kind(by: Dimension, q: &Query, sought: Option<bool>) -> Kind {
+    let program = sought == Some(true)
+        || q.path.is_some()
         || q.name.is_some()
         || q.sha256.is_some()
         || q.cmdline.is_some()
@@ -114,11 +137,12 @@ fn kind(by: Dimension, q: &Query) -> Kind {
         || !of_program(by) && !matches!(by, Dimension::Domain | Dimension::Address);
     let domain = q.domain.is_some() || by == Dimension::Domain;
     let address = q.address.is_some() || by == Dimension::Address;
-    if q.search.is_some() {
+    if sought == Some(false) {
         return Kind::Pair;
     }
     match (program, domain, address, service) {
         (true, false, false, false) => Kind::Who,
+        (true, false, false, true) => Kind::Use,
         (false, true, false, false) => Kind::Domain,
         (false, false, true, false) => Kind::Address,
         (false, false, false, _) => Kind::Service,
@@ -126,7 +150,8 @@ fn kind(by: Dimension, q: &Query) -> Kind {
     }
 }
 
-fn numbers(db: &Database, sql: &str, values: &[Value]) -> Result<Table<bool>> {
+/// The numbers that a question gives.
+pub(super) fn numbers(db: &Database, sql: &str, values: &[Value]) -> Result<Table<bool>> {
     let mut set = Table::new();
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
@@ -141,7 +166,13 @@ fn blob(text: &str) -> Value {
 }
 
 /// Programs that count, by everything that is asked about them.
-fn programs(db: &Database, maps: &Maps, cmdline: &Set, q: &Query, v: &Viewer) -> Result<Table<bool>> {
+fn programs(
+    db: &Database,
+    maps: &Maps,
+    (cmdline, sought): (&Set, Option<&Table<bool>>),
+    q: &Query,
+    v: &Viewer,
+) -> Result<Table<bool>> {
     let mut conditions: Vec<(Dimension, Table<bool>)> = Vec::new();
     for (by, path) in
         [(Dimension::Path, &q.path), (Dimension::Parent, &q.parent), (Dimension::Grandparent, &q.grandparent)]
@@ -170,7 +201,8 @@ fn programs(db: &Database, maps: &Maps, cmdline: &Set, q: &Query, v: &Viewer) ->
         *set.at(program.id.into()) = v.sees(program.uid)
             && q.uid.is_none_or(|uid| uid == program.uid)
             && conditions.iter().all(|(by, numbers)| numbers.get(program.number(*by).into()))
-            && holds(cmdline, program.id.into());
+            && holds(cmdline, program.id.into())
+            && sought.is_none_or(|sought| sought.get(program.id.into()));
     }
     Ok(set)
 }
@@ -218,8 +250,8 @@ fn places(db: &Database, q: &Query) -> Result<Places> {
 }
 
 /// Peers that count; `None`: all.
-fn peers(maps: &Maps, places: &Places) -> Set {
-    if places.domain.is_none() && places.remote.is_none() && places.service.is_none() {
+fn peers(maps: &Maps, places: &Places, sought: Option<&Table<bool>>) -> Set {
+    if places.domain.is_none() && places.remote.is_none() && places.service.is_none() && sought.is_none() {
         return None;
     }
     let mut set = Table::new();
@@ -228,6 +260,7 @@ fn peers(maps: &Maps, places: &Places) -> Set {
             && holds(&places.domain, peer.domain.into())
             && holds(&places.remote, peer.remote.into())
             && holds(&places.service, peer.service.into())
+            && sought.is_none_or(|sought| sought.get(id))
         {
             *set.at(id) = true;
         }
@@ -257,39 +290,36 @@ impl Plan {
     pub(super) fn new(
         db: &Database,
         maps: &Maps,
-        filter: &Filter,
         by: Dimension,
         q: &Query,
         v: &Viewer,
     ) -> std::result::Result<Self, api::Error> {
-        Self::made(db, maps, filter, by, q, v).map_err(unavailable)
+        Self::made(db, maps, by, q, v).map_err(unavailable)
     }
 
     /// The same, with what the database says if it cannot.
-    pub(super) fn made(
-        db: &Database,
-        maps: &Maps,
-        filter: &Filter,
-        by: Dimension,
-        q: &Query,
-        v: &Viewer,
-    ) -> Result<Self> {
-        let kind = kind(by, q);
+    pub(super) fn made(db: &Database, maps: &Maps, by: Dimension, q: &Query, v: &Viewer) -> Result<Self> {
+        let either = q.search.as_ref().map(|text| sought(db, maps, text, v)).transpose()?;
+        // What finds programs alone, or peers alone, is like any other filter by them.
+        let by_program = either.as_ref().filter(|(peers, _)| none(peers)).map(|(_, whos)| whos);
+        let by_peer =
+            either.as_ref().filter(|(_, whos)| by_program.is_none() && none(whos)).map(|(peers, _)| peers);
+        let kind = kind(by, q, either.as_ref().map(|_| by_program.is_some()));
         let places = places(db, q)?;
         let mut plan = Plan {
             kind,
             first: None,
+            units: OnceCell::new(),
             second: None,
             either: None,
+            by_either: either.is_some() && by_program.is_none() && by_peer.is_none(),
             cmdline: None,
             uids: None,
             by_second: false,
             keys: None,
         };
         if let Some(text) = &q.cmdline {
-            let (condition, values) = filter::cmdline(text, v);
-            let sql = format!("SELECT w.id FROM who w WHERE {condition}");
-            plan.cmdline = Some(numbers(db, &sql, &values)?);
+            plan.cmdline = Some(sought::cmdline(db, text, v)?);
         }
         let program_keys = || {
             let mut keys = Table::new();
@@ -302,18 +332,18 @@ impl Plan {
         };
         match kind {
             Kind::Who => {
-                plan.first = Some(programs(db, maps, &plan.cmdline, q, v)?);
+                plan.first = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
                 plan.keys = Some(program_keys());
             }
+            Kind::Use => {
+                plan.first = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
+                plan.second = places.service;
+                plan.by_second = !of_program(by);
+                plan.keys = Some(if plan.by_second { services(db, by)? } else { program_keys() });
+            }
             Kind::Pair => {
-                plan.first = peers(maps, &places);
-                plan.second = Some(programs(db, maps, &plan.cmdline, q, v)?);
-                if let Some((who, peer)) = &filter.search {
-                    plan.either = Some((
-                        numbers(db, &format!("SELECT p.id FROM peer p WHERE 1{}", peer.text), &peer.values)?,
-                        numbers(db, &format!("SELECT w.id FROM who w WHERE 1{}", who.text), &who.values)?,
-                    ));
-                }
+                plan.first = peers(maps, &places, by_peer);
+                plan.second = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
                 plan.by_second = of_program(by);
                 plan.keys = Some(if plan.by_second {
                     program_keys()
@@ -343,40 +373,56 @@ impl Plan {
                 plan.uids = Some((v.rows.clone(), q.uid));
             }
         }
+        plan.either = either;
         Ok(plan)
     }
 
-    /// Reads the pieces; gives level, bucket, the number that is grouped by, and the sums.
+    /// Reads the pieces; gives level, bucket, the number that is grouped by, and the sums. With `lines` only those
+    /// numbers that have one.
     pub(super) fn read(
         &self,
         db: &Database,
         pieces: &[Piece],
+        lines: Option<&Table<u32>>,
         give: impl FnMut(usize, i64, i64, Sums),
     ) -> Result<()> {
-        self.read_some(db, pieces, |_| true, give)
+        match lines {
+            None => self.scan(db, pieces, (&self.first, self.units()), |_| true, give),
+            Some(lines) if self.by_second => {
+                let wanted = |number| lines.get(number) != 0;
+                self.scan(db, pieces, (&self.first, self.units()), wanted, give)
+            }
+            Some(lines) => {
+                let mut first = Table::new();
+                for (number, _) in lines.entries().filter(|(_, line)| *line != 0) {
+                    *first.at(number) = holds(&self.first, number);
+                }
+                let units = units(&first);
+                self.scan(db, pieces, (&Some(first), Some(&units)), |_| true, give)
+            }
+        }
     }
 
-    /// The same of those numbers that are wanted.
-    pub(super) fn read_some(
+    fn units(&self) -> Option<&[i64]> {
+        self.units.get_or_init(|| self.first.as_ref().map(units)).as_deref()
+    }
+
+    /// Reads what counts of these first numbers, in these units.
+    fn scan(
         &self,
         db: &Database,
         pieces: &[Piece],
+        (firsts, units): (&Set, Option<&[i64]>),
         mut wanted: impl FnMut(i64) -> bool,
         mut give: impl FnMut(usize, i64, i64, Sums),
     ) -> Result<()> {
-        let parts = self.first.as_ref().map(|set| {
-            let mut parts: Vec<i64> =
-                set.entries().filter(|(_, counts)| *counts).map(|(number, _)| chunk::part(number)).collect();
-            parts.sort_unstable();
-            parts.dedup();
-            parts
-        });
+        let either = self.either.as_ref().filter(|_| self.by_either);
         let mut last = None;
-        let mut counts = |first: i64, second: i64| {
-            if !holds(&self.first, first) || !holds(&self.second, second) {
+        let mut both = |first: i64, second: i64| {
+            if !holds(&self.second, second) {
                 return false;
             }
-            if let Some((firsts, seconds)) = &self.either
+            if let Some((firsts, seconds)) = either
                 && !firsts.get(first)
                 && !seconds.get(second)
             {
@@ -403,14 +449,32 @@ impl Plan {
                 db,
                 self.kind,
                 *piece,
-                parts.as_deref(),
-                &mut counts,
+                units,
+                |first| holds(firsts, first),
+                &mut both,
                 |bucket, first, second, sums| {
                     give(piece.0, bucket, if self.by_second { second } else { first }, sums);
                 },
             )?;
         }
         Ok(())
+    }
+
+    /// The line of each number whose key has one: its place in the list, from 1.
+    pub(super) fn lines(&self, keys: impl Iterator<Item = i64>) -> Table<u32> {
+        let mut lines = Table::new();
+        let of_key: Map<i64, u32> = keys.zip(1..).collect();
+        match &self.keys {
+            None => of_key.iter().for_each(|(key, line)| *lines.at(*key) = *line),
+            Some(keys) => {
+                for (number, key) in keys.entries() {
+                    if let Some(line) = of_key.get(&key) {
+                        *lines.at(number) = *line;
+                    }
+                }
+            }
+        }
+        lines
     }
 
     /// It reads the totals of each program with each peer, which are the largest.
@@ -429,7 +493,6 @@ impl Plan {
 
     /// Nothing is what is searched for.
     pub(super) fn finds_none(&self) -> bool {
-        let none = |table: &Table<bool>| !table.entries().any(|(_, counts)| counts);
         self.either.as_ref().is_some_and(|(peers, whos)| none(peers) && none(whos))
     }
 
@@ -440,7 +503,8 @@ impl Plan {
             any = true;
             false
         };
-        self.read_some(db, &[(level, bucket, bucket + 1)], found, |_, _, _, _| {})?;
+        let pieces = [(level, bucket, bucket + 1)];
+        self.scan(db, &pieces, (&self.first, self.units()), found, |_, _, _, _| {})?;
         Ok(any)
     }
 
@@ -457,6 +521,7 @@ impl Plan {
             Kind::Domain => (maps.peer(peer).domain.into(), i64::from(uid)),
             Kind::Address => (maps.peer(peer).remote.into(), i64::from(uid)),
             Kind::Service => (maps.peer(peer).service.into(), i64::from(uid)),
+            Kind::Use => (folded, maps.peer(peer).service.into()),
         };
         let counts = holds(&self.first, first)
             && holds(&self.second, second)

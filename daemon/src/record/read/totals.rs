@@ -5,8 +5,6 @@
 //! Beyond what is kept in detail the ends of a range are rounded outwards, to the hour or the day, and command
 //! lines are matched as folded. Ports count where they name a service (`rollup.rs`).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use picosnitch_api::{self as api, Dimension, Query, row};
@@ -19,6 +17,7 @@ use super::plan::{Plan, Table};
 use super::rest;
 use super::row as columns;
 use crate::model::Viewer;
+use crate::record::Map;
 use crate::record::chunk::{self, EDGE, Piece, Reach, Sums, WIDTHS, down, up};
 use crate::record::dimension::{self, NO_PORT};
 use crate::record::rollup::{DAY, HOUR};
@@ -44,8 +43,9 @@ struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     fn new(db: &'a Database, maps: &'a Maps, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
-        let filter = filter::filter(db, q, v)?;
-        let plan = Plan::new(db, maps, &filter, by, q, v)?;
+        // A query that cannot be is refused.
+        filter::plain(q, v)?;
+        let plan = Plan::new(db, maps, by, q, v)?;
         Ok(Ask { db, maps, plan })
     }
 
@@ -57,13 +57,13 @@ impl<'a> Ask<'a> {
     }
 
     /// The sums of every key in a range.
-    fn totals(&self, range: &Range) -> Result<HashMap<i64, Sums>> {
+    fn totals(&self, range: &Range) -> Result<Map<i64, Sums>> {
         let mut numbers: Table<Sums> = Table::new();
-        self.plan.read(self.db, &range.pieces, |_, _, number, sums| numbers.at(number).add(sums))?;
+        self.plan.read(self.db, &range.pieces, None, |_, _, number, sums| numbers.at(number).add(sums))?;
         for rest in &range.rest {
             self.rows(*rest, 1, |number, _, sums| numbers.at(number).add(sums))?;
         }
-        let mut totals: HashMap<i64, Sums> = HashMap::new();
+        let mut totals: Map<i64, Sums> = Map::default();
         for (number, sums) in numbers.entries() {
             if sums != Sums::default() {
                 totals.entry(self.plan.key(number)).or_default().add(sums);
@@ -108,7 +108,7 @@ impl Range {
 }
 
 /// The largest keys, in order.
-fn ranked(totals: HashMap<i64, Sums>, q: &Query, limit: u32) -> Vec<(i64, Sums)> {
+fn ranked(totals: Map<i64, Sums>, q: &Query, limit: u32) -> Vec<(i64, Sums)> {
     let mut all: Vec<(i64, Sums)> = totals.into_iter().filter(|(_, sums)| *sums != Sums::default()).collect();
     let by = |sums: &Sums| match q.sort.as_deref() {
         Some("sent") => sums.sent,
@@ -192,40 +192,21 @@ pub(super) fn series(
         let (width, level) = resolution(from, to, &reach);
         let (first, last) = (down(from, width), up(to, width));
         let count = usize::try_from((last - first) / width).unwrap_or(0);
-        let lines: HashMap<i64, usize> =
-            ranking.iter().enumerate().map(|(line, (key, _))| (*key, line)).collect();
-        let mut points = vec![(0u64, 0u64); lines.len() * count];
-        let mut add = |line: usize, time: i64, sums: Sums| {
+        let lines = ask.plan.lines(ranking.iter().map(|(key, _)| *key));
+        let mut points = vec![(0u64, 0u64); ranking.len() * count];
+        let mut put = |number: i64, time: i64, sums: Sums| {
+            let Some(line) = (lines.get(number) as usize).checked_sub(1) else { return };
             let index = usize::try_from((time - first).div_euclid(width)).unwrap_or(0).min(count - 1);
             let (sent, received) = &mut points[line * count + index];
             *sent = sent.saturating_add(sums.sent);
             *received = received.saturating_add(sums.received);
         };
-        // Which line a number belongs to, 0 for none; worked out once for each.
-        let line_of: RefCell<Table<u32>> = RefCell::new(Table::new());
-        let line = |number: i64| -> Option<usize> {
-            let mut line_of = line_of.borrow_mut();
-            let known = line_of.at(number);
-            if *known == 0 {
-                let line = lines.get(&ask.plan.key(number)).copied();
-                *known = line.map_or(1, |line| u32::try_from(line + 2).unwrap_or(1));
-            }
-            (*known as usize).checked_sub(2)
-        };
-        let mut put = |number: i64, time: i64, sums: Sums| {
-            if let Some(line) = line(number) {
-                add(line, time, sums);
-            }
-        };
         match level {
             Some(level) => {
                 let range = Range::new(db, &reach, &bounded, level)?;
-                ask.plan.read_some(
-                    db,
-                    &range.pieces,
-                    |number| line(number).is_some(),
-                    |level, bucket, number, sums| put(number, bucket * WIDTHS[level], sums),
-                )?;
+                ask.plan.read(db, &range.pieces, Some(&lines), |level, bucket, number, sums| {
+                    put(number, bucket * WIDTHS[level], sums);
+                })?;
                 for rest in &range.rest {
                     ask.rows(*rest, width, &mut put)?;
                 }

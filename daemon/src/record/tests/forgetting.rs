@@ -141,7 +141,7 @@ fn s06_a_wrong_clock_costs_two_days_at_most() {
     let days: i64 = db.query_row("SELECT count(DISTINCT day) FROM volume", (), |row| row.get(0)).unwrap();
     let rows: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
     assert_eq!((days, rows), (363, 3630));
-    assert_eq!(connections_by_kind(&db), [3630; 5]);
+    assert_eq!(connections_by_kind(&db), [3630; 6]);
 }
 
 #[test]

@@ -19,6 +19,8 @@ const VERSION_3: &str = include_str!("version-3.sql");
 const VERSION_4: &str = include_str!("version-4.sql");
 /// Version 5, with lists of rows instead.
 const VERSION_5: &str = include_str!("version-5.sql");
+/// Version 6, with the direction of an event.
+const VERSION_6: &str = include_str!("version-6.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -26,7 +28,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        6,
+        7,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -49,6 +51,11 @@ fn s04_version_4_is_brought_up_to_date_with_its_data() {
 #[test]
 fn s04_version_5_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_5, 5);
+}
+
+#[test]
+fn s04_version_6_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_6, 6);
 }
 
 fn brought_up_to_date(dump: &str, version: i64) {
@@ -103,7 +110,7 @@ fn brought_up_to_date(dump: &str, version: i64) {
     while crate::record::build::step(&transaction, DAY0 + 100 * DAY).unwrap() {}
     transaction.commit().unwrap();
     assert!(chunk::next(&db, 2, 0, 1 << 22).unwrap().is_some());
-    assert_eq!(connections_by_kind(&db), [201; 5]);
+    assert_eq!(connections_by_kind(&db), [201; 6]);
     assert_eq!(sums(Dimension::Domain, &Query::default(), &all), (201, 201));
     let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
@@ -148,5 +155,5 @@ fn s04_version_2_is_brought_up_to_date_with_its_data() {
     assert_eq!(batch.rows, 1);
     assert!(batch.origin > 0);
     let db = Database::open(lab.database()).unwrap();
-    assert_eq!(connections_by_kind(&db), [201; 5]);
+    assert_eq!(connections_by_kind(&db), [201; 6]);
 }

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A *segment* is a stretch of a chunk's entries as bytes: numbers of variable length, each entry the step from
+//! the first number before, the second number or (if the first is the same) the step from the second before, and
+//! the three sums. In front of all stands how many units further the last entry is than the first unit.
+//!
+//! A segment begins at a *unit*, 16 first numbers, and is cut so that it fits into a page of the database: a reader
+//! that wants a few numbers reads a few pages, and a writer that adds a few writes a few.
+
+use rusqlite::Result;
+
+use super::chunk::{Entry, Sums};
+
+/// First numbers of one unit, as a power of two.
+const UNIT_BITS: u32 = 4;
+/// Bytes of a segment that is cut no further. What SQLite keeps in one page of 4 KiB is 40 bytes more.
+const LONG: usize = 4_000;
+/// Bytes of a segment that was just cut, at about the most: more will be added.
+const FULL: usize = 3_200;
+/// Units that can be told apart.
+pub(super) const UNITS: i64 = 1 << 20;
+
+/// The unit that has this number.
+pub(super) fn unit(number: i64) -> i64 {
+    (number >> UNIT_BITS).clamp(0, UNITS - 1)
+}
+
+fn put(data: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        data.push((number as u8) | 0x80);
+        number >>= 7;
+    }
+    data.push(number as u8);
+}
+
+/// The bit of each byte that says that a number goes on.
+const MORE: u64 = 0x8080_8080_8080_8080;
+
+/// The next number.
+pub(super) fn take(data: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    let mut shift = 0;
+    loop {
+        let (byte, rest) = data.split_first()?;
+        *data = rest;
+        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if *byte < 0x80 {
+            return Some(number);
+        }
+        shift += 7;
+    }
+}
+
+/// Eight bytes from there on.
+#[inline]
+fn word(bytes: &[u8; 32], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk::<8>).map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+/// A bit for each byte with which a number ends.
+#[inline]
+fn ends(word: u64) -> u32 {
+    // The product brings the lowest bits of all bytes together in the highest byte.
+    (((!word & MORE) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+}
+
+/// The number that these bytes are, eight at the most.
+#[inline]
+fn number(bytes: &[u8; 32], (from, to): (u32, u32)) -> u64 {
+    let unused = 64_u32.saturating_sub((to - from) * 8);
+    let x = (word(bytes, from as usize) << unused >> unused) & !MORE;
+    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
+    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
+    (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+/// Where the five numbers of an entry end, if none is longer than eight bytes and all are within sixteen: looked up
+/// at once, because a step that depends on how long the number before was costs more than all else.
+#[inline]
+fn layout(bytes: &[u8; 32]) -> Option<[u32; 6]> {
+    let mut all = ends(word(bytes, 0)) | (ends(word(bytes, 8)) << 8);
+    let mut at = [0; 6];
+    for n in 1..6 {
+        if all == 0 {
+            return None;
+        }
+        at[n] = all.trailing_zeros() + 1;
+        if at[n] - at[n - 1] > 8 {
+            return None;
+        }
+        all &= all - 1;
+    }
+    Some(at)
+}
+
+/// Entries that begin in this unit, as bytes.
+fn encode(entries: &[Entry], unit: i64) -> Vec<u8> {
+    let mut data = Vec::with_capacity(entries.len() * 10 + 4);
+    let span = entries.last().map_or(0, |((a, _), _)| self::unit(*a) - unit);
+    put(&mut data, span.cast_unsigned());
+    let mut last = (unit << UNIT_BITS, 0);
+    for ((a, b), sums) in entries {
+        if *a != last.0 {
+            last.1 = 0;
+        }
+        put(&mut data, (a - last.0).cast_unsigned());
+        put(&mut data, (b - last.1).cast_unsigned());
+        put(&mut data, sums.sent);
+        put(&mut data, sums.received);
+        put(&mut data, sums.connections);
+        last = (*a, *b);
+    }
+    data
+}
+
+/// Sorted entries as segments, each with its unit; the first begins at this one.
+pub(super) fn cut(entries: &[Entry], unit: i64) -> Vec<(i64, Vec<u8>)> {
+    let whole = encode(entries, unit);
+    if whole.len() <= LONG {
+        return vec![(unit, whole)];
+    }
+    let each = (entries.len() / whole.len().div_ceil(FULL)).max(1);
+    let mut segments = Vec::new();
+    let (mut begin, mut from, mut end) = (unit, 0, 0);
+    for these in entries.chunk_by(|((a, _), _), ((b, _), _)| self::unit(*a) == self::unit(*b)) {
+        if end > from && end - from + these.len() > each {
+            segments.push((begin, encode(&entries[from..end], begin)));
+            (begin, from) = (these.first().map_or(begin, |((a, _), _)| self::unit(*a)), end);
+        }
+        end += these.len();
+    }
+    segments.push((begin, encode(&entries[from..], begin)));
+    segments
+}
+
+fn broken() -> rusqlite::Error {
+    let why = "a chunk of totals ends in the middle".into();
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why)
+}
+
+/// The last unit of a segment that begins at this one.
+pub(super) fn last_unit(mut data: &[u8], unit: i64) -> Result<i64> {
+    let span = take(&mut data).ok_or_else(broken)?;
+    Ok(unit.saturating_add_unsigned(span))
+}
+
+/// Reads entries in their order.
+pub(super) fn decode(data: &[u8], unit: i64, give: impl FnMut(i64, i64, Sums)) -> Result<()> {
+    decode_some(data, unit, |_| true, |_, _| true, give)
+}
+
+/// Reads those entries whose first number is wanted, asked once for each, and both.
+pub(super) fn decode_some(
+    mut data: &[u8],
+    unit: i64,
+    mut first: impl FnMut(i64) -> bool,
+    mut both: impl FnMut(i64, i64) -> bool,
+    mut give: impl FnMut(i64, i64, Sums),
+) -> Result<()> {
+    take(&mut data).ok_or_else(broken)?;
+    let (mut a, mut b) = ((unit << UNIT_BITS).cast_unsigned(), 0_u64);
+    let mut wanted = None;
+    while !data.is_empty() {
+        let fast = data.first_chunk::<32>().and_then(|bytes| layout(bytes).map(|at| (bytes, at)));
+        let (step, second, sums) = match fast {
+            Some((bytes, at)) => {
+                data = data.get(at[5] as usize..).unwrap_or_default();
+                (number(bytes, (0, at[1])), number(bytes, (at[1], at[2])), None)
+            }
+            None => {
+                let mut next = || take(&mut data).ok_or_else(broken);
+                let (step, second) = (next()?, next()?);
+                (step, second, Some(Sums { sent: next()?, received: next()?, connections: next()? }))
+            }
+        };
+        let here = match wanted {
+            Some(known) if step == 0 => known,
+            _ => {
+                (a, b) = (a.wrapping_add(step), 0);
+                first(a.cast_signed())
+            }
+        };
+        wanted = Some(here);
+        b = b.wrapping_add(second);
+        if !here || !both(a.cast_signed(), b.cast_signed()) {
+            continue;
+        }
+        let sums = sums.or_else(|| {
+            fast.map(|(bytes, at)| Sums {
+                sent: number(bytes, (at[2], at[3])),
+                received: number(bytes, (at[3], at[4])),
+                connections: number(bytes, (at[4], at[5])),
+            })
+        });
+        give(a.cast_signed(), b.cast_signed(), sums.unwrap_or_default());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "segment/tests.rs"]
+mod tests;
