@@ -117,10 +117,9 @@ fn of_program(by: Dimension) -> bool {
     )
 }
 
-/// The kind that has everything the query asks for; `sought`: a search that finds programs alone, or also others.
-fn kind(by: Dimension, q: &Query, sought: Option<bool>) -> Kind {
-    let program = sought == Some(true)
-        || q.path.is_some()
+/// Not every program counts, whoever runs it.
+fn of_some_programs(q: &Query) -> bool {
+    q.path.is_some()
         || q.name.is_some()
         || q.sha256.is_some()
         || q.cmdline.is_some()
@@ -128,7 +127,11 @@ fn kind(by: Dimension, q: &Query, sought: Option<bool>) -> Kind {
         || q.grandparent.is_some()
         || q.unit.is_some()
         || q.container.is_some()
-        || of_program(by) && by != Dimension::Uid;
+}
+
+/// The kind that has everything the query asks for; `sought`: a search that finds programs alone, or also others.
+fn kind(by: Dimension, q: &Query, sought: Option<bool>) -> Kind {
+    let program = sought == Some(true) || of_some_programs(q) || of_program(by) && by != Dimension::Uid;
     let service = q.local_port.is_some()
         || q.remote_port.is_some()
         || q.protocol.is_some()
@@ -343,7 +346,13 @@ impl Plan {
             }
             Kind::Pair => {
                 plan.first = peers(maps, &places, by_peer);
-                plan.second = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
+                if of_some_programs(q)
+                    || q.uid.is_some()
+                    || by_program.is_some()
+                    || *v != Viewer::everything()
+                {
+                    plan.second = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
+                }
                 plan.by_second = of_program(by);
                 plan.keys = Some(if plan.by_second {
                     program_keys()
