@@ -3,13 +3,16 @@
 //! are made anew from what is left. Where only totals are left, whole days go, and a folded command line goes as
 //! a whole. Events that match go too. Programs stay known with
 //! their names and contents: otherwise they would be announced as new.
+//!
+//! Which days are under way stands in `meta`, from the first step to the last. If the service dies in between, the
+//! next one makes the totals and lists of these days anew from what is left: nothing that is deleted shows in them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::SyncSender;
 
 use picosnitch_api::{self as api, Query};
 use rusqlite::types::Value;
-use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
+use rusqlite::{Connection as Database, OptionalExtension as _, Result, TransactionBehavior, params};
 
 use super::chunk::{self, BUILT, Kind, Reach, Sums, WIDTHS, stored};
 use super::convert;
@@ -22,6 +25,9 @@ use crate::model::Viewer;
 
 /// Rows per transaction.
 const STEP: i64 = 4_000;
+/// Names in `meta` of the first and the last day of a deletion under way.
+const FROM: &str = "deleting-from";
+const TO: &str = "deleting-to";
 
 /// A deletion under way.
 pub(super) struct Deletion {
@@ -42,6 +48,28 @@ pub(super) struct Deletion {
 }
 
 impl Deletion {
+    /// What one that was broken off has left to be done: nothing more is deleted, but all totals of its days are
+    /// made anew. `None`: there was none.
+    pub(super) fn broken_off(db: &Database) -> Result<Option<Self>> {
+        let mut select = db.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        let mut meta = |key| select.query_row([key], |row| row.get::<_, i64>(0)).optional();
+        let (Some(from), Some(to)) = (meta(FROM)?, meta(TO)?) else { return Ok(None) };
+        let query = Query { since: Some(from * DAY), until: Some((to + 1) * DAY), ..Query::default() };
+        let nothing = Sql { text: " AND 0".to_owned(), values: Vec::new() };
+        Ok(Some(Deletion {
+            days: days(db, &query)?,
+            query,
+            rows: nothing.clone(),
+            totals: nothing,
+            detail_from: Reach::read(db)?.detail,
+            hours: None,
+            wide: BTreeSet::new(),
+            deleted: 0,
+            events_done: true,
+            answer: std::sync::mpsc::sync_channel(1).0,
+        }))
+    }
+
     /// Looks what there is to do.
     pub(super) fn new(
         db: &Database,
@@ -74,6 +102,13 @@ impl Deletion {
                 let sql = format!("DELETE FROM event WHERE id IN ({})", events.text);
                 transaction.prepare(&sql)?.execute(rusqlite::params_from_iter(&events.values))?;
             }
+            if let (Some(last), Some(first)) = (self.days.first(), self.days.last()) {
+                let (first, last) = (first.min(last), first.max(last));
+                let mut insert =
+                    transaction.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?;
+                insert.execute(params![FROM, first])?;
+                insert.execute(params![TO, last])?;
+            }
             transaction.commit()?;
             self.events_done = true;
             return Ok(false);
@@ -86,6 +121,7 @@ impl Deletion {
                 return Ok(false);
             }
             tidy(&transaction, &reach)?;
+            transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [FROM, TO])?;
             transaction.commit()?;
             return Ok(true);
         };

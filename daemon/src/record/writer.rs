@@ -94,6 +94,7 @@ impl Writer {
         // A database that cannot be read now says so at the first write.
         let outbox = Outbox::load(&database).unwrap_or_default();
         shared.numbers.outbox_rows.store(outbox.rows, Ordering::Relaxed);
+        let broken_off = Deletion::broken_off(&database).unwrap_or_default();
         Writer {
             shared,
             database,
@@ -106,7 +107,7 @@ impl Writer {
             swollen: None,
             loss_told: false,
             retention: retain::Retention::default(),
-            deletion: None,
+            deletion: broken_off.map(|deletion| (deletion, Viewer::everything())),
             _hold: hold,
         }
     }
@@ -413,6 +414,13 @@ impl Writer {
                 let _ = answer.try_send(Err(api::Error::Unavailable(busy)));
             }
             Request::Delete(query, viewer, answer) => {
+                // One that failed has left totals that are to be made anew first.
+                if let Ok(Some(broken_off)) = Deletion::broken_off(&self.database) {
+                    self.deletion = Some((broken_off, viewer));
+                    let busy = "a deletion that was broken off is cleared up; try again when it is done";
+                    let _ = answer.try_send(Err(api::Error::Unavailable(busy.to_owned())));
+                    return;
+                }
                 match Deletion::new(&self.database, &query, &viewer, answer.clone()) {
                     Ok(deletion) => self.deletion = Some((deletion, viewer)),
                     Err(error) => {

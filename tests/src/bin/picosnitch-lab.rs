@@ -15,7 +15,7 @@ struct Arguments {
     /// Name the cases and run none.
     #[arg(long)]
     list: bool,
-    /// The long variants: 100 000 connections instead of 20 000.
+    /// The long variants: 100 000 connections instead of 20 000, ten million rows of history.
     #[arg(long)]
     long: bool,
     /// The machine is emulated: a notice may go out without the hash, if its event has it later.
@@ -30,6 +30,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.long {
+        picosnitch_tests::cases::set_long();
+    }
     let wanted = |case: &Case| {
         let any = |word: &String| {
             case.id.starts_with(&word.to_uppercase())
@@ -41,9 +44,6 @@ fn main() -> ExitCode {
     if arguments.list {
         cases.iter().for_each(|case| println!("{} {}", case.id, case.title));
         return ExitCode::SUCCESS;
-    }
-    if arguments.long {
-        picosnitch_tests::cases::set_long();
     }
     if arguments.slow {
         picosnitch_tests::cases::set_slow();

@@ -14,6 +14,7 @@ pub mod many_rows;
 pub mod names;
 pub mod notices;
 pub mod privacy;
+pub mod scale;
 pub mod scripts;
 pub mod settings;
 pub mod storage;
@@ -36,7 +37,7 @@ pub struct Case {
     pub run: fn(&mut Lab) -> Outcome,
 }
 
-/// All cases, in the order they run: those that share a daemon come first.
+/// All cases, in the order they run: those that share a daemon come first; some only of the long variants.
 #[must_use]
 pub fn all() -> Vec<Case> {
     [
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Case> {
         desktop::CASES,
         window::CASES,
         many_rows::CASES,
+        if long() { scale::LONG } else { &[] },
     ]
     .concat()
 }

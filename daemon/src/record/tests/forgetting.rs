@@ -204,3 +204,42 @@ fn deletion_takes_what_matches_and_nothing_else() {
     lab.write(vec![row(now(), who("/usr/bin/curl", 1000))]);
     assert_eq!(reader.connections(&Query::default(), &all()).unwrap().rows.len(), 1);
 }
+
+/// The service dies in the middle of a deletion, after any of its steps: what is told is what is left.
+#[test]
+fn s01_a_deletion_that_is_broken_off_leaves_no_trace_of_what_is_gone() {
+    let q = Query { path: Some("/usr/bin/curl".to_owned()), ..Query::default() };
+    for steps in [2, 3, 40, 400, 3000, 8000] {
+        let lab = year();
+        let dir = lab.dir;
+        lab.recorder.stop();
+        let mut db = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+        let (answer, _wait) = std::sync::mpsc::sync_channel(1);
+        let mut deletion = crate::record::delete::Deletion::new(&db, &q, &all(), answer).unwrap();
+        let ended = (0..steps).any(|_| deletion.step(&mut db, &all()).unwrap());
+        assert!(!ended, "it takes more than {steps} steps");
+        assert!(deletion.deleted() > 0 || steps == 2);
+        drop(db);
+        let lab = Lab::with(dir, settings());
+        let left = |sql: &str| -> u64 {
+            let number =
+                Database::open(lab.database()).unwrap().query_row(sql, (), |row| row.get::<_, i64>(0));
+            number.unwrap().cast_unsigned()
+        };
+        settle(&lab, || left("SELECT count(*) FROM meta WHERE key LIKE 'deleting%'") == 0);
+        let rows = left("SELECT count(*) FROM connection");
+        assert!((1825..3650).contains(&rows), "{rows}");
+        for (by, word) in Dimension::ALL {
+            assert_eq!(sum(&lab, by, &Query::default()), rows, "{word}, after {steps} steps");
+        }
+        assert_eq!(left("SELECT sum(connections) FROM volume"), rows);
+        let db = Database::open(lab.database()).unwrap();
+        assert_eq!(connections_by_kind(&db), [rows; 6]);
+        let (mut hour, mut listed) = (0, 0);
+        while let Some(next) = crate::record::place::next(&db, hour, i64::from(i32::MAX)).unwrap() {
+            listed += crate::record::place::read(&db, next, |_| {}).unwrap();
+            hour = next + 1;
+        }
+        assert_eq!(listed as u64, rows);
+    }
+}
