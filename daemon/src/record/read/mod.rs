@@ -17,6 +17,8 @@ mod rest;
 mod row;
 mod sought;
 #[cfg(test)]
+mod steps;
+#[cfg(test)]
 mod tests;
 mod totals;
 
