@@ -75,7 +75,7 @@ pub enum Command {
     Connections(ListArgs),
     /// Add up bytes and connections by program, domain, user or another field, largest first
     Summary(SummaryArgs),
-    /// List notices: programs that were new, programs that changed, errors
+    /// List notices: programs that were new, that changed or that are suspicious, errors
     Events(ListArgs),
     /// Write the history as CSV or JSON lines, without a limit
     Export(ExportArgs),

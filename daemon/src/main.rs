@@ -23,8 +23,8 @@ use tracing_subscriber::prelude::*;
 /// DBUS_SYSTEM_BUS_ADDRESS names. SIGTERM writes what waits and ends; SIGHUP reads the settings again.
 ///
 /// Exit status: 0 ended when asked, 1 other trouble, 2 wrong arguments, 3 a mistake in the settings, 4 the
-/// kernel does not offer what it captures by, 5 the history cannot be kept, 6 no bus, 7 no BTF, 8 a capability is
-/// missing, 9 the bus does not allow it its name, 10 another picosnitchd is there, 11 it is in a PID namespace,
+/// kernel does not offer what it captures by, 5 the history cannot be kept, 6 no bus, 7 no BTF, 8 it is not root,
+/// or a capability is missing, 9 the bus does not allow it its name, 10 another picosnitchd is there, 11 it is in a PID namespace,
 /// 70 a bug.
 #[derive(Debug, Parser)]
 #[command(name = "picosnitchd", version)]
@@ -75,6 +75,9 @@ fn main() -> ExitCode {
         tracing::error!("{} {panic}", Trouble::Died);
         std::process::exit(70);
     }));
+    if !nix::unistd::geteuid().is_root() {
+        return fail(&Trouble::NotRoot);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)

@@ -57,11 +57,7 @@ pub(super) fn hold(state_dir: &Path) -> Result<File, Error> {
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Unusable {
-            path: state_dir.join(FILE),
-            reason: "another picosnitchd uses it; stop that one or give this one another --state-dir"
-                .to_owned(),
-        }),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse(state_dir.join(FILE))),
         Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
     }
 }

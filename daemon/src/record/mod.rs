@@ -64,7 +64,12 @@ pub enum Error {
         /// Why.
         source: rusqlite::Error,
     },
-    /// Another daemon writes to it, or it was written by a newer version.
+    /// Another daemon writes to it.
+    #[error(
+        "cannot use the database {0}: another picosnitchd uses it; stop that one or give this one another --state-dir"
+    )]
+    InUse(PathBuf),
+    /// It was written by a newer version.
     #[error("cannot use the database {path}: {reason}")]
     Unusable {
         /// Which.
