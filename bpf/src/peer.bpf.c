@@ -219,9 +219,10 @@ static __always_inline void note_query(struct __sk_buff *skb, struct bpf_sock *s
 	query->used = 1;
 }
 
-/* The query that this answers, if it was sent through this socket. */
-static __always_inline struct dns_query *asked(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns,
-					       const u8 *server)
+/* Copies the query that this answers, if it was sent through this socket. Copied at once: Linux 6.1 loses
+ * track of which one it was. */
+static __always_inline int find_query(struct dns_query *found, struct __sk_buff *skb, struct bpf_sock *sk,
+				      u32 dns, const u8 *server)
 {
 	struct dns_queries *all = bpf_sk_storage_get(&dns_queries, sk, 0, 0);
 	u16 number;
@@ -231,8 +232,13 @@ static __always_inline struct dns_query *asked(struct __sk_buff *skb, struct bpf
 	for (u32 i = 0; i < PS_QUERIES; i++) {
 		struct dns_query *query = &all->queries[i];
 
-		if (query->used && query->number == number && is_same(query->server, server))
-			return query;
+		if (!query->used || query->number != number || !is_same(query->server, server))
+			continue;
+		found->start = query->start;
+		found->tgid = query->tgid;
+		found->uid = query->uid;
+		found->network = query->network;
+		return 1;
 	}
 	return 0;
 }
@@ -275,13 +281,13 @@ int packet_out(struct __sk_buff *skb)
 /* A DNS answer, if it was asked for through this socket. It is the asker's. */
 static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk, u32 dns, const u8 *server)
 {
-	struct dns_query *query = asked(skb, sk, dns, server);
+	struct dns_query query = {};
 	struct ps_dns_event *event;
 	struct sock_state *st;
 	struct ps_lost *l;
 	u32 length, zero = 0;
 
-	if (!query)
+	if (!find_query(&query, skb, sk, dns, server))
 		return;
 	event = bpf_map_lookup_elem(&dns_scratch, &zero);
 	if (!event || skb->len <= dns)
@@ -295,10 +301,10 @@ static __always_inline void pass_dns(struct __sk_buff *skb, struct bpf_sock *sk,
 		return;
 	event->kind = PS_EVENT_DNS;
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	event->network = st ? st->network : query->network;
-	event->tgid = query->tgid;
-	event->uid = query->uid;
-	event->start = query->start;
+	event->network = st ? st->network : query.network;
+	event->tgid = query.tgid;
+	event->uid = query.uid;
+	event->start = query.start;
 	event->time = bpf_ktime_get_boot_ns();
 	event->length = length;
 	if (bpf_ringbuf_output(&events, event, __builtin_offsetof(struct ps_dns_event, payload) + length,
