@@ -131,6 +131,10 @@ impl Toaster {
             };
             // Only fails when the program ends.
             let _ = answers.send(message).await;
+            // Not every server takes away what was answered, and nobody listens to its buttons any more.
+            if answer.is_some() {
+                close(id).await;
+            }
         });
         self.order.push_back(key.clone());
         self.shown.insert(key, Shown { id, waiting });

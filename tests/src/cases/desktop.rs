@@ -175,6 +175,11 @@ fn d04(lab: &mut Lab) -> Outcome {
     desktop.press("")?;
     let window = "org.picosnitch.Picosnitch";
     settle(PATIENCE, || ensure(desktop.has_owner(window), || format!("no window: {}", desktop.tray_log())))?;
+    // What was answered goes: its buttons would do nothing.
+    settle(PATIENCE, || {
+        let gone = desktop.gone()?;
+        ensure(gone.iter().any(|title| title.starts_with("d04-fresh")), || format!("only {gone:?} are gone"))
+    })?;
     // Muted: recorded, no toast.
     change(lab)?;
     let told = wait_own(&desktop, "d04-", 3)?.len();

@@ -147,12 +147,20 @@ impl Desktop {
         std::fs::create_dir_all(&channel)?;
         std::fs::write(channel.join("xfce4-panel.xml"), PANEL)?;
         std::fs::create_dir_all(config.join("dunst"))?;
-        // The one who answers dunst's question which button is meant: the one named in a file.
+        // The one who answers dunst's question which button is meant: the one named in a file, of the toast
+        // that came last. The order of the question differs from version to version.
         let chooser = self.dir.join("choose");
-        let script = format!("#!/bin/sh\ngrep -m1 -F \"$(cat {})\"\n", self.dir.join("choice").display());
+        // Of lines like `#Mute (a title) [3,mute]`.
+        let last = r"sed 's/.*\[\([0-9]*\),[^[]*$/\1 &/' | sort -n | tail -n 1 | cut -d ' ' -f 2-";
+        let choice = self.dir.join("choice");
+        let script = format!("#!/bin/sh\ngrep -F \"#$(cat {}) (\" | {last}\n", choice.display());
         std::fs::write(&chooser, script)?;
         std::fs::set_permissions(&chooser, std::fs::Permissions::from_mode(0o755))?;
-        let dunst = format!("[global]\nmarkup = full\nshow_indicators = no\ndmenu = {}\n", chooser.display());
+        // What goes within a case was taken away by somebody.
+        let dunst = format!(
+            "[global]\nmarkup = full\nshow_indicators = no\ndmenu = {}\n[urgency_normal]\ntimeout = 120\n",
+            chooser.display()
+        );
         std::fs::write(config.join("dunst/dunstrc"), dunst)?;
         std::fs::create_dir_all(self.dir.join("run"))?;
         std::fs::set_permissions(self.dir.join("run"), std::fs::Permissions::from_mode(0o700))?;
@@ -191,6 +199,8 @@ impl Desktop {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_STATE_HOME")
             .env_remove("WAYLAND_DISPLAY")
+            .env_remove("LANGUAGE")
+            .env("LC_ALL", "C.UTF-8")
             .env("HOME", self.dir.join("home"))
             .env("XDG_RUNTIME_DIR", self.dir.join("run"))
             .env("DISPLAY", &self.display)
@@ -436,6 +446,18 @@ impl Desktop {
         self.dunstctl(&["close-all"])?;
         self.cleared += self.toasts().len();
         Ok(())
+    }
+
+    /// Titles of toasts that were on the screen and are not any more.
+    ///
+    /// # Errors
+    /// dunst does not answer.
+    pub fn gone(&self) -> Outcome<Vec<String>> {
+        let name = "org.freedesktop.Notifications";
+        let path = "/org/freedesktop/Notifications";
+        let list = self.busctl(&["call", name, path, "org.dunstproject.cmd0", "NotificationListHistory"])?;
+        let toasts = list["data"][0].as_array().into_iter().flatten();
+        Ok(toasts.filter_map(|toast| toast["summary"]["data"].as_str()).map(str::to_owned).collect())
     }
 
     fn dunstctl(&self, arguments: &[&str]) -> Outcome {
