@@ -64,6 +64,7 @@ needs() {
 		"command -v Xvfb|xvfb|xorg-x11-server-Xvfb|xorg-server-xvfb" \
 		"command -v xfce4-panel|xfce4-panel|xfce4-panel|xfce4-panel" \
 		"command -v dunst|dunst|dunst|dunst" \
+		"test -e /usr/share/i18n/locales/de_DE|locales|glibc-locale-source|glibc" \
 		"command -v xdotool|xdotool|xdotool|xdotool" \
 		"test -e /usr/share/dbus-1/services/org.a11y.Bus.service|at-spi2-core|at-spi2-core|at-spi2-core" \
 		"command -v desktop-file-validate|desktop-file-utils|desktop-file-utils|desktop-file-utils" \

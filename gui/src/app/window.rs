@@ -92,7 +92,11 @@ impl Frame {
             .build();
         crate::speak::label(&back, tr("Back"));
         on_click(&back, sender, || Msg::Back);
-        let title = adw::WindowTitle::new(tr("Overview"), "");
+        // The heading by which a screen reader says where one is.
+        let title = adw::WindowTitle::builder()
+            .title(tr("Overview"))
+            .accessible_role(gtk4::AccessibleRole::Heading)
+            .build();
         let search = gtk4::SearchEntry::builder()
             .placeholder_text(tr("Search: words, domain: port: user: hash: unit:"))
             .hexpand(true)

@@ -15,9 +15,12 @@ const FOCUSABLE: u32 = 11;
 const FOCUSED: u32 = 12;
 const SELECTED: u32 = 23;
 
+/// What places are counted from (`AtspiCoordType`).
+const IN_WINDOW: u32 = 1;
+
 /// Numbers of `GetRole` (`AtspiRole`), by the names that AT-SPI has for them. GTK's own names of roles
 /// differ from version to version.
-const ROLES: [(u32, &str); 20] = [
+const ROLES: [(u32, &str); 21] = [
     (7, "check box"),
     (11, "combo box"),
     (16, "dialog"),
@@ -36,6 +39,7 @@ const ROLES: [(u32, &str); 20] = [
     (62, "toggle button"),
     (66, "tree table"),
     (79, "entry"),
+    (83, "heading"),
     (90, "table row"),
     (98, "list"),
 ];
@@ -232,7 +236,7 @@ impl Access {
         super::ensure(done, || format!("{} {:?} cannot be pressed", widget.role, widget.name))
     }
 
-    /// The middle of it on the screen.
+    /// The middle of it in its window, which without a manager of windows is at the corner of the screen.
     ///
     /// # Errors
     /// It has no place.
@@ -241,7 +245,7 @@ impl Access {
         Ok((x + width / 2, y + height / 2))
     }
 
-    /// Where it is and how large: x, y, width and height in pixels.
+    /// Where it is in its window and how large: x, y, width and height in pixels.
     ///
     /// # Errors
     /// It has no place.
@@ -249,7 +253,8 @@ impl Access {
         let face = "org.a11y.atspi.Component";
         let place = self.runtime.block_on(async {
             let bus = Some(widget.bus.as_str());
-            let reply = self.bus.call_method(bus, &widget.path, Some(face), "GetExtents", &0_u32).await?;
+            // Newer versions of GTK know no places on the screen.
+            let reply = self.bus.call_method(bus, &widget.path, Some(face), "GetExtents", &IN_WINDOW).await?;
             let place: ((i32, i32, i32, i32),) = reply.body().deserialize()?;
             Ok::<_, zbus::Error>(place.0)
         })?;

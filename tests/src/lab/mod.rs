@@ -10,6 +10,7 @@ pub mod client;
 pub mod daemon;
 pub mod database;
 pub mod desktop;
+pub mod locale;
 pub mod net;
 pub mod program;
 pub mod scanner;
