@@ -11,7 +11,7 @@
  *              cgroup_skb/ingress       UDP, when the caller does not ask: see note_arrival()
  *
  * cgroup_skb/ingress also keeps the local address of arriving UDP (for sockets bound to none) and passes DNS
- * answers on. TCP packets leave both packet programs after one comparison and no call. A packet tap was
+ * answers on. TCP packets leave both packet programs after a comparison or two and no call. A packet tap was
  * rejected: it needs one socket in every network namespace and sees forwarded traffic that is no program's.
  */
 #include "maps.h"
@@ -145,7 +145,7 @@ static __always_inline u32 read_ends(struct __sk_buff *skb, u8 *source, u8 *dest
 	return 40;
 }
 
-/* 0 where it cannot be read: then a name is known to who asked alone. */
+/* 0 before Linux 6.2: then the socket's state has it, once there is one. */
 static __always_inline u32 network_of_socket(struct bpf_sock *sk)
 {
 	struct sock *same;
@@ -252,7 +252,8 @@ int packet_out(struct __sk_buff *skb)
 	struct packet_note *note;
 	u32 payload;
 
-	/* Connected: the socket itself knows both ends. A TCP connection leaves here. */
+	/* Connected: the socket itself knows both ends, only DNS queries matter. A TCP connection leaves
+	 * here. */
 	if (!sk || (sk->state != TCP_CLOSE && sk->dst_port != __builtin_bswap16(53)))
 		return 1;
 	sk = bpf_sk_fullsock(sk);

@@ -245,8 +245,11 @@ fn t24(lab: &mut Lab) -> Outcome {
     let local_port: u16 = port.parse().map_err(|_| "the server named no port")?;
     let direction = Some("in".to_owned());
     let called = Query { path: Some(path), direction, local_port: Some(local_port), ..Query::default() };
-    let told = lab.shared()?.client.events(&called)?.len();
-    ensure(told == 1, || format!("{told} notices about a server on port {port}, not 1"))?;
+    let bus = &lab.shared()?.client;
+    settle(PATIENCE, || {
+        let told = bus.events(&called)?.len();
+        ensure(told == 1, || format!("{told} notices about a server on port {port}, not 1"))
+    })?;
     // The same bytes seen from the other end, in another network namespace.
     lab.check(&Expected::new(&client, &clients)?)
 }
