@@ -265,13 +265,13 @@ pub struct Filters {
     /// Port on the other machine
     #[arg(long, value_name = "PORT")]
     pub remote_port: Option<u16>,
-    /// tcp, udp, icmp, icmpv6, sctp, packet, exec or ip-NUMBER
+    /// tcp, mptcp, udp, udplite, sctp, icmp, icmpv6, packet, exec or ip-NUMBER
     #[arg(long)]
     pub protocol: Option<String>,
     /// Who began: in (the other side) or out (this machine)
     #[arg(long, value_parser = PossibleValuesParser::new(["in", "out"]))]
     pub direction: Option<String>,
-    /// Network namespace (the number in ls -l /proc/PID/ns/net)
+    /// Network namespace (the number in ls -l /proc/PID/ns/net); not for events
     #[arg(long, value_name = "INODE")]
     pub netns: Option<u32>,
     /// systemd unit

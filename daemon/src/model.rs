@@ -277,6 +277,14 @@ pub struct Connection {
     pub connections: u32,
 }
 
+impl Connection {
+    /// Who began, and in which network namespace; `None` for a program that was only started, which goes nowhere.
+    #[must_use]
+    pub fn way(&self) -> Option<(Direction, u32)> {
+        (self.protocol != Protocol::Exec).then_some((self.direction, self.netns))
+    }
+}
+
 /// Whose rows a uid's rows are; see `accounts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use picosnitch_api::inert;
 
 use crate::args::{ExportArgs, Format};
@@ -50,9 +51,21 @@ pub async fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
         }
         None => {
             let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-            export(stdout).await
+            match export(stdout).await {
+                Err(failure) if reader_gone() => Err(Failure { quiet: true, ..failure }),
+                result => result,
+            }
         }
     }
+}
+
+/// Whether nobody reads our standard output any more (`export | head`): the service met it, not this process.
+fn reader_gone() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let broken = PollFlags::POLLERR | PollFlags::POLLHUP;
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0].revents().is_some_and(|found| found.intersects(broken))
 }
 
 fn show(read: io::PipeReader) -> Result<(), Failure> {

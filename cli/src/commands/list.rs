@@ -3,7 +3,7 @@
 
 use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::{Connection, Event, Executable};
-use picosnitch_api::{Client, Dimension, Error, Page, Query, Scope, name};
+use picosnitch_api::{Client, Dimension, Error, Page, Query, Scope, Status, name};
 use serde_json::json;
 
 use crate::args::{ListArgs, PageArgs, SummaryArgs};
@@ -88,6 +88,7 @@ pub async fn list<T: Paged>(args: &ListArgs, out: &mut Out) -> Result<(), Failur
     };
     if shown == 0 && !out.json {
         out.note(&format!("no {} matches", T::NOUN));
+        say_not_yet(out, &asking.client, now).await;
     }
     if more {
         out.note(&format!(
@@ -101,6 +102,25 @@ pub async fn list<T: Paged>(args: &ListArgs, out: &mut Out) -> Result<(), Failur
 
 fn wanted(page: &PageArgs) -> u64 {
     if page.all { u64::MAX } else { page.limit.unwrap_or(USUAL) }
+}
+
+/// Says that a service that has just begun has written nothing yet, which is why there is nothing to show.
+async fn say_not_yet(out: &Out, client: &Client, now: i64) {
+    // The question was answered; a service that goes away now is not this command's failure.
+    if let Some(text) = client.status().await.ok().and_then(|status| not_yet(&status, now)) {
+        out.note(&text);
+    }
+}
+
+fn not_yet(status: &Status, now: i64) -> Option<String> {
+    if status.recorded_through.is_some() {
+        return None;
+    }
+    Some(format!(
+        "the service began to watch {} and has written nothing yet; it writes every few seconds \
+         (database.write_interval_seconds)",
+        View::new(now).ago(status.since?)
+    ))
 }
 
 /// Says how many rows the caller may not see, and what would show them.
@@ -179,6 +199,7 @@ pub async fn summary(args: &SummaryArgs, out: &mut Out) -> Result<(), Failure> {
     out.flush()?;
     if totals.is_empty() && !out.json {
         out.note("nothing matches");
+        say_not_yet(out, &asking.client, now).await;
     }
     if totals.len() as u64 >= u64::from(args.limit) {
         out.note(&format!("{} are shown; there may be more (--limit, up to 1000)", args.limit));
@@ -235,6 +256,14 @@ mod tests {
         assert_eq!(key(Dimension::Uid, "0", &mut view), "root");
         assert_eq!(key(Dimension::Domain, "", &mut view), UNKNOWN);
         assert_eq!(key(Dimension::Path, "/usr/bin/curl", &mut view), "/usr/bin/curl");
+    }
+
+    #[test]
+    fn a_service_that_has_just_begun_says_so() {
+        let began = Status { since: Some(1), ..Status::default() };
+        let note = not_yet(&began, 3_000_001).unwrap_or_default();
+        assert!(note.contains("3 s") && note.contains("write_interval_seconds"), "{note}");
+        assert_eq!(not_yet(&Status { recorded_through: Some(2), ..began }, 3_000_001), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) mod event {
     pub(in crate::record) const CHANGED_AGAIN: i64 = 6;
 }
 
-/// `peer.direction`.
+/// `peer.direction`; 0 for a program that was only started, as its `peer.netns`.
 pub(super) const OUT: i64 = 1;
 /// `peer.direction`.
 pub(super) const IN: i64 = 2;

@@ -382,14 +382,17 @@ impl Interner {
             Direction::Out => row.remote_port,
             Direction::In => row.local_port,
         };
+        let (direction, netns) = row
+            .way()
+            .map_or((0, 0), |(direction, netns)| (dimension::direction(direction), i64::from(netns)));
         let key = PeerKey {
             domain,
             source,
             remote: self.address(db, remote)?,
             port: port(service, settings),
             protocol: dimension::protocol(row.protocol),
-            direction: dimension::direction(row.direction),
-            netns: i64::from(row.netns),
+            direction,
+            netns,
             interface: self.optional_word(db, word::INTERFACE, row.interface.as_ref())?,
             local: self.address(db, local)?,
         };

@@ -183,11 +183,11 @@ fn wire_row(id: i64, row: &Connection, settings: &Settings) -> Row {
         grandparent_cmdline: cmdline(grandparent),
         grandparent_sha256: sha256(grandparent),
         protocol: Some(row.protocol.to_string()),
-        direction: Some(row.direction.word().to_owned()),
+        direction: row.way().map(|(direction, _)| direction.word().to_owned()),
         local_ip: ip(row.local),
         local_port: port(row.local_port),
         interface: row.interface.as_deref().map(text),
-        netns: Some(row.netns.into()),
+        netns: row.way().map(|(_, netns)| netns.into()),
         unit: row.who.unit.as_deref().map(text),
         container: row.who.container.as_deref().map(text),
         domain_source: domain

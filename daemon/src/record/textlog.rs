@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::queue::Urgent;
 use super::{Settings, Trouble, database, dimension};
-use crate::model::{Before, Connection, Contact, Hash, NoticeKind, Program, Protocol};
+use crate::model::{Before, Connection, Contact, Hash, NoticeKind, Program};
 
 /// Header of `conn.log`: the fields that the originals had, then ours.
 const HEADER: &str = "executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,\
@@ -330,11 +330,11 @@ fn row_text(row: &Connection, settings: &Settings) -> String {
     cells.extend([path(grandparent), name(grandparent), cmdline(grandparent), sha256(grandparent)]);
     cells.extend([
         row.protocol.to_string(),
-        if row.protocol == Protocol::Exec { String::new() } else { row.direction.word().to_owned() },
+        row.way().map(|(direction, _)| direction.word().to_owned()).unwrap_or_default(),
         ip(row.local),
         port(row.local_port),
     ]);
-    let netns = if row.protocol == Protocol::Exec { String::new() } else { row.netns.to_string() };
+    let netns = row.way().map(|(_, netns)| netns.to_string()).unwrap_or_default();
     cells.extend([bytes(row.interface.as_deref()), netns]);
     cells.extend([bytes(row.who.unit.as_deref()), bytes(row.who.container.as_deref())]);
     cells.push(

@@ -35,6 +35,9 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let settings = Settings::load(path)?;
         warn_if_readable(path);
+        if !path.exists() {
+            tracing::info!("there is no settings file {}: the defaults hold", path.display());
+        }
         let current = watch::Sender::new(Arc::new(settings));
         Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), current, changing: Mutex::new(()) }) })
     }

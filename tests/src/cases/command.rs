@@ -16,7 +16,7 @@ use crate::lab::{Lab, Outcome, Stage, User, ensure};
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "N01", title: "picosnitch watch tells each notice once, a restart or not", run: watch },
-    Case { id: "N01", title: "picosnitch watch ends when nobody reads", run: unread },
+    Case { id: "N01", title: "picosnitch ends in silence when nobody reads", run: unread },
     Case { id: "B04", title: "picosnitch says how many rows are hidden", run: hidden },
     Case { id: "B02", title: "exit statuses of picosnitch", run: statuses },
 ];
@@ -88,7 +88,15 @@ fn unread(lab: &mut Lab) -> Outcome {
     } else {
         return child.kill().map_err(Into::into).and(Err("it stays".into()));
     };
-    ensure(status.success(), || format!("it ends with {status}"))
+    ensure(status.success(), || format!("watch ends with {status}"))?;
+    // Here the service writes, and meets it.
+    let (read, write) = std::io::pipe()?;
+    drop(read);
+    let export =
+        stage.cli(None)?.args(["export", "connections"]).stdin(Stdio::null()).stdout(write).output()?;
+    ensure(export.status.success() && export.stderr.is_empty(), || {
+        format!("export ends with {}: {}", export.status, String::from_utf8_lossy(&export.stderr))
+    })
 }
 
 fn hidden(lab: &mut Lab) -> Outcome {

@@ -17,7 +17,7 @@ use super::filter::{self, Filter, Sql};
 use super::maps::Maps;
 use super::plan::{Plan, Set, Table, holds};
 use super::row::Columns;
-use crate::model::{Protocol, Viewer};
+use crate::model::Viewer;
 use crate::record::chunk::Reach;
 use crate::record::dimension;
 use crate::record::place::{self, HOUR_IDS};
@@ -472,7 +472,7 @@ fn who_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
 fn peer_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
     let mut columns = Columns::new(row);
     let c = &mut columns;
-    let mut peer = Connection {
+    Ok(Connection {
         domain: c.text()?,
         domain_source: dimension::source_word(c.next()?).map(str::to_owned),
         address: c.address()?,
@@ -480,12 +480,7 @@ fn peer_part(row: &rusqlite::Row<'_>) -> Result<Connection> {
         interface: c.text()?,
         protocol: Some(dimension::protocol_word(c.next()?)),
         direction: dimension::direction_word(c.next()?).map(str::to_owned),
-        netns: c.small()?,
+        netns: c.small()?.filter(|netns| *netns != 0),
         ..Connection::default()
-    };
-    // An execution went nowhere.
-    if peer.protocol.as_deref() == Some(Protocol::Exec.to_string().as_str()) {
-        (peer.direction, peer.netns) = (None, None);
-    }
-    Ok(peer)
+    })
 }

@@ -281,6 +281,7 @@ fn text(db: &Database, by: Dimension, number: i64) -> Result<String> {
         }
         Dimension::Protocol => dimension::protocol_word(number),
         Dimension::Direction => dimension::direction_word(number).unwrap_or_default().to_owned(),
+        Dimension::Netns if number == 0 => String::new(),
         Dimension::Uid | Dimension::Netns => number.to_string(),
     })
 }

@@ -71,6 +71,33 @@ fn pages_follow_each_other_in_both_directions() {
 }
 
 #[test]
+fn a_program_that_was_only_started_went_nowhere() {
+    let lab = Lab::new();
+    let started = Connection {
+        domain: None,
+        local: None,
+        local_port: None,
+        remote: None,
+        remote_port: None,
+        protocol: Protocol::Exec,
+        ..row(DAY0 + 1, who("/usr/bin/date", 1000))
+    };
+    lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000)), started]);
+    let reader = lab.recorder.reader();
+    let rows = reader.connections(&Query::default(), &all()).unwrap().rows;
+    let ways: Vec<_> = rows.iter().map(|row| (row.direction.as_deref(), row.netns)).collect();
+    assert_eq!(ways, [(None, None), (Some("out"), Some(4_026_531_840))]);
+    for (by, key) in [(Dimension::Direction, "out"), (Dimension::Netns, "4026531840")] {
+        let (mut totals, _) = reader.summary(by, &Query::default(), &all()).unwrap();
+        totals.sort_by(|one, other| one.key.cmp(&other.key));
+        let keys: Vec<_> = totals.iter().map(|total| (total.key.as_str(), total.connections)).collect();
+        assert_eq!(keys, [("", 1), (key, 1)]);
+    }
+    let out = Query { direction: Some("out".to_owned()), ..Query::default() };
+    assert_eq!(reader.connections(&out, &all()).unwrap().rows.len(), 1);
+}
+
+#[test]
 fn every_filter_selects() {
     let lab = Lab::new();
     let mut other = row(DAY0 + 1, who("/opt/Other/app", 1001));
