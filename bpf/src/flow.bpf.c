@@ -61,6 +61,25 @@ static __always_inline int is_subflow(struct tcp_sock *tcp)
 	return bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ_BITFIELD(tcp, is_mptcp);
 }
 
+/*
+ * Who called whom, where the begin of a connection was not seen: connect() marks the port that it chooses,
+ * and an accepted socket has the mark of its listener's. bind() to an address alone leaves no mark either,
+ * but chooses a port of the same range.
+ */
+static __always_inline u8 guess_direction(struct sock *sk, const struct sock_state *st)
+{
+	struct inet_bind_bucket *bucket = READ_AS(inet_connection_sock, sk, icsk_bind_hash);
+	int low = __builtin_bswap16(st->local_port) < 32768;
+	int from_low = __builtin_bswap16(st->remote_port) < 32768;
+
+	if (!bucket)
+		return low && !from_low ? PS_IN : PS_OUT;
+	if (READ_AS(inet_bind_bucket, bucket, fastreuse) < 0 ||
+	    BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+		return PS_OUT;
+	return low || !from_low ? PS_IN : PS_OUT;
+}
+
 static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 {
 	struct mptcp_sock *whole;
@@ -74,6 +93,8 @@ static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 		return;
 	read_remote(first, st->remote, &st->remote_port);
 	read_local(first, st->local, &st->local_port);
+	if (sk->__sk_common.skc_state != TCP_SYN_SENT)
+		st->direction = guess_direction(first, st);
 }
 
 /* For walks; see plain(). */
@@ -138,19 +159,16 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 	if (st->protocol == IPPROTO_MPTCP)
 		read_mptcp(st, sk);
 	st->peer_known = !is_zero(st->remote);
-	if (is_tcp(sk))
-		st->flags |= SOCK_TCP;
-	if ((st->protocol == IPPROTO_TCP || st->protocol == IPPROTO_MPTCP) && st->type == SOCK_STREAM) {
+	if (is_tcp(sk)) {
 		u8 state = sk->__sk_common.skc_state;
 		struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
+		st->flags |= SOCK_TCP;
 		/* Opened before the monitor: what was read until now is not ours to count. */
 		if (tcp)
 			st->copied = tcp->copied_seq;
-		/* Who called whom is then guessed from the ports. */
-		if ((state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT) &&
-		    __builtin_bswap16(st->local_port) < 32768 && __builtin_bswap16(st->remote_port) >= 32768)
-			st->direction = PS_IN;
+		if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
+			st->direction = guess_direction(sk, st);
 	}
 	return 0;
 }
@@ -516,8 +534,12 @@ static __always_inline void charge_connected(struct sock *sk, struct sock_state 
 			return;
 		}
 	}
-	if (!st)
+	if (!st) {
 		st = create_state(sk, key, task);
+		/* Who only listens to a network was not the one that began. */
+		if (st && st->family == AF_PACKET && !sending)
+			st->direction = PS_IN;
+	}
 	if (!st) {
 		struct ps_lost *l = lost_counters();
 
@@ -569,7 +591,7 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 			charge_connected(sk, st, key, task, bytes, sending);
 			return;
 		}
-		if (st->type != SOCK_RAW && !connected && sending == 0)
+		if (!connected && !sending)
 			st->direction = PS_IN;
 	}
 	ends.cookie = 0;
@@ -621,7 +643,8 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 		if (is_zero(ends.local) && arrival)
 			__builtin_memcpy(ends.local, arrival->local, 16);
 	}
-	if (!st->local_port && st->type != SOCK_RAW)
+	/* It may have another one since it was connected to nobody. */
+	if (sk->__sk_common.skc_num && st->type != SOCK_RAW)
 		st->local_port = __builtin_bswap16(sk->__sk_common.skc_num);
 	if (!st->ref && !st->peer_known && ends.cookie) {
 		/* The first peer of an unconnected socket becomes the one that needs no look-up. */

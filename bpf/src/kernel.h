@@ -72,6 +72,10 @@ enum {
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 };
+/* sk_userlocks: the program chose the port of this very socket. */
+enum {
+	SOCK_BINDPORT_LOCK = 8,
+};
 /* enum sock_flags of include/net/sock.h: the other end has sent its FIN. */
 enum {
 	SOCK_DONE = 1,
@@ -131,6 +135,13 @@ struct sock {
 	u16 sk_protocol;
 	struct socket *sk_socket;
 	u8 sk_kern_sock : 1;
+	u8 sk_userlocks : 4;
+};
+struct inet_bind_bucket {
+	signed char fastreuse; /* -1: connect() chose the port */
+};
+struct inet_connection_sock {
+	struct inet_bind_bucket *icsk_bind_hash; /* an accepted socket has its listener's */
 };
 struct inet_sock {
 	struct sock sk;

@@ -122,6 +122,8 @@ PS_EXTERN struct {
 	__type(value, struct arrival);
 } arrivals SEC(".maps");
 
+#define PS_QUESTION 5
+
 /* A DNS query, and who sent it: an answer may come before the sender's own hook has run, which makes the
  * socket's state. */
 struct dns_query {
@@ -132,6 +134,7 @@ struct dns_query {
 	u32 network;
 	u16 number; /* of the query */
 	u16 used;
+	u64 question[PS_QUESTION]; /* what is asked, as far as that reaches; see read_question() */
 };
 
 /* The latest queries of one socket: who asks more at once, by one socket, has names for the latest. With the

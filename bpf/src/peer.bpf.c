@@ -193,6 +193,38 @@ static __always_inline int read_server(u8 *server, struct __sk_buff *skb, struct
 	return 1;
 }
 
+/*
+ * The begin of the question of a DNS message: a name that ends with 0, type and class; then 0. Letters in one
+ * case: servers may answer in another one, and some askers mix them.
+ */
+static __always_inline int read_question(u64 *question, struct __sk_buff *skb, u32 dns)
+{
+	u32 length, last = PS_QUESTION * sizeof(u64);
+	u8 *bytes = (u8 *)question;
+
+	for (u32 i = 0; i < PS_QUESTION; i++)
+		question[i] = 0;
+	if (skb->len <= dns + 12)
+		return 0;
+	length = skb->len - dns - 12;
+	if (length < 5) /* the root, a type and a class */
+		return 0;
+	if (length > PS_QUESTION * sizeof(u64))
+		length = PS_QUESTION * sizeof(u64);
+	if (bpf_skb_load_bytes(skb, dns + 12, question, length))
+		return 0;
+	for (u32 i = 0; i < PS_QUESTION * sizeof(u64); i++) {
+		if (i > last) {
+			bytes[i] = 0;
+			continue;
+		}
+		if (!bytes[i] && last == PS_QUESTION * sizeof(u64))
+			last = i + 4;
+		bytes[i] |= 0x20;
+	}
+	return 1;
+}
+
 static __always_inline void note_query(struct __sk_buff *skb, struct bpf_sock *sk, u32 payload,
 				       const u8 *destination)
 {
@@ -216,7 +248,18 @@ static __always_inline void note_query(struct __sk_buff *skb, struct bpf_sock *s
 	query->uid = task->real_cred->uid.val;
 	query->network = network_of_socket(sk);
 	query->number = number;
+	if (!read_question(query->question, skb, payload + 8))
+		return;
 	query->used = 1;
+}
+
+static __always_inline int is_same_question(const u64 *one, const u64 *other)
+{
+	u64 differs = 0;
+
+	for (u32 i = 0; i < PS_QUESTION; i++)
+		differs |= one[i] ^ other[i];
+	return !differs;
 }
 
 /* Copies the query that this answers, if it was sent through this socket. Copied at once: Linux 6.1 loses
@@ -225,14 +268,16 @@ static __always_inline int find_query(struct dns_query *found, struct __sk_buff 
 				      u32 dns, const u8 *server)
 {
 	struct dns_queries *all = bpf_sk_storage_get(&dns_queries, sk, 0, 0);
+	u64 question[PS_QUESTION];
 	u16 number;
 
-	if (!all || bpf_skb_load_bytes(skb, dns, &number, 2))
+	if (!all || bpf_skb_load_bytes(skb, dns, &number, 2) || !read_question(question, skb, dns))
 		return 0;
 	for (u32 i = 0; i < PS_QUERIES; i++) {
 		struct dns_query *query = &all->queries[i];
 
-		if (!query->used || query->number != number || !is_same(query->server, server))
+		if (!query->used || query->number != number || !is_same(query->server, server) ||
+		    !is_same_question(query->question, question))
 			continue;
 		found->start = query->start;
 		found->tgid = query->tgid;

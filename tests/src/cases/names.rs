@@ -210,7 +210,8 @@ fn forged(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("forged", "[log.ignore]\ndomains = [\"quiet.test\"]\n")?;
     let bob = User::get("bob")?;
     let answers = [("host.quiet.test", "10.99.0.3"), ("plain.test", "10.99.0.4")];
-    let island = Island::new(lab, "forged", "10.99.0.53", &answers, Some("10.99.0.66"))?;
+    let more = "ip addr replace 10.99.0.67/32 dev lo; ";
+    let island = Island::with(lab, "forged", "10.99.0.53", &answers, Some("10.99.0.66"), more)?;
     // The answer from elsewhere came first; neither libc nor the record believe it.
     let (path, _) = island.run(lab, None, "forged-libc", &["resolve", "name=plain.test"])?;
     expect(&stage, &path, "10.99.0.4", Some(("plain.test", "getaddrinfo")))?;
@@ -227,6 +228,9 @@ fn forged(lab: &mut Lab) -> Outcome {
     expect(&stage, &path, "10.99.0.4", Some(("plain.test", "dns")))?;
     let (path, _) = island.run(lab, None, "forged-other", &["unnamed", "to=10.99.0.66"])?;
     expect(&stage, &path, "10.99.0.66", None)?;
+    // A server is believed about what it was asked, and nothing else.
+    let (path, _) = island.run(lab, None, "forged-lie", &["unnamed", "to=10.99.0.67"])?;
+    expect(&stage, &path, "10.99.0.67", None)?;
     // Bob has an address of others named so that it would be ignored: his own traffic there is, theirs is not.
     let ask = ["dns-ask", "to=10.99.0.53", "name=host.quiet.test"];
     let (his, _) = island.run(lab, Some(&bob), "forged-bob", &ask)?;

@@ -70,6 +70,7 @@ fn t05(lab: &mut Lab) -> Outcome {
     ensure(expected.flows.len() == 3, || "the generator has not made 3 flows".to_owned())?;
     lab.run_and_check("t05-plain", &["udp-plain", &to])?;
     lab.run_and_check("t05-queued", &["udp-queued"])?;
+    lab.run_and_check("t05-port", &["udp-another-port"])?;
     let expected = lab.run_and_check("t05-peers", &["udp-peers", &to, "peers=100"])?;
     ensure(expected.flows.len() == 100, || "the generator has not made 100 flows".to_owned())
 }

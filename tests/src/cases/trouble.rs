@@ -19,6 +19,7 @@ use crate::lab::{Bus, Daemon, Lab, Outcome, Stage, Trouble, ensure};
 pub const CASES: &[Case] = &[
     Case { id: "T00", title: "all of it once more: nothing was added later", run: t00 },
     Case { id: "T23", title: "a socket older than the monitor, idle, then used", run: t23 },
+    Case { id: "T23", title: "both ends of a connection older than the monitor", run: t23_server },
     Case { id: "T30", title: "the monitor restarted in the middle", run: t30 },
     Case {
         id: "B00",
@@ -76,6 +77,29 @@ fn t23(lab: &mut Lab) -> Outcome {
         }),
         || format!("{:?} is not {flow:?}", rows.first()),
     )
+}
+
+/// Who called whom is not lost, though neither port says it: both are of those that connect() chooses from.
+fn t23_server(lab: &mut Lab) -> Outcome {
+    let program = lab.programs.make("t23-server")?;
+    let path = program.to_string_lossy().into_owned();
+    let mut running = Running::start(&program, &["loopback", "pause=1"])?;
+    let served = running.report()?.flows.first().and_then(|flow| flow.remote_port);
+    let stage = lab.stage("t23-server", "")?;
+    running.say("")?;
+    running.finish()?;
+    settle_sums(&stage, &path, (200_006, 200_006))?;
+    let rows = rows_of(&stage.client, &path)?;
+    let mut ways: Vec<_> = rows
+        .iter()
+        .map(|row| match row.direction.as_deref() {
+            Some("in") => ("in", row.local_port),
+            _ => ("out", row.remote_port),
+        })
+        .collect();
+    ways.sort_unstable();
+    ways.dedup();
+    ensure(ways == [("in", served), ("out", served)], || format!("{served:?} served, but {rows:?}"))
 }
 
 fn t30(lab: &mut Lab) -> Outcome {

@@ -181,6 +181,7 @@ pub fn run(mode: &str, options: &Options) -> io::Result<()> {
         "splice" => zero_copy::splice_down(options)?,
         "raw-transport" => odd::raw_transport(options)?,
         "udp-queued" => odd::queued(options)?,
+        "udp-another-port" => odd::another_port(options)?,
         "mptcp" => odd::multipath(options)?,
         "dns-serve" => resolve::serve(options)?,
         "dns-ask" => resolve::by_itself(options)?,

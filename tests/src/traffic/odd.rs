@@ -28,14 +28,14 @@ pub fn raw_transport(options: &Options) -> io::Result<Report> {
     };
     let (here, there) = (local(1, 0), local(2, 0));
     let (sender, receiver) = (open(here)?, open(there)?);
-    let flow = |from: SocketAddr, to: SocketAddr| Flow {
+    let flow = |direction: &str, from: SocketAddr, to: SocketAddr| Flow {
         protocol: word.to_owned(),
-        direction: "out".to_owned(),
+        direction: direction.to_owned(),
         local: Some(from.ip()),
         remote: Some(to.ip()),
         ..Flow::default()
     };
-    let (mut up, mut down) = (flow(here, there), flow(there, here));
+    let (mut up, mut down) = (flow("out", here, there), flow("in", there, here));
     let mut buffer = vec![0_u8; 65_536];
     for size in [1000, 60, 1000] {
         // From and to port 0: no socket of the kernel's own is meant.
@@ -74,6 +74,29 @@ pub fn queued(_: &Options) -> io::Result<Report> {
     Ok(Report::of(vec![before, first, second]))
 }
 
+/// A socket that has one port, is connected to nobody, and has another one then.
+///
+/// # Errors
+/// A call fails.
+pub fn another_port(_: &Options) -> io::Result<Report> {
+    let (first, second) = (UdpSocket::bind(local(7, 0))?, UdpSocket::bind(local(8, 0))?);
+    let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    sys::connect(&socket, first.local_addr()?)?;
+    let mut before = Flow::new("udp", "out", sys::local(&socket)?, first.local_addr()?);
+    before.add_sent(sys::send(&socket, &pattern(33), 0)?);
+    sys::disconnect(&socket)?;
+    // Else it might get the same one.
+    let _taken =
+        UdpSocket::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), before.local_port.unwrap_or(0)))?;
+    let sent = sys::send_to(&socket, &pattern(44), second.local_addr()?)?;
+    let mut after = Flow::new("udp", "out", sys::local(&socket)?, second.local_addr()?);
+    after.add_sent(sent);
+    if before.local_port == after.local_port {
+        return Err(io::Error::other("it has the same port again"));
+    }
+    Ok(Report::of(vec![before, after]))
+}
+
 /// Multipath TCP, both ends. Fails with `Unsupported` where the kernel has none.
 ///
 /// # Errors
@@ -84,10 +107,7 @@ pub fn multipath(_: &Options) -> io::Result<Report> {
             .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))
     };
     let listener = open()?;
-    // A port of services: who called whom is guessed from the ports.
-    nix::sys::socket::setsockopt(&listener, nix::sys::socket::sockopt::ReuseAddr, &true)
-        .map_err(io::Error::from)?;
-    sys::bind(&listener, local(6, 7005))?;
+    sys::bind(&listener, local(6, 0))?;
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXCONN).map_err(io::Error::from)?;
     let listener = TcpListener::from(listener);
     let server = listener.local_addr()?;

@@ -25,9 +25,9 @@ pub fn inject_and_sniff(options: &Options) -> io::Result<Report> {
         sys::set_timeout(&fd, libc::SO_RCVTIMEO, 5_000)?;
         Ok(fd)
     };
-    let flow = || Flow {
+    let flow = |direction: &str| Flow {
         protocol: "packet".to_owned(),
-        direction: "out".to_owned(),
+        direction: direction.to_owned(),
         interface: Some(interface.to_owned()),
         ..Flow::default()
     };
@@ -36,7 +36,7 @@ pub fn inject_and_sniff(options: &Options) -> io::Result<Report> {
     let injector = open()?;
     sys::bind_packet(&injector, index)?;
     let started = sys::now_us();
-    let (mut read, mut written) = (flow(), flow());
+    let (mut read, mut written) = (flow("in"), flow("out"));
     for number in 0..count {
         let mut frame = vec![0xff_u8; 6];
         frame.extend([2, 0, 0, 0, 0, 1]);

@@ -55,7 +55,8 @@ fn answer(query: &[u8], address: Option<Ipv4Addr>) -> Option<Vec<u8>> {
 }
 
 /// Serves DNS on port 53, or `port`, of `to`: `answers` is `name/address,…`. With `forge=ADDRESS`, each query is first
-/// answered from that other address, and the answer is that address. Prints `ready`; at its end the number of
+/// answered from that other address, and the answer is that address; then by the server itself, but another
+/// question (`lie.test`), with the address after that one. Prints `ready`; at its end the number of
 /// queries stands in `connections`.
 ///
 /// # Errors
@@ -86,6 +87,11 @@ pub fn serve(options: &Options) -> io::Result<Report> {
                 && let Some(message) = answer(query, Some(*address))
             {
                 let _ = forger.send_to(&message, from);
+                let id = u16::from_be_bytes([query[0], query[1]]);
+                let next = Ipv4Addr::from(u32::from(*address) + 1);
+                if let Some(message) = answer(&self::query(id, "lie.test"), Some(next)) {
+                    let _ = socket.send_to(&message, from);
+                }
             }
             let address = answers.get(&name).copied().filter(|_| kind == A);
             if let Some(message) = answer(query, address) {
@@ -141,11 +147,14 @@ pub fn by_itself(options: &Options) -> io::Result<Report> {
     let mut buffer = [0_u8; 1500];
     let length = loop {
         let (length, from) = socket.recv_from(&mut buffer)?;
-        if from == server {
+        if from != server {
+            continue;
+        }
+        asked.add_received(length);
+        if question(&buffer[..length]).is_some_and(|(_, about, _)| about == name) {
             break length;
         }
     };
-    asked.add_received(length);
     let address =
         buffer.get(length.saturating_sub(4)..length).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     let address = address.ok_or(io::ErrorKind::InvalidData)?;

@@ -263,7 +263,8 @@ pub fn fail(options: &Options) -> io::Result<Report> {
     Ok(finish(Flow::new("tcp", "out", local, target), started))
 }
 
-/// T18: both ends in this process, over loopback (`to`, default 127.0.0.1), `bytes` each way.
+/// T18: both ends in this process, over loopback (`to`, default 127.0.0.1), `bytes` each way. With `pause=1` a
+/// line on standard input is waited for once they are connected.
 ///
 /// # Errors
 /// A call fails or bytes are missing.
@@ -284,6 +285,10 @@ pub fn loopback(options: &Options) -> io::Result<Report> {
     let started = sys::now_us();
     let stream = TcpStream::connect(address)?;
     let mut flow = Flow::new("tcp", "out", stream.local_addr()?, address);
+    if options.is_set("pause") {
+        super::print(&finish(flow.clone(), started))?;
+        wait_line(&mut String::new())?;
+    }
     send_all(&stream, &pattern(bytes), &mut flow)?;
     short(bytes as u64, receive(&stream, bytes as u64, &mut flow)?)?;
     drop(stream);

@@ -113,6 +113,19 @@ pub fn connect(fd: &impl AsRawFd, address: SocketAddr) -> io::Result<()> {
     check_int(result).map(drop)
 }
 
+/// `connect(2)` to nobody.
+///
+/// # Errors
+/// What the call says.
+pub fn disconnect(fd: &impl AsRawFd) -> io::Result<()> {
+    let address =
+        libc::sockaddr { sa_family: u16::try_from(libc::AF_UNSPEC).unwrap_or_default(), sa_data: [0; 14] };
+    let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or_default();
+    // SAFETY: the pointer and the length describe `address`, which outlives the call.
+    let result = unsafe { libc::connect(fd.as_raw_fd(), &raw const address, length) };
+    check_int(result).map(drop)
+}
+
 /// `getsockname(2)`.
 ///
 /// # Errors
