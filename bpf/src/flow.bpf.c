@@ -85,10 +85,11 @@ static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 	struct mptcp_sock *whole;
 	struct sock *first;
 
-	if (!bpf_core_type_exists(struct mptcp_sock) || !can_cast())
+	if (!bpf_core_type_exists(struct mptcp_sock))
 		return;
-	whole = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock));
-	first = whole->first;
+	whole = can_cast() ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock))
+			   : bpf_skc_to_mptcp_sock(sk);
+	first = whole ? whole->first : 0;
 	if (!first)
 		return;
 	read_remote(first, st->remote, &st->remote_port);
