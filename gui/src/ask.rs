@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Asking the monitor, on other threads than the one that draws. Each question becomes a message.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub struct Asker {
     gate: Arc<tokio::sync::Semaphore>,
     /// Number of the view that was asked for last.
     latest: Arc<AtomicU64>,
+    /// The same, and how many questions for it have no answer yet.
+    open: Rc<Cell<(u64, usize)>>,
     sender: Sender,
 }
 
@@ -68,6 +72,7 @@ impl Asker {
             client: None,
             gate: Arc::new(tokio::sync::Semaphore::new(QUESTIONS)),
             latest: Arc::default(),
+            open: Rc::default(),
             sender: sender.clone(),
         }
     }
@@ -86,6 +91,8 @@ impl Asker {
         let (sender, answer) = (self.sender.clone(), question(client));
         let (gate, latest) = (self.gate.clone(), self.latest.clone());
         latest.store(view, Ordering::Relaxed);
+        let (of, open) = self.open.get();
+        self.open.set((view, if of == view { open + 1 } else { 1 }));
         relm4::spawn(async move {
             // It is never closed; without a permit it would only be asked at once.
             let permit = gate.acquire_owned().await;
@@ -98,6 +105,20 @@ impl Asker {
             drop(permit);
             sender.emit(Msg::Got(view, got));
         });
+    }
+
+    /// An answer for this view was taken; each question has one.
+    pub fn answered(&self, view: u64) {
+        let (of, open) = self.open.get();
+        if of == view {
+            self.open.set((of, open.saturating_sub(1)));
+        }
+    }
+
+    /// Answers for this view are on their way.
+    pub fn is_open(&self, view: u64) -> bool {
+        let (of, open) = self.open.get();
+        of == view && open > 0
     }
 
     /// Asks for something that is no part of a page; a failure is shown for a moment unless `quiet`.

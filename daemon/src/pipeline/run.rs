@@ -501,8 +501,7 @@ impl Pipeline {
         for row in ignored {
             self.recorder.seen(&row.who, row.time);
         }
-        self.recorder.submit(rows);
-        self.recorder.through(through);
+        self.recorder.submit_through(rows, through);
     }
 
     /// Tells what was lost since it was told last; `all` of it, or what may be told now.

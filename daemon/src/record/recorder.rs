@@ -180,20 +180,26 @@ impl Recorder {
 
     /// Hands over rows. Rows of one flow that wait together become one; what cannot be kept is counted.
     pub fn submit(&self, batch: Vec<Connection>) {
+        self.hand_in(batch, None);
+    }
+
+    /// The same with all that there is up to this wall time, µs since the epoch; it is said again when it is
+    /// written. In one go with the rows: a writer that took them first would write them and say nothing.
+    pub fn submit_through(&self, batch: Vec<Connection>, time: i64) {
+        self.hand_in(batch, Some(time));
+    }
+
+    fn hand_in(&self, batch: Vec<Connection>, through: Option<i64>) {
         let mut queue = self.shared.queue();
         for row in batch {
             queue.push(row);
         }
+        queue.through = through.or(queue.through);
         self.shared.work.notify_one();
     }
 
-    /// What was handed in reaches to this wall time, µs since the epoch; it is said again when it is written.
-    pub fn through(&self, time: i64) {
-        self.shared.queue().through = Some(time);
-    }
-
     /// Calls this, on the writer's thread, whenever rows are written and can be read; it must not block. The
-    /// time is the one of [`Recorder::through`].
+    /// time is the one of [`Recorder::submit_through`].
     pub fn on_written(&self, call: impl Fn(i64) + Send + 'static) {
         *locked(&self.shared.on_written) = Some(Box::new(call));
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where Back leads. Pure.
 
+use std::collections::HashMap;
+
 use crate::msg::Place;
 use crate::range::Range;
 use crate::view::View;
@@ -62,6 +64,38 @@ impl History {
     }
 }
 
+/// What each page was asked for last: it need not be asked for again on the way back. A page is known by its
+/// name.
+#[derive(Debug, Default)]
+pub struct Held {
+    pages: HashMap<&'static str, (Place, View)>,
+    /// The page that was asked for last.
+    last: Option<&'static str>,
+}
+
+impl Held {
+    /// The page is asked for this.
+    pub fn ask(&mut self, page: &'static str, place: Place, view: &View) {
+        self.pages.insert(page, (place, view.clone()));
+        self.last = Some(page);
+    }
+
+    /// Answers that are on their way will be dropped: the page that waits for them does not hold it.
+    pub fn drop_open(&mut self) {
+        self.pages.retain(|page, _| Some(*page) != self.last);
+    }
+
+    /// The page could not be asked for.
+    pub fn failed(&mut self, page: &'static str) {
+        self.pages.remove(page);
+    }
+
+    /// The page holds this.
+    pub fn has(&self, page: &'static str, place: Place, view: &View) -> bool {
+        self.pages.get(page).is_some_and(|held| (held.0, &held.1) == (place, view))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -106,5 +140,21 @@ mod tests {
         assert!(!history.zoomed(Place::Live, &closer));
         assert!(!history.zoomed(Place::Overview, &View { search: "x".into(), ..closer }));
         assert!(!history.zoomed(Place::Overview, &View::default()));
+    }
+
+    #[test]
+    fn d05_what_was_left_before_its_answer_came_is_asked_for_again() {
+        let (mut held, view) = (Held::default(), View::default());
+        held.ask("overview", Place::Overview, &view);
+        held.ask("programs", Place::Programs, &view);
+        assert!(held.has("overview", Place::Overview, &view));
+        assert!(!held.has("overview", Place::Overview, &View { search: "x".into(), ..view.clone() }));
+        // The answers for the programs are on their way when another page is shown.
+        held.drop_open();
+        held.ask("program", Place::Program(7), &view);
+        assert!(!held.has("programs", Place::Programs, &view) && held.has("overview", Place::Overview, &view));
+        assert!(held.has("program", Place::Program(7), &view) && !held.has("program", Place::Program(8), &view));
+        held.failed("program");
+        assert!(!held.has("program", Place::Program(7), &view));
     }
 }

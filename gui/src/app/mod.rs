@@ -3,11 +3,11 @@
 
 mod actions;
 mod history;
+mod pace;
 mod show;
 mod window;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -35,17 +35,12 @@ use crate::prefs::Prefs;
 use crate::settings;
 use crate::view::View;
 use crate::words;
-use history::{History, Step};
+use history::{Held, History, Step};
+use pace::{Next, Pace};
 use window::Frame;
 
 /// The latest notices that are counted.
 const NOTICES: u32 = 500;
-/// Live pages are asked anew when something is recorded, but no more often than this, in µs.
-const REFRESH: i64 = 8_000_000;
-/// The same while there is nothing on the page, in µs.
-const REFRESH_EMPTY: i64 = 1_000_000;
-/// The same on the live page, which only asks for what is newer, in µs.
-const REFRESH_LIVE: i64 = 500_000;
 /// How long notices are collected before the timeline is asked anew.
 const SETTLE: std::time::Duration = std::time::Duration::from_millis(700);
 
@@ -66,8 +61,7 @@ pub struct App {
     state: State,
     place: Place,
     been: History,
-    /// What each page of the stack was asked for last: it need not be asked for again on the way back.
-    held: HashMap<&'static str, (Place, View)>,
+    held: Held,
     /// Where the page that comes is to be scrolled to.
     spot: Option<f64>,
     /// How many programs and destinations there are in the range, as the sidebar says it.
@@ -77,11 +71,7 @@ pub struct App {
     units: Rc<Cell<Units>>,
     permissions: Vec<(&'static str, Permission)>,
     hidden: u64,
-    loaded: i64,
-    /// More is recorded than the page was asked for.
-    behind: bool,
-    /// It will be asked for in a moment.
-    renewing: bool,
+    pace: Pace,
     /// The settings are opened as soon as there is a bus to ask on.
     settings_wanted: bool,
     /// The timeline will be looked at in a moment.
@@ -181,7 +171,7 @@ impl Component for App {
             state: State::default(),
             place: Place::Overview,
             been: History::default(),
-            held: HashMap::new(),
+            held: Held::default(),
             spot: None,
             counts: Default::default(),
             pages,
@@ -189,9 +179,7 @@ impl Component for App {
             units,
             permissions: Vec::new(),
             hidden: 0,
-            loaded: 0,
-            behind: false,
-            renewing: false,
+            pace: Pace::default(),
             settings_wanted: false,
             looking: false,
             root,
@@ -224,7 +212,12 @@ impl App {
             Msg::Status(status) => self.apply(Input::Status(status)),
             Msg::Permissions(permissions) => self.permissions = permissions,
             Msg::Unread(rows) => self.apply(Input::Notices(rows)),
-            Msg::Got(number, got) => return self.got(number, got),
+            Msg::Got(number, got) => {
+                self.got(number, got);
+                // What was recorded meanwhile is asked for after the last of them.
+                self.context.asker.answered(number);
+                return self.renew();
+            }
             Msg::Go(place) => self.go(place),
             Msg::Back => self.back(),
             Msg::Unzoom if self.been.zoomed(self.place, &self.context.view) => self.back(),
@@ -292,7 +285,7 @@ impl App {
                 return;
             }
             Msg::Renew => {
-                self.renewing = false;
+                self.pace.waited();
                 return self.renew();
             }
             Msg::Hold(held) => {
@@ -371,7 +364,7 @@ impl App {
 
     fn said(&mut self, event: Event) {
         if matches!(event, Event::Recorded(_)) {
-            self.behind = true;
+            self.pace.recorded();
             self.renew();
         }
         // A burst of notices is one look.
@@ -390,7 +383,7 @@ impl App {
     /// Asks for what was recorded since the page was asked for: now, or as soon as it may be asked again and
     /// nobody points at it. What is recorded last is shown too, when nothing follows it.
     fn renew(&mut self) {
-        if !self.behind || self.renewing || !self.context.view.range.is_live() {
+        if !self.context.view.range.is_live() {
             return;
         }
         let pages = &self.pages;
@@ -401,24 +394,25 @@ impl App {
             Place::Overview => (pages.overview.frame.is_empty(), pages.overview.is_held()),
             Place::Programs => (pages.programs.frame.is_empty(), pages.programs.is_held()),
             Place::Destinations => (pages.groups.frame.is_empty(), pages.groups.is_held()),
-            // Asked anew by what is told of them, and by a key.
-            Place::Timeline | Place::Program(_) => return,
+            Place::Program(_) => (pages.program.frame.is_empty(), pages.program.is_held()),
+            // Asked anew by what is told of it, and by a key.
+            Place::Timeline => return,
         };
         let live = self.place == Place::Live;
-        let pause = if live { REFRESH_LIVE } else { REFRESH };
-        let rest = self.loaded + pause.min(if empty { REFRESH_EMPTY } else { REFRESH }) - now();
-        if rest <= 0 && live {
-            (self.behind, self.loaded) = (false, now());
-            return pages.live.recorded(&self.context);
+        let open = self.context.asker.is_open(self.context.number);
+        match self.pace.next(pace::Page { empty, held, live, open }, now()) {
+            Next::Rest => {}
+            Next::Ask if live => {
+                self.pace.asked(now());
+                self.pages.live.recorded(&self.context);
+            }
+            Next::Ask => self.ask(),
+            Next::Wait(rest) => {
+                let sender = self.sender.clone();
+                let rest = std::time::Duration::from_micros(rest.unsigned_abs());
+                gtk4::glib::timeout_add_local_once(rest, move || sender.emit(Msg::Renew));
+            }
         }
-        if rest <= 0 && (empty || !held) {
-            return self.ask();
-        }
-        self.renewing = true;
-        let least = if live { REFRESH_LIVE } else { REFRESH_EMPTY };
-        let wait = std::time::Duration::from_micros(rest.max(least).unsigned_abs());
-        let sender = self.sender.clone();
-        gtk4::glib::timeout_add_local_once(wait, move || sender.emit(Msg::Renew));
     }
 
     fn open_settings(&mut self) {
@@ -491,10 +485,9 @@ impl App {
 
     /// Asks for what the page shows; answers for what was shown before are dropped from now on.
     fn ask(&mut self) {
-        self.context.number += 1;
-        self.behind = false;
-        self.loaded = now();
-        self.held.insert(name(self.place), (self.place, self.context.view.clone()));
+        self.drop_open();
+        self.pace.asked(now());
+        self.held.ask(name(self.place), self.place, &self.context.view);
         let context = &self.context;
         match self.place {
             Place::Overview => self.pages.overview.load(context),
@@ -505,6 +498,14 @@ impl App {
             Place::Health => self.ask_status(),
             Place::Program(id) => self.pages.program.load(id, context),
         }
+    }
+
+    /// Answers that are on their way are for what is not shown any more.
+    fn drop_open(&mut self) {
+        if self.context.asker.is_open(self.context.number) {
+            self.held.drop_open();
+        }
+        self.context.number += 1;
     }
 
     fn more(&self, place: Place) {
@@ -557,7 +558,7 @@ impl App {
             Got::Late => {}
             Got::Failed(place, failure) => {
                 self.lost();
-                self.held.remove(name(place));
+                self.held.failed(name(place));
                 if let Some(frame) = self.frame_of(place) {
                     frame.failed(&failure);
                 }
@@ -595,11 +596,9 @@ impl App {
         let Some(step) = self.been.pop() else { return };
         self.place = step.place;
         self.context.view = step.view;
-        let kept = (self.place, self.context.view.clone());
-        if self.held.get(name(self.place)).is_some_and(|held| *held == kept) {
-            // Answers for the page that is left are not for this one.
-            self.context.number += 1;
-        } else {
+        // Answers for the page that is left are not for this one.
+        self.drop_open();
+        if !self.held.has(name(self.place), self.place, &self.context.view) {
             self.spot = Some(step.spot);
             self.load();
         }

@@ -112,13 +112,40 @@ fn d05_written_is_said_when_it_can_be_read_and_not_before() {
     });
     let other = Database::open(lab.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    lab.recorder.submit(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
-    lab.recorder.through(DAY0 + 5);
+    lab.recorder.submit_through(vec![row(DAY0, who("/usr/bin/curl", 1000))], DAY0 + 5);
     lab.recorder.flush();
     assert!(says.try_recv().is_err(), "it waits for the lock");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(says.recv_timeout(std::time::Duration::from_secs(20)).unwrap(), (DAY0 + 5, 1));
     assert!(says.try_recv().is_err(), "each is said once");
+}
+
+#[test]
+fn d05_every_row_that_is_written_is_said() {
+    // The writer wakes for each row, and is kept awake besides.
+    let dir = tempfile::tempdir().unwrap();
+    let lab = Lab::with(dir, Settings { write_interval: std::time::Duration::ZERO, ..settings() });
+    let (said, says) = std::sync::mpsc::channel();
+    lab.recorder.on_written(move |through| {
+        let _ = said.send(through);
+    });
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let heard = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                lab.recorder.flush();
+            }
+        });
+        let mut heard = (0..2000).map(|n| {
+            lab.recorder.submit_through(vec![row(DAY0 + n, who("/usr/bin/curl", 1000))], DAY0 + n);
+            // Nothing more comes that it could be said with.
+            (DAY0 + n, says.recv_timeout(std::time::Duration::from_secs(10)))
+        });
+        let silent = heard.find(|(time, heard)| *heard != Ok(*time));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        silent
+    });
+    assert_eq!(heard, None, "it was written and nobody was told");
 }
 
 #[test]

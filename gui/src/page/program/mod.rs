@@ -42,6 +42,8 @@ pub struct ProgramPage {
     chart: Chart,
     table: Table<Connection>,
     all: gtk4::Button,
+    /// Those of what is made anew with each answer.
+    hovers: [gtk4::EventControllerMotion; 3],
     id: Cell<i64>,
     path: RefCell<Option<String>>,
     sender: Sender,
@@ -112,6 +114,11 @@ impl ProgramPage {
         page.append(&lists);
         page.append(&processes);
         page.append(&connections);
+        let hovers = [&head, &lists, &processes].map(|part| {
+            let hover = gtk4::EventControllerMotion::new();
+            part.add_controller(hover.clone());
+            hover
+        });
         let clamp = adw::Clamp::builder().maximum_size(980).child(&page).build();
         let scrolled =
             gtk4::ScrolledWindow::builder().child(&clamp).hscrollbar_policy(gtk4::PolicyType::Never).build();
@@ -124,6 +131,7 @@ impl ProgramPage {
             chart,
             table,
             all,
+            hovers,
             id: Cell::new(0),
             path: RefCell::default(),
             sender: sender.clone(),
@@ -153,6 +161,17 @@ impl ProgramPage {
     pub fn scroll(&self, to: f64) {
         let scrolled = self.scrolled.clone();
         gtk4::glib::idle_add_local_once(move || scrolled.vadjustment().set_value(to));
+    }
+
+    /// Somebody points at what is shown, has the keyboard on it or selected a row: it holds still.
+    pub fn is_held(&self) -> bool {
+        let focus = self.scrolled.root().and_then(|root| root.focus());
+        let own = |part: &gtk4::Box| focus.as_ref().is_some_and(|focus| focus.is_ancestor(part));
+        self.hovers.iter().any(gtk4::EventControllerMotion::contains_pointer)
+            || [&self.head, &self.lists, &self.processes].into_iter().any(own)
+            || self.table.is_selected()
+            || self.table.is_hovered()
+            || self.chart.is_hovered()
     }
 
     /// The filter for the program that is shown.
