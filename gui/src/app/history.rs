@@ -152,8 +152,12 @@ mod tests {
         // The answers for the programs are on their way when another page is shown.
         held.drop_open();
         held.ask("program", Place::Program(7), &view);
-        assert!(!held.has("programs", Place::Programs, &view) && held.has("overview", Place::Overview, &view));
-        assert!(held.has("program", Place::Program(7), &view) && !held.has("program", Place::Program(8), &view));
+        assert!(
+            !held.has("programs", Place::Programs, &view) && held.has("overview", Place::Overview, &view)
+        );
+        assert!(
+            held.has("program", Place::Program(7), &view) && !held.has("program", Place::Program(8), &view)
+        );
         held.failed("program");
         assert!(!held.has("program", Place::Program(7), &view));
     }

@@ -14,6 +14,7 @@ pub mod many_rows;
 pub mod names;
 pub mod notices;
 pub mod privacy;
+pub mod renewed;
 pub mod scale;
 pub mod scripts;
 pub mod settings;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Case> {
         command::CASES,
         desktop::CASES,
         window::CASES,
+        renewed::CASES,
         many_rows::CASES,
         if long() { scale::LONG } else { &[] },
     ]

@@ -19,8 +19,8 @@ pub const CASES: &[Case] = &[
     Case { id: "D08", title: "settings: a refusal is explained, a permission saves", run: d08 },
 ];
 
-/// The table of a page, by its name.
-const OVERVIEW: &str = "Programs that use the network most";
+/// The table of the first page, by its name.
+pub const OVERVIEW: &str = "Programs that use the network most";
 
 /// How long one page slides over another; for the pictures alone.
 const SLIDE: std::time::Duration = std::time::Duration::from_millis(700);
@@ -28,12 +28,13 @@ const SLIDE: std::time::Duration = std::time::Duration::from_millis(700);
 /// Name of the window on the session bus.
 const WINDOW: &str = "org.picosnitch.Picosnitch";
 
-fn rows<'a>(tree: &'a Tree, table: &str) -> Vec<&'a str> {
+/// Texts of the labels in a table.
+pub fn rows<'a>(tree: &'a Tree, table: &str) -> Vec<&'a str> {
     tree.texts_in("tree table", table)
 }
 
 /// What the page is called: the first heading of the window.
-fn title(tree: &Tree) -> &str {
+pub fn title(tree: &Tree) -> &str {
     let heading = |at: &usize| tree.0.get(*at).is_some_and(|it| it.role == "heading");
     let titled = |it: &&Widget| it.role == "label" && !it.name.is_empty() && it.within.iter().any(heading);
     tree.0.iter().find(titled).map_or("", |label| label.name.as_str())
