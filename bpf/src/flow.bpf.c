@@ -61,6 +61,14 @@ static __always_inline int is_subflow(struct tcp_sock *tcp)
 	return bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ_BITFIELD(tcp, is_mptcp);
 }
 
+static __always_inline u8 userlocks(struct sock *sk)
+{
+	if (!can_cast())
+		return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
+	sk = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct sock));
+	return BPF_CORE_READ_BITFIELD(sk, sk_userlocks);
+}
+
 /*
  * Who called whom, where the begin of a connection was not seen: connect() marks the port that it chooses,
  * and an accepted socket has the mark of its listener's. bind() to an address alone leaves no mark either,
@@ -74,26 +82,25 @@ static __always_inline u8 guess_direction(struct sock *sk, const struct sock_sta
 
 	if (!bucket)
 		return low && !from_low ? PS_IN : PS_OUT;
-	if (READ_AS(inet_bind_bucket, bucket, fastreuse) < 0 ||
-	    BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+	if (READ_AS(inet_bind_bucket, bucket, fastreuse) < 0 || userlocks(sk) & SOCK_BINDPORT_LOCK)
 		return PS_OUT;
 	return low || !from_low ? PS_IN : PS_OUT;
 }
 
 static __always_inline void read_mptcp(struct sock_state *st, struct sock *sk)
 {
-	struct mptcp_sock *whole;
 	struct sock *first;
 
 	if (!bpf_core_type_exists(struct mptcp_sock))
 		return;
-	whole = can_cast() ? bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct mptcp_sock))
-			   : bpf_skc_to_mptcp_sock(sk);
-	first = whole ? whole->first : 0;
+	first = READ_AS(mptcp_sock, sk, first);
 	if (!first)
 		return;
-	read_remote(first, st->remote, &st->remote_port);
-	read_local(first, st->local, &st->local_port);
+	if (can_cast()) {
+		/* Before Linux 6.2 the whole has to do, which knows them once it is connected. */
+		read_remote(first, st->remote, &st->remote_port);
+		read_local(first, st->local, &st->local_port);
+	}
 	if (sk->__sk_common.skc_state != TCP_SYN_SENT)
 		st->direction = guess_direction(first, st);
 }
