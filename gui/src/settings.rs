@@ -207,18 +207,28 @@ fn fill(
         page.add(&group);
     }
     let end = adw::PreferencesGroup::new();
+    // It comes up with what went wrong, so that a screen reader says it wherever the keyboard is.
+    let refusal = gtk4::Label::builder()
+        .wrap(true)
+        .visible(false)
+        .css_classes(["error"])
+        .accessible_role(gtk4::AccessibleRole::Alert)
+        .build();
     let both = gtk4::Box::new(gtk4::Orientation::Vertical, 8);
     both.append(&save);
     both.append(&note);
+    both.append(&refusal);
     end.add(&both);
     page.add(&end);
     let (client, window) = (client.clone(), window.downgrade());
     save.connect_clicked(move |save| {
         let (client, changes, window) = (client.asking(), changes.clone(), window.clone());
-        let (save, note) = (save.clone(), note.clone());
+        let (save, note, refusal) = (save.clone(), note.clone(), refusal.clone());
         let wanted: HashMap<&'static str, Value<'static>> = changes.borrow().clone();
         save.set_sensitive(false);
+        refusal.set_visible(false);
         note.set_text(tr("Waiting for permission …"));
+        note.set_visible(true);
         glib::spawn_future_local(async move {
             let answer = relm4::spawn(async move { client.set_settings(&wanted).await }).await;
             match answer {
@@ -232,13 +242,20 @@ fn fill(
                 Ok(Err(error)) => {
                     let failure = Failure::from(error);
                     let hint = failure.hint.unwrap_or(tr("Nothing was changed."));
-                    note.set_text(&format!("{} {hint}", failure.why));
+                    refuse(&note, &refusal, &format!("{} {hint}", failure.why));
                     save.set_sensitive(true);
                 }
-                Err(_) => note.set_text(tr("The monitor did not answer. Try again.")),
+                Err(_) => refuse(&note, &refusal, tr("The monitor did not answer. Try again.")),
             }
         });
     });
+}
+
+/// Says what went wrong in place of the note.
+fn refuse(note: &gtk4::Label, refusal: &gtk4::Label, why: &str) {
+    note.set_visible(false);
+    refusal.set_text(why);
+    refusal.set_visible(true);
 }
 
 fn row(

@@ -7,9 +7,11 @@ use picosnitch_api::Query;
 
 use super::Case;
 use super::expect::PATIENCE;
+use super::leaving::{start_scanner, verdict_becomes, virustotal};
 use crate::lab::client::settle;
 use crate::lab::desktop::{Desktop, Toast};
 use crate::lab::program::report;
+use crate::lab::scanner;
 use crate::lab::tools::until;
 use crate::lab::{Lab, Outcome, Stage, User, ensure};
 
@@ -19,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "D02", title: "no panel: notices still arrive", run: d02 },
     Case { id: "D03", title: "the daemon stops and starts: the tray says so", run: d03 },
     Case { id: "D04", title: "a toast says who and whom, opens, mutes, is replaced", run: d04 },
+    Case { id: "D04", title: "a scanner finds a program suspicious: a toast that stays", run: d04_verdict },
     Case { id: "N03", title: "many new programs: one digest", run: n03 },
     Case { id: "N04", title: "a muted program: recorded, no toast, not even the first", run: n04 },
     Case { id: "N08", title: "two people logged in: each is told their own and the system's", run: n08 },
@@ -199,6 +202,41 @@ fn d04(lab: &mut Lab) -> Outcome {
     std::thread::sleep(Duration::from_secs(2));
     let toasts = wait_own(&desktop, "d04-", told)?;
     ensure(toasts.len() == told, || format!("a toast about a muted program: {toasts:?}"))
+}
+
+fn d04_verdict(lab: &mut Lab) -> Outcome {
+    let none = serde_json::json!({"status": 500, "body": {}});
+    let (scanner, authority) = start_scanner(lab, "d04-scanner", &[scanner::report(3, 1, 72)], &[none])?;
+    let stage = lab.stage("d04-verdict", &virustotal(&scanner, &authority, ""))?;
+    let mut desktop = Desktop::start(&lab.new_dir("d04-verdict")?, &stage.bus.address, true)?;
+    desktop.tray(AT_ONCE)?;
+    tooltip_says(&desktop, "Watching")?;
+    let program = lab.programs.make("d04-suspicious")?;
+    let path = program.to_string_lossy().into_owned();
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    let words = "4 of 72 engines (2026-09-21)";
+    verdict_becomes(&stage, &path, words)?;
+    let of = |toasts: &[Toast]| {
+        toasts.iter().find(|toast| toast.title.starts_with("Suspicious: d04-suspicious")).cloned()
+    };
+    let toasts = wait_toasts(&desktop, |toasts| of(toasts).is_some())?;
+    let toast = of(&toasts).ok_or("gone")?;
+    for part in [format!("Found harmful or suspicious by {words}"), path] {
+        ensure(toast.body.contains(&part), || format!("no {part:?} in {:?}", toast.body))?;
+    }
+    ensure(toast.critical, || format!("it goes by itself: {toast:?}"))?;
+    // Nobody expects harm.
+    let has = |word: &str| toast.actions.iter().any(|known| known == word);
+    ensure(has("Details") && !has("Expected"), || format!("its buttons are {:?}", toast.actions))?;
+    desktop.picture("verdict");
+    // The tray looks at it, and the window asks for a look.
+    desktop.window(&[], &[])?;
+    let access = desktop.access()?;
+    desktop.seen(&access, "that something is suspicious", |tree| {
+        tree.0.iter().any(|it| it.role == "label" && it.name.contains("suspicious program"))
+    })?;
+    desktop.picture("verdict-window");
+    Ok(())
 }
 
 fn n03(lab: &mut Lab) -> Outcome {

@@ -436,7 +436,8 @@ impl Drop for Guard {
     }
 }
 
-fn virustotal(scanner: &Scanner, authority: &Authority, more: &str) -> String {
+/// Settings with this scanner.
+pub fn virustotal(scanner: &Scanner, authority: &Authority, more: &str) -> String {
     format!(
         "[virustotal]\napi_key = \"lab-key\"\nurl = \"{}\"\nca_file = \"{}\"\nrequest_interval_seconds = 1\n{more}",
         scanner.url(),
@@ -444,7 +445,13 @@ fn virustotal(scanner: &Scanner, authority: &Authority, more: &str) -> String {
     )
 }
 
-fn start_scanner(lab: &mut Lab, name: &str, get: &[Value], post: &[Value]) -> Outcome<(Scanner, Authority)> {
+/// A scanner with these answers to GET and to POST, and who vouches for it.
+pub fn start_scanner(
+    lab: &mut Lab,
+    name: &str,
+    get: &[Value],
+    post: &[Value],
+) -> Outcome<(Scanner, Authority)> {
     let dir = lab.new_dir(name)?;
     let authority = Authority::new(&dir.join("certificates"))?;
     let identity = authority.sign("scanner", "IP:127.0.0.1")?;
@@ -462,7 +469,8 @@ fn verdict_of(stage: &Stage, path: &str) -> Outcome<String> {
     Ok(verdicts.first().cloned().unwrap_or_default())
 }
 
-fn verdict_becomes(stage: &Stage, path: &str, words: &str) -> Outcome {
+/// Waits for this verdict on a program's only content.
+pub fn verdict_becomes(stage: &Stage, path: &str, words: &str) -> Outcome {
     settle(Duration::from_secs(120), || {
         let verdict = verdict_of(stage, path)?;
         ensure(verdict == words, || {

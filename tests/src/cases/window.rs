@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! D: the window, used by keyboard and pointer on a real X server, seen through the accessibility bus.
 
+use std::time::Duration;
+
 use picosnitch_api::{Dimension, Query};
 
 use super::Case;
@@ -9,21 +11,26 @@ use crate::lab::access::Widget;
 use crate::lab::client::settle;
 use crate::lab::desktop::Desktop;
 use crate::lab::program::report;
-use crate::lab::{Access, Lab, Outcome, Stage, Tree, User, ensure, locale};
+use crate::lab::tools::until;
+use crate::lab::{Access, Calls, Lab, Outcome, Stage, Tree, User, ensure, locale};
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "D05", title: "pages, drill-down, search, sort, range, filters, export, seen", run: d05 },
     Case { id: "D07", title: "keyboard alone; every widget has a name", run: d07 },
     Case { id: "D07", title: "German, right-to-left, 360 pixels, high contrast, dark", run: d07_looks },
-    Case { id: "D08", title: "settings: a refusal is explained, a permission saves", run: d08 },
+    Case {
+        id: "D08",
+        title: "settings: polkit asks once, a refusal is explained and announced, a permission saves",
+        run: d08,
+    },
 ];
 
 /// The table of the first page, by its name.
 pub const OVERVIEW: &str = "Programs that use the network most";
 
 /// How long one page slides over another; for the pictures alone.
-const SLIDE: std::time::Duration = std::time::Duration::from_millis(700);
+const SLIDE: Duration = Duration::from_millis(700);
 
 /// Name of the window on the session bus.
 const WINDOW: &str = "org.picosnitch.Picosnitch";
@@ -388,39 +395,64 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
     Ok(())
 }
 
+/// How often polkit was told to ask for a password so that settings may be changed.
+fn asked(calls: &Calls) -> usize {
+    let configure = |call: &serde_json::Value| call[1] == "org.picosnitch.Monitor.configure";
+    // Bit 0 of the flags: AllowUserInteraction.
+    let asks = |call: &serde_json::Value| call[3].as_u64().is_some_and(|flags| flags & 1 == 1);
+    calls.arguments().iter().filter(|call| configure(call) && asks(call)).count()
+}
+
 fn d08(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("d08", "")?;
     let alice = User::get("alice")?;
+    let calls = stage.bus.listen("CheckAuthorization")?;
     let mut desktop = Desktop::of(Some(&alice), &lab.new_dir("d08")?, &stage.bus.address, false)?;
     desktop.window(&["--page", "settings"], &[])?;
     let access = desktop.access()?;
-    let key = "Count bytes";
     let config = || std::fs::read_to_string(stage.daemon.config()).unwrap_or_default();
     let before = config();
     press(&desktop, &access, "page tab", "Monitor")?;
-    // It says its name, and says it once.
-    let switch = |it: &Widget| ["toggle button", "check box"].contains(&it.role.as_str()) && it.name == key;
-    let tree = desktop.seen(&access, "the switch", |tree| tree.0.iter().any(switch))?;
-    access.press(tree.0.iter().find(|it| switch(it)).ok_or("gone")?)?;
+    // Two changes, one question. A switch says its name, and says it once.
+    for key in ["Count bytes", "Ports"] {
+        let switch =
+            |it: &Widget| ["toggle button", "check box"].contains(&it.role.as_str()) && it.name == key;
+        let tree = desktop.seen(&access, key, |tree| tree.0.iter().any(switch))?;
+        access.press(tree.0.iter().find(|it| switch(it)).ok_or("gone")?)?;
+    }
+    ensure(asked(&calls) == 0, || "polkit was asked before anything was to be saved".into())?;
     press(&desktop, &access, "push button", "Save Changes")?;
     let told = |tree: &Tree| -> String {
-        let labels = tree.0.iter().filter(|it| it.role == "label");
+        let labels = tree.0.iter().filter(|it| ["label", "alert"].contains(&it.role.as_str()));
         labels.map(|it| it.name.as_str()).filter(|text| text.contains('.')).collect::<Vec<_>>().join(" | ")
     };
-    desktop.seen(&access, "a refusal", |tree| {
-        tree.0.iter().any(|it| it.role == "label" && it.name.contains("log in at the machine itself"))
+    // Screen readers say by themselves what comes up as an alert.
+    desktop.seen(&access, "a refusal that is announced", |tree| {
+        tree.0.iter().any(|it| it.role == "alert" && it.name.contains("log in at the machine itself"))
     })?;
     desktop.picture("refused");
     ensure(config() == before, || "it was refused, and yet something was changed".into())?;
-    // The same with a rule that lets alice: saved at once, nothing asked again.
+    ensure(asked(&calls) == 1, || format!("polkit was asked {} times for one refusal", asked(&calls)))?;
+    // The same with a rule that lets alice: saved, with one question for each time that she presses.
     stage.bus.allow(&alice.name, &["org.picosnitch.Monitor.configure"])?;
+    let mut pressed = 1;
     settle(PATIENCE, || {
         // polkitd reads its rules when it notices that the folder changed.
         let tree = access.tree()?;
-        let pressed = access.press(tree.find("push button", "Save Changes").ok_or("gone")?);
-        ensure(config().contains("bandwidth = false"), || {
-            format!("the file says {:?}; {pressed:?}; {}", config(), told(&tree))
+        let save = tree.find("push button", "Save Changes").ok_or("gone")?;
+        // It takes a press again when it has an answer.
+        let before = asked(&calls);
+        let done = access.press(save);
+        pressed += usize::from(done.is_ok());
+        let _ = until(Duration::from_secs(2), || asked(&calls) > before);
+        let (text, tree) = (config(), access.tree()?);
+        ensure(text.contains("bandwidth = false") && text.contains("ports = false"), || {
+            format!("the file says {text:?}; {done:?}; {}", told(&tree))
         })
     })?;
-    desktop.seen(&access, "that it is saved", |tree| tree.says("Saved.")).map(|_| ())
+    let tree = desktop.seen(&access, "that it is saved", |tree| tree.says("Saved."))?;
+    ensure(!tree.0.iter().any(|it| it.role == "alert"), || "the refusal is still shown".into())?;
+    ensure(asked(&calls) <= pressed, || {
+        format!("polkit was asked {} times for {pressed} presses", asked(&calls))
+    })
 }

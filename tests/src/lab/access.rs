@@ -20,7 +20,8 @@ const IN_WINDOW: u32 = 1;
 
 /// Numbers of `GetRole` (`AtspiRole`), by the names that AT-SPI has for them. GTK's own names of roles
 /// differ from version to version.
-const ROLES: [(u32, &str); 21] = [
+const ROLES: [(u32, &str); 23] = [
+    (2, "alert"),
     (7, "check box"),
     (11, "combo box"),
     (16, "dialog"),
@@ -42,6 +43,7 @@ const ROLES: [(u32, &str); 21] = [
     (83, "heading"),
     (90, "table row"),
     (98, "list"),
+    (101, "alert"),
 ];
 
 /// One widget.

@@ -75,12 +75,18 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// All arguments of each call so far, in order.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.map(|line| line["payload"]["data"].clone()).collect()
+    }
+
     /// The first argument of each call so far, in order.
     #[must_use]
     pub fn heard(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        lines.map(|line| line["payload"]["data"][0].clone()).collect()
+        self.arguments().into_iter().map(|data| data[0].clone()).collect()
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Toast {
     pub actions: Vec<String>,
     /// The desktop entry that it belongs to.
     pub desktop_entry: String,
+    /// It is critical: it stays until somebody answers it.
+    pub critical: bool,
 }
 
 /// See the module. What is started first ends last.
@@ -433,6 +435,7 @@ impl Desktop {
                     body: text(&data[4]),
                     actions: data[5].as_array().map(|all| all.iter().map(text).collect()).unwrap_or_default(),
                     desktop_entry: text(&data[6]["desktop-entry"]["data"]),
+                    critical: data[6]["urgency"]["data"] == 2,
                 }
             })
             .collect()
