@@ -29,7 +29,7 @@ pub const CASES: &[Case] = &[
 /// The table of the first page, by its name.
 pub const OVERVIEW: &str = "Programs that use the network most";
 
-/// How long one page slides over another; for the pictures alone.
+/// How long one page slides over another, or scrolls; for the pictures alone.
 const SLIDE: Duration = Duration::from_millis(700);
 
 /// Name of the window on the session bus.
@@ -430,6 +430,9 @@ fn d08(lab: &mut Lab) -> Outcome {
     desktop.seen(&access, "a refusal that is announced", |tree| {
         tree.0.iter().any(|it| it.role == "alert" && it.name.contains("log in at the machine itself"))
     })?;
+    // The end of the page, where the button is.
+    desktop.input(&["mousemove", "30", "400", "click", "--repeat", "40", "5"])?;
+    std::thread::sleep(SLIDE);
     desktop.picture("refused");
     ensure(config() == before, || "it was refused, and yet something was changed".into())?;
     ensure(asked(&calls) == 1, || format!("polkit was asked {} times for one refusal", asked(&calls)))?;
