@@ -4,8 +4,8 @@
 //! Makes a believable database of ROWS detail rows in the last 30 days (default 10 million) and five years of
 //! totals (none for less than a million rows) in DIR, by the same way that the daemon takes, unless DIR has one.
 //! Then, in lines of the table of `bench/RESULTS.md`: with `make` its size alone; with `ask` the time of every query
-//! that a page of a client makes, or of those whose name has all of the words; with `write` what the writer does with it (this adds 400 000 rows, the queries
-//! are to come first).
+//! that a page of a client makes, or of those whose name has all of the words; with `write` what the writer does with
+//! it, and what pages of that very hour take then (this adds 400 000 rows, the other queries are to come first).
 
 // A bench that cannot go on stops.
 #![allow(clippy::expect_used)]
@@ -24,6 +24,8 @@ use picosnitchd::record::{Reader, Recorder, Settings};
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
+/// So much later than at a whole number of everything a range begins, µs.
+const INSIDE: i64 = 12_345_678;
 /// Rows handed over at once.
 const BATCH: usize = 16_384;
 /// Days for which every row is kept.
@@ -443,7 +445,7 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
         ("all", 0),
     ];
     for (range, length) in presets {
-        let since = (length > 0).then_some(now - length + 12_345_678);
+        let since = (length > 0).then_some(now - length + INSIDE);
         for (who, v) in &viewers {
             type Filter<'a> = (&'a str, &'a dyn Fn(Query, usize) -> Query);
             let filters: [Filter<'_>; 6] = [
@@ -464,6 +466,10 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
                     reader.series(Dimension::ALL[n % 16].0, &q, v).expect(EXPECT);
                 });
             }
+            report.measure(&format!("program page, {who}, {range}: chart by domain"), 20, |n| {
+                let q = Query { since, limit: Some(8), path: path(n), ..Query::default() };
+                reader.series(Dimension::Domain, &q, v).expect(EXPECT);
+            });
             if length > 0 {
                 report.measure(&format!("summary, {who}, the {range} before"), 5, |_| {
                     let q = Query {
@@ -572,6 +578,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match arguments.next().as_deref() {
         Some("write") => {
             burst(&recorder, now);
+            // Rankings and charts of an hour that begins just before all of that, and not at the full hour.
+            queries(&recorder.reader(), now - SECOND + HOUR - INSIDE, vec!["hour,".to_owned()]);
             folding(&recorder, 28, now);
         }
         Some("make") => size(dir, &recorder)?,

@@ -13,7 +13,7 @@ use picosnitch_api::{self as api, Dimension, Query, row::Connection};
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
 use super::Page;
-use super::filter::{self, Filter, Sql};
+use super::filter::{self, Sql};
 use super::maps::Maps;
 use super::plan::{Plan, Set, Table, holds};
 use super::row::Columns;
@@ -56,7 +56,13 @@ fn numbers(db: &Database, sql: &str, condition: &Sql) -> Result<Table<bool>> {
 }
 
 impl Match {
-    fn new(db: &Database, maps: &Maps, filter: &Filter, q: &Query, v: &Viewer) -> Result<Self> {
+    fn new(
+        db: &Database,
+        maps: &Maps,
+        q: &Query,
+        v: &Viewer,
+    ) -> std::result::Result<Self, api::Error> {
+        let filter = filter::plain(q, v)?;
         let unfiltered = |sql: &Sql| {
             sql.values.is_empty() && sql.text.split(" AND ").all(|part| part.is_empty() || part == "1")
         };
@@ -71,9 +77,9 @@ impl Match {
             _ => Dimension::Uid,
         };
         Ok(Match {
-            who: set(WHOS, &filter.who)?,
-            peer: set(PEERS, &filter.peer)?,
-            plan: Plan::made(db, maps, by, &wider, v)?,
+            who: set(WHOS, &filter.who).map_err(unavailable)?,
+            peer: set(PEERS, &filter.peer).map_err(unavailable)?,
+            plan: Plan::new(db, maps, by, &wider, v)?,
             local_port: q.local_port.map(i64::from),
             remote_port: q.remote_port.map(i64::from),
         })
@@ -172,7 +178,7 @@ pub(super) fn page(
     if q.sort.as_deref().is_some_and(|sort| sort != "time") {
         return Err(api::Error::InvalidQuery("connections sort by time alone".to_owned()));
     }
-    let filter = filter::plain(q, v)?;
+    let matches = Match::new(db, maps, q, v)?;
     let shift = |time: i64| time.clamp(0, i64::MAX >> TIE_BITS) << TIE_BITS;
     let mut range = Range {
         from: q.since.map_or(i64::MIN, shift),
@@ -187,7 +193,7 @@ pub(super) fn page(
         }
     }
     let wanted = usize::try_from(q.page()).unwrap_or(usize::MAX);
-    let (ids, more) = find(db, maps, &filter, &mut range, wanted, q, v).map_err(unavailable)?;
+    let (ids, more) = find(db, &matches, &mut range, wanted).map_err(unavailable)?;
     let rows = fetch(db, &ids, v).map_err(unavailable)?;
     let hidden = hidden(db, q, v, "connections").map_err(unavailable)?;
     Ok(Page { rows, cursor: if more { range.cursor() } else { String::new() }, hidden })
@@ -211,28 +217,24 @@ pub(super) fn hidden(db: &Database, q: &Query, v: &Viewer, column: &str) -> Resu
 /// The next matching ids, and whether there may be more after the range's new beginning.
 fn find(
     db: &Database,
-    maps: &Maps,
-    filter: &Filter,
+    matches: &Match,
     range: &mut Range,
     wanted: usize,
-    q: &Query,
-    v: &Viewer,
 ) -> Result<(Vec<i64>, bool)> {
-    let matches = Match::new(db, maps, filter, q, v)?;
     if matches.is_empty() {
         return Ok((Vec::new(), false));
     }
     let mut found = Vec::with_capacity(wanted.min(1000));
-    if walk(db, &matches, range, wanted, FIRST_WALK, &mut found)? {
+    if walk(db, matches, range, wanted, FIRST_WALK, &mut found)? {
         return Ok((found, false));
     }
     if found.len() >= wanted {
         return Ok((found, true));
     }
     let ended = if matches.is_filtered() {
-        by_hours(db, &matches, range, wanted, &mut found)?
+        by_hours(db, matches, range, wanted, &mut found)?
     } else {
-        walk(db, &matches, range, wanted, LONGEST_WALK, &mut found)?
+        walk(db, matches, range, wanted, LONGEST_WALK, &mut found)?
     };
     Ok((found, !ended))
 }

@@ -177,12 +177,7 @@ fn peer(filter: &mut Filter, q: &Query) -> Result<(), api::Error> {
     if let Some((condition, values)) = address_key(q) {
         peer.and(&condition, values);
     }
-    if let Some(protocol) = &q.protocol {
-        let number = dimension::protocol_number(protocol).ok_or_else(|| {
-            api::Error::InvalidQuery(
-                "protocol wants tcp, udp, icmp, icmpv6, sctp, packet, exec or ip-N".to_owned(),
-            )
-        })?;
+    if let Some(number) = protocol(q)? {
         peer.and("p.protocol = ?", [Value::Integer(number)]);
     }
     if let Some(direction) = &q.direction {
@@ -201,6 +196,17 @@ fn peer(filter: &mut Filter, q: &Query) -> Result<(), api::Error> {
         }
     }
     Ok(())
+}
+
+/// The number of the protocol asked for.
+pub(super) fn protocol(q: &Query) -> Result<Option<i64>, api::Error> {
+    let Some(word) = &q.protocol else { return Ok(None) };
+    let number = dimension::protocol_number(word).ok_or_else(|| {
+        api::Error::InvalidQuery(
+            "protocol wants tcp, udp, icmp, icmpv6, sctp, packet, exec or ip-N".to_owned(),
+        )
+    })?;
+    Ok(Some(number))
 }
 
 /// The condition on `p.domain`.

@@ -217,7 +217,7 @@ struct Places {
     service: Set,
 }
 
-fn places(db: &Database, q: &Query) -> Result<Places> {
+fn places(db: &Database, q: &Query, protocol: Option<i64>) -> Result<Places> {
     let set = |key: Option<(String, Vec<Value>)>, table: &str, column: &str| -> Result<Set> {
         let Some((condition, values)) = key else { return Ok(None) };
         let sql = format!("SELECT t.id FROM {table} t WHERE {}", condition.replace(column, "t.id"));
@@ -229,8 +229,7 @@ fn places(db: &Database, q: &Query) -> Result<Places> {
             services.and(&format!("port = ? AND direction = {direction}"), [Value::Integer(port.into())]);
         }
     }
-    if let Some(protocol) = &q.protocol {
-        let number = dimension::protocol_number(protocol).unwrap_or(-1);
+    if let Some(number) = protocol {
         services.and("protocol = ?", [Value::Integer(number)]);
     }
     if let Some(direction) = &q.direction {
@@ -290,6 +289,7 @@ fn services(db: &Database, by: Dimension) -> Result<Table<i64>> {
 }
 
 impl Plan {
+    /// Reads the query; one that cannot be is refused.
     pub(super) fn new(
         db: &Database,
         maps: &Maps,
@@ -297,18 +297,24 @@ impl Plan {
         q: &Query,
         v: &Viewer,
     ) -> std::result::Result<Self, api::Error> {
-        Self::made(db, maps, by, q, v).map_err(unavailable)
+        let protocol = filter::protocol(q)?;
+        Self::made(db, maps, by, (q, protocol), v).map_err(unavailable)
     }
 
-    /// The same, with what the database says if it cannot.
-    pub(super) fn made(db: &Database, maps: &Maps, by: Dimension, q: &Query, v: &Viewer) -> Result<Self> {
+    fn made(
+        db: &Database,
+        maps: &Maps,
+        by: Dimension,
+        (q, protocol): (&Query, Option<i64>),
+        v: &Viewer,
+    ) -> Result<Self> {
         let either = q.search.as_ref().map(|text| sought(db, maps, text, v)).transpose()?;
         // What finds programs alone, or peers alone, is like any other filter by them.
         let by_program = either.as_ref().filter(|(peers, _)| none(peers)).map(|(_, whos)| whos);
         let by_peer =
             either.as_ref().filter(|(_, whos)| by_program.is_none() && none(whos)).map(|(peers, _)| peers);
         let kind = kind(by, q, either.as_ref().map(|_| by_program.is_some()));
-        let places = places(db, q)?;
+        let places = places(db, q, protocol)?;
         let mut plan = Plan {
             kind,
             first: None,
@@ -469,14 +475,18 @@ impl Plan {
         Ok(())
     }
 
-    /// The line of each number whose key has one: its place in the list, from 1.
-    pub(super) fn lines(&self, keys: impl Iterator<Item = i64>) -> Table<u32> {
+    /// The line of each number that counts and whose key has one: its place in the list, from 1.
+    pub(super) fn lines(
+        &self,
+        keys: impl Iterator<Item = i64>,
+        counts: impl Fn(i64) -> bool,
+    ) -> Table<u32> {
         let mut lines = Table::new();
         let of_key: Map<i64, u32> = keys.zip(1..).collect();
         match &self.keys {
             None => of_key.iter().for_each(|(key, line)| *lines.at(*key) = *line),
             Some(keys) => {
-                for (number, key) in keys.entries() {
+                for (number, key) in keys.entries().filter(|(number, _)| counts(*number)) {
                     if let Some(line) = of_key.get(&key) {
                         *lines.at(number) = *line;
                     }

@@ -43,10 +43,7 @@ struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     fn new(db: &'a Database, maps: &'a Maps, by: Dimension, q: &Query, v: &Viewer) -> Answer<Self> {
-        // A query that cannot be is refused.
-        filter::plain(q, v)?;
-        let plan = Plan::new(db, maps, by, q, v)?;
-        Ok(Ask { db, maps, plan })
+        Ok(Ask { db, maps, plan: Plan::new(db, maps, by, q, v)? })
     }
 
     /// Number, time and sums of the rows of a range in µs; times are rounded down to a width.
@@ -58,18 +55,27 @@ impl<'a> Ask<'a> {
 
     /// The sums of every key in a range.
     fn totals(&self, range: &Range) -> Result<Map<i64, Sums>> {
+        Ok(self.by_key(&self.numbers(range)?))
+    }
+
+    /// The sums of every number that is grouped by.
+    fn numbers(&self, range: &Range) -> Result<Table<Sums>> {
         let mut numbers: Table<Sums> = Table::new();
         self.plan.read(self.db, &range.pieces, None, |_, _, number, sums| numbers.at(number).add(sums))?;
         for rest in &range.rest {
             self.rows(*rest, 1, |number, _, sums| numbers.at(number).add(sums))?;
         }
+        Ok(numbers)
+    }
+
+    fn by_key(&self, numbers: &Table<Sums>) -> Map<i64, Sums> {
         let mut totals: Map<i64, Sums> = Map::default();
         for (number, sums) in numbers.entries() {
             if sums != Sums::default() {
                 totals.entry(self.plan.key(number)).or_default().add(sums);
             }
         }
-        Ok(totals)
+        totals
     }
 }
 
@@ -188,11 +194,15 @@ pub(super) fn series(
         let bounded = Query { since: Some(from), until: Some(to), ..q.clone() };
         let limit = q.limit.unwrap_or(SERIES).min(MOST_SERIES);
         let whole = Range::new(db, &reach, &bounded, WIDTHS.len() - 1)?;
-        let ranking = ranked(ask.totals(&whole)?, q, limit);
+        let numbers = ask.numbers(&whole)?;
+        let ranking = ranked(ask.by_key(&numbers), q, limit);
         let (width, level) = resolution(from, to, &reach);
         let (first, last) = (down(from, width), up(to, width));
         let count = usize::try_from((last - first) / width).unwrap_or(0);
-        let lines = ask.plan.lines(ranking.iter().map(|(key, _)| *key));
+        // Of the thousands of peers without a name, say, those that this program has to do with. Rows are read a
+        // little over the ends of the range, where there may be others.
+        let counts = |number| level.is_none() || numbers.get(number) != Sums::default();
+        let lines = ask.plan.lines(ranking.iter().map(|(key, _)| *key), counts);
         let mut points = vec![(0u64, 0u64); ranking.len() * count];
         let mut put = |number: i64, time: i64, sums: Sums| {
             let Some(line) = (lines.get(number) as usize).checked_sub(1) else { return };
