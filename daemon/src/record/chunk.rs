@@ -68,6 +68,13 @@ impl Sums {
         self.received = self.received.saturating_add(other.received);
         self.connections = self.connections.saturating_add(other.connections);
     }
+
+    /// Takes away what was added.
+    pub(super) fn take(&mut self, other: Sums) {
+        self.sent = self.sent.saturating_sub(other.sent);
+        self.received = self.received.saturating_sub(other.received);
+        self.connections = self.connections.saturating_sub(other.connections);
+    }
 }
 
 /// Sorts, and makes one of those with the same key.

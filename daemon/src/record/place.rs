@@ -113,6 +113,14 @@ pub(super) fn read(db: &Database, hour: i64, mut give: impl FnMut(Place)) -> Res
     Ok(count)
 }
 
+/// How many rows an hour has, with those that were deleted.
+pub(super) fn count(db: &Database, hour: i64) -> Result<usize> {
+    let bytes: i64 = db
+        .prepare_cached("SELECT coalesce(sum(length(data)), 0) FROM place WHERE id >= ?1 AND id < ?2")?
+        .query_row([key(hour, 0), key(hour + 1, 0)], |row| row.get(0))?;
+    Ok(usize::try_from(bytes).unwrap_or(0) / ROW)
+}
+
 /// The last hour before `end` that has rows, not before `hour`.
 pub(super) fn previous(db: &Database, hour: i64, end: i64) -> Result<Option<i64>> {
     edge(db, "SELECT max(id) FROM place WHERE id >= ?1 AND id < ?2", hour, end)

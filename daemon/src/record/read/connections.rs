@@ -56,12 +56,7 @@ fn numbers(db: &Database, sql: &str, condition: &Sql) -> Result<Table<bool>> {
 }
 
 impl Match {
-    fn new(
-        db: &Database,
-        maps: &Maps,
-        q: &Query,
-        v: &Viewer,
-    ) -> std::result::Result<Self, api::Error> {
+    fn new(db: &Database, maps: &Maps, q: &Query, v: &Viewer) -> std::result::Result<Self, api::Error> {
         let filter = filter::plain(q, v)?;
         let unfiltered = |sql: &Sql| {
             sql.values.is_empty() && sql.text.split(" AND ").all(|part| part.is_empty() || part == "1")
@@ -215,12 +210,7 @@ pub(super) fn hidden(db: &Database, q: &Query, v: &Viewer, column: &str) -> Resu
 }
 
 /// The next matching ids, and whether there may be more after the range's new beginning.
-fn find(
-    db: &Database,
-    matches: &Match,
-    range: &mut Range,
-    wanted: usize,
-) -> Result<(Vec<i64>, bool)> {
+fn find(db: &Database, matches: &Match, range: &mut Range, wanted: usize) -> Result<(Vec<i64>, bool)> {
     if matches.is_empty() {
         return Ok((Vec::new(), false));
     }

@@ -476,11 +476,7 @@ impl Plan {
     }
 
     /// The line of each number that counts and whose key has one: its place in the list, from 1.
-    pub(super) fn lines(
-        &self,
-        keys: impl Iterator<Item = i64>,
-        counts: impl Fn(i64) -> bool,
-    ) -> Table<u32> {
+    pub(super) fn lines(&self, keys: impl Iterator<Item = i64>, counts: impl Fn(i64) -> bool) -> Table<u32> {
         let mut lines = Table::new();
         let of_key: Map<i64, u32> = keys.zip(1..).collect();
         match &self.keys {
@@ -499,6 +495,11 @@ impl Plan {
     /// It reads the totals of each program with each peer, which are the largest.
     pub(super) fn is_by_pair(&self) -> bool {
         self.kind == Kind::Pair
+    }
+
+    /// Rows count for the folded program alone: all rows of an hour are what its totals say.
+    pub(super) fn is_of_folded(&self) -> bool {
+        self.cmdline.is_none() && self.either.is_none()
     }
 
     pub(super) fn is_search(&self) -> bool {

@@ -18,6 +18,25 @@ const BY_TIME: &str =
     "SELECT id, who, peer, sent, received, connections FROM connection WHERE id >= ?1 AND id < ?2";
 const BY_ID: &str = "SELECT id, who, peer, sent, received, connections FROM connection WHERE id = ?1";
 
+/// Rows of an hour that are read in no other way than one by one.
+const MANY: usize = 10_000;
+
+/// Whether an hour has many rows, and few of them in these parts of it (µs).
+pub(super) fn few(db: &Database, hour: i64, parts: &[(i64, i64)]) -> Result<bool> {
+    let all = place::count(db, hour)?;
+    if all < MANY {
+        return Ok(false);
+    }
+    let mut left = i64::try_from(all / FEW).unwrap_or(i64::MAX);
+    let mut count = db.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM connection WHERE id >= ?1 AND id < ?2 LIMIT ?3)",
+    )?;
+    for (from, to) in parts {
+        left -= count.query_row([from << TIE_BITS, to << TIE_BITS, left], |row| row.get::<_, i64>(0))?;
+    }
+    Ok(left > 0)
+}
+
 /// What is known of programs and pairs already.
 #[derive(Default)]
 struct Memory {

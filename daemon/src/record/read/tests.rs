@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::model::NameSource;
+use crate::model::{Connection, NameSource};
 use crate::record::rollup::HOUR;
 use crate::record::tests::{DAY0, Lab, SECOND, bytes, row, who};
 
@@ -88,5 +88,70 @@ fn s10_a_page_of_what_is_rare_does_not_look_at_every_row() {
         assert!(!totals.is_empty());
         let steps = steps.load(Ordering::Relaxed) - before;
         assert!(steps < most, "{q:?}: {steps} steps for an hour of {ROWS} rows");
+    }
+}
+
+/// Most of a busy hour is that hour without the rest: exact for whoever asks whatever, and the rows are not read.
+#[test]
+fn s10_most_of_a_busy_hour_is_not_read_row_by_row() {
+    const ROWS: i64 = 12_000;
+    let lab = Lab::new();
+    let mut whos = [who("/usr/bin/curl", 1000), who("/usr/bin/ssh", 1001), who("/usr/bin/curl", 1001)];
+    // Folded to the same.
+    Arc::make_mut(&mut whos[2].program).cmdline = Some(bytes("curl --of 7777"));
+    let mut other = whos[2].clone();
+    Arc::make_mut(&mut other.program).cmdline = Some(bytes("curl --of 8888"));
+    let whos = [&whos[..], &[other]].concat();
+    let rows: Vec<_> = (0..2 * ROWS)
+        .map(|n| {
+            let mut row = row(DAY0 + n * (HOUR / ROWS), whos[n as usize % 4].clone());
+            row.domain = Some((bytes(&format!("h{}.example.org", n % 50)), NameSource::Dns));
+            (row.flow, row.sent, row.received) = (n.cast_unsigned(), n.cast_unsigned(), 1);
+            row
+        })
+        .collect();
+    lab.write(rows.clone());
+    let bob = Viewer { rows: vec![1001..=1001], cmdlines: vec![1001..=1001] };
+    let (db, steps) = counting(&lab);
+    let maps = maps::current(&maps::Shared::default(), &db, 0).unwrap();
+    let minute = 60 * SECOND;
+    let ranges = [(2, 60), (0, 57), (2, 57), (30, 60), (4, 116), (58, 63), (1, 1_000)];
+    for (from, to) in ranges.map(|(from, to)| (DAY0 + from * minute, DAY0 + to * minute)) {
+        for v in [&Viewer::everything(), &bob] {
+            for (path, cmdline) in [(None, None), (Some("/usr/bin/curl"), None), (None, Some("--of 7777"))] {
+                // Of whole hours the folded command line counts.
+                if cmdline.is_some() && to - from > 2 * HOUR {
+                    continue;
+                }
+                let q = Query {
+                    since: Some(from),
+                    until: Some(to),
+                    path: path.map(str::to_owned),
+                    cmdline: cmdline.map(str::to_owned),
+                    ..Query::default()
+                };
+                let counts = |row: &&Connection| {
+                    let program = &row.who.program;
+                    (from..to).contains(&row.time)
+                        && v.sees(row.who.uid)
+                        && (path.is_none() || &*program.name == b"curl")
+                        && (cmdline.is_none() || program.cmdline.as_deref() == Some(&b"curl --of 7777"[..]))
+                };
+                let expected = rows.iter().filter(counts).fold((0, 0), |(sent, connections), row| {
+                    (sent + row.sent, connections + u64::from(row.connections))
+                });
+                let before = steps.load(Ordering::Relaxed);
+                for by in [Dimension::Uid, Dimension::Domain, Dimension::Path] {
+                    let (totals, _) = totals::summary(&db, &maps, by, &q, v).unwrap();
+                    let got = totals.iter().fold((0, 0), |(sent, connections), total| {
+                        (sent + total.sent, connections + total.connections)
+                    });
+                    assert_eq!(got, expected, "{by:?}: {q:?}");
+                }
+                let steps = steps.load(Ordering::Relaxed) - before;
+                let most = to - from > HOUR / 2 && cmdline.is_none();
+                assert!(!most || steps < 9 * ROWS as usize, "{q:?}: {steps} steps");
+            }
+        }
     }
 }

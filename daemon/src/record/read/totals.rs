@@ -62,10 +62,28 @@ impl<'a> Ask<'a> {
     fn numbers(&self, range: &Range) -> Result<Table<Sums>> {
         let mut numbers: Table<Sums> = Table::new();
         self.plan.read(self.db, &range.pieces, None, |_, _, number, sums| numbers.at(number).add(sums))?;
-        for rest in &range.rest {
-            self.rows(*rest, 1, |number, _, sums| numbers.at(number).add(sums))?;
+        for (from, to) in &range.rest {
+            for hour in from.div_euclid(HOUR)..up(*to, HOUR) / HOUR {
+                let part = ((*from).max(hour * HOUR), (*to).min((hour + 1) * HOUR));
+                self.part_of_hour(hour, part, &mut numbers)?;
+            }
         }
         Ok(numbers)
+    }
+
+    /// Adds what a part of an hour has: its rows, or all of the hour without the rows of the rest of it, if those are
+    /// few among many.
+    fn part_of_hour(&self, hour: i64, (from, to): (i64, i64), numbers: &mut Table<Sums>) -> Result<()> {
+        let outside = [(hour * HOUR, from), (to, (hour + 1) * HOUR)];
+        if !self.plan.is_of_folded() || !rest::few(self.db, hour, &outside)? {
+            return self.rows((from, to), 1, |number, _, sums| numbers.at(number).add(sums));
+        }
+        let whole = [(0, hour, hour + 1)];
+        self.plan.read(self.db, &whole, None, |_, _, number, sums| numbers.at(number).add(sums))?;
+        for range in outside {
+            self.rows(range, 1, |number, _, sums| numbers.at(number).take(sums))?;
+        }
+        Ok(())
     }
 
     fn by_key(&self, numbers: &Table<Sums>) -> Map<i64, Sums> {
