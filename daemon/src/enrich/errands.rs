@@ -42,6 +42,11 @@ impl Errands {
         outcome
     }
 
+    /// A question that could not even be asked.
+    pub(super) fn missed(&mut self) {
+        self.unanswered += 1;
+    }
+
     /// Questions without an answer. Only grows.
     pub(super) fn unanswered(&self) -> u64 {
         self.unanswered

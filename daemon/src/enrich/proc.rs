@@ -77,6 +77,10 @@ impl Machine {
                 let (root, path) = (Arc::clone(root), path.to_vec());
                 errands.ask(move || identify(lookup::find(root.as_fd(), &path).ok()?.as_fd()).ok()).flatten()
             }
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                errands.missed();
+                None
+            }
             Err(_) => None,
         }
     }

@@ -2,18 +2,30 @@
 //! What fanotify(7) tells: files as they are executed, each with an open descriptor, and changes of
 //! files whose content is known. Two groups, so that asking for changes never waits for execs.
 
+// Owning the descriptor that comes with an event is all that is unsafe here.
+#![allow(unsafe_code)]
+
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags};
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 /// Events taken in one go; a flood is then interrupted so that others get the lock.
 const BATCH: usize = 4096;
+
+/// Bytes of one event, `struct fanotify_event_metadata`.
+const LENGTH: usize = 24;
+
+/// A file that was executed or changed, and by whom.
+pub(super) struct Event {
+    pub(super) file: OwnedFd,
+    pub(super) pid: u32,
+}
 
 /// One fanotify group.
 pub(super) struct Group {
@@ -71,33 +83,37 @@ impl Group {
         Ok(marks(&std::fs::read_to_string(path)?))
     }
 
-    /// Takes what is queued, at most a batch. Gives false to `event` what was lost: `None`.
-    pub(super) fn drain(&self, mut event: impl FnMut(Option<&FanotifyEvent>)) {
+    /// Takes what is queued, at most a batch. Of what was lost `event` is given the reason.
+    pub(super) fn drain(&self, mut event: impl FnMut(Result<Event, Errno>)) {
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = 0;
-        while taken < BATCH {
-            match self.fanotify.read_events() {
-                Ok(events) if events.is_empty() => return,
-                Ok(events) => {
-                    taken += events.len();
-                    for one in &events {
-                        if one.mask().contains(MaskFlags::FAN_Q_OVERFLOW) || one.fd().is_none() {
-                            self.lost.fetch_add(1, Ordering::Relaxed);
-                            event(None);
-                        } else {
-                            event(Some(one));
-                        }
-                    }
-                }
+        for _ in 0..BATCH {
+            match self.next() {
+                Ok(one) => event(Ok(one)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 // The event is gone: its file could not be opened, or no descriptor was left.
-                Err(_) => {
-                    taken += 1;
+                Err(error) => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
-                    event(None);
+                    event(Err(error));
                 }
             }
+        }
+    }
+
+    /// Takes one event. When several are taken at once and no descriptor is left for one of them, the kernel
+    /// drops it without a word.
+    fn next(&self) -> Result<Event, Errno> {
+        let mut bytes = [0; LENGTH];
+        let length = nix::unistd::read(self.as_fd(), &mut bytes)?;
+        let number = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        match (number(16), number(20)) {
+            (Some(fd), Some(pid)) if length == LENGTH && fd >= 0 => {
+                // SAFETY: the kernel has just opened it for us; nobody else knows its number.
+                let file = unsafe { OwnedFd::from_raw_fd(fd) };
+                Ok(Event { file, pid: pid.cast_unsigned() })
+            }
+            // The queue was full.
+            _ => Err(Errno::ENOBUFS),
         }
     }
 }

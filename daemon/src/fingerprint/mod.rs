@@ -23,14 +23,18 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::fanotify::FanotifyEvent;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::model::{FileId, Gap, Hash, ProcessId};
-use fanotify::Group;
+use fanotify::{Event, Group};
 pub use place::Place;
 use state::{Answer, Held, State};
 use work::{Callback, Job};
+
+/// Descriptors for all others: the database, the bus, readers of exports, look-ups.
+const OTHERS: u64 = 96;
+/// Descriptors for executables at the most.
+const MOST: u64 = 24 * 1024;
 
 /// Tells the kernel's identity of one of our descriptors (also of an O_PATH one).
 pub type Identify = Arc<dyn Fn(BorrowedFd<'_>) -> io::Result<FileId> + Send + Sync>;
@@ -132,8 +136,9 @@ impl Fingerprint {
     ) -> Result<Self, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags).map_err(|e| Error::Event(e.into()))?;
-        // Half of the descriptors are for others: the database, the bus, readers of exports.
-        let held = usize::try_from(open_files / 2).unwrap_or(usize::MAX).clamp(64, 16 * 1024);
+        // Two thirds for what is held, the rest for what is being read: half as many in both lanes.
+        let left = open_files.min(MOST).saturating_sub(open_now() + OTHERS);
+        let held = usize::try_from(left * 2 / 3).unwrap_or(usize::MAX).max(16);
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(held)),
             work: [Condvar::new(), Condvar::new()],
@@ -327,10 +332,18 @@ impl Shared {
         }
     }
 
-    fn put_back(&self, lane: usize, job: Job) {
-        self.lock().lanes[lane].push(job);
+    /// For later; given back where so many files are open already that this one is to be read to its end.
+    fn put_back(&self, lane: usize, job: Job) -> Option<Job> {
+        let mut state = self.lock();
+        let open = state.lanes[lane].iter().filter(|job| job.is_open()).count();
+        if open >= state.open_limit() && !state.closed {
+            return Some(job);
+        }
+        state.lanes[lane].push(job);
+        drop(state);
         // Another thread may be idle, and this one takes a smaller job first.
         self.work[lane].notify_one();
+        None
     }
 
     fn finish(
@@ -370,17 +383,23 @@ impl Shared {
     /// Handles all changes that happened before the call.
     fn drain_changes(&self) {
         let Some(changes) = &self.changes else { return };
-        changes.drain(|event| match event.and_then(FanotifyEvent::fd) {
-            Some(fd) => match (self.identify)(fd) {
-                Ok(file) => {
-                    let mut state = self.lock();
+        changes.drain(|event| {
+            let known = event.map(|event| ((self.identify)(event.file.as_fd()), event));
+            let mut state = self.lock();
+            match known {
+                Ok((Ok(file), event)) => {
                     if state.modified(file) {
-                        let _ = changes.unmark_file(fd);
+                        let _ = changes.unmark_file(event.file.as_fd());
                     }
                 }
-                Err(_) => self.lock().doubt_all(Instant::now()),
-            },
-            None => self.lock().doubt_all(Instant::now()),
+                Ok((Err(_), _)) => state.doubt_all(Instant::now()),
+                Err(error) => {
+                    if work::no_descriptor(error) {
+                        state.release_some();
+                    }
+                    state.doubt_all(Instant::now());
+                }
+            }
         });
     }
 
@@ -388,16 +407,30 @@ impl Shared {
     fn drain_execs(&self) {
         let Some(execs) = &self.execs else { return };
         execs.drain(|event| {
-            let Some(event) = event else { return };
-            let (Some(fd), Ok(pid)) = (event.fd(), u32::try_from(event.pid())) else { return };
-            let (Ok(file), Some(place)) = ((self.identify)(fd), Place::of(&self.identify, fd, pid)) else {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    if work::no_descriptor(error) {
+                        self.lock().release_some();
+                    }
+                    return;
+                }
+            };
+            let file = event.file.as_fd();
+            let (Ok(id), Some(place)) = ((self.identify)(file), Place::of(&self.identify, file, event.pid))
+            else {
+                execs.lost.fetch_add(1, Ordering::Relaxed);
                 return;
             };
-            self.lock().executed(pid, file, place, || {
-                fd.try_clone_to_owned().ok().map(|fd| Held { fd, path_only: false })
-            });
+            let Event { file, pid } = event;
+            self.lock().executed(pid, id, place, || Some(Held { fd: file, path_only: false }));
         });
     }
+}
+
+/// How many descriptors we have open.
+fn open_now() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |list| list.count() as u64)
 }
 
 /// Raises the limit of open files to `wanted`, or as far as it goes (`None`). What it is afterwards.

@@ -330,7 +330,7 @@ impl State {
         open: impl FnOnce() -> Option<Held>,
     ) {
         if self.held >= self.held_limit {
-            self.release(1 + self.held_limit / 8);
+            self.release_some();
         }
         if self.processes.len() >= PROCESSES && !self.processes.contains_key(&pid) {
             self.release_oldest(PROCESSES / 8);
@@ -410,9 +410,14 @@ impl State {
         self.files.get(&file)?.place.clone()
     }
 
-    /// Gives back about `count` descriptors, the longest held first.
-    pub(super) fn release(&mut self, count: usize) {
-        let goal = self.held.saturating_sub(count);
+    /// Files that may be open and partly read, in one lane.
+    pub(super) fn open_limit(&self) -> usize {
+        self.held_limit / 4
+    }
+
+    /// Gives back an eighth of the descriptors, the longest held first.
+    pub(super) fn release_some(&mut self) {
+        let goal = self.held.saturating_sub(1 + self.held_limit / 8);
         while self.held > goal && !self.processes.is_empty() {
             self.release_oldest(1 + self.processes.len() / 8);
         }

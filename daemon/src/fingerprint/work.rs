@@ -49,6 +49,11 @@ impl Job {
     pub(super) fn new(file: FileId, sequence: u64) -> Self {
         Job { file, sequence, remaining: 0, reading: None }
     }
+
+    /// It holds a descriptor.
+    pub(super) fn is_open(&self) -> bool {
+        self.reading.is_some()
+    }
 }
 
 impl Ord for Job {
@@ -83,10 +88,11 @@ enum Step {
 /// A worker: until the shared state is closed.
 pub(super) fn run(shared: &Shared, lane: usize) {
     let mut buffer = Vec::new();
-    while let Some(mut job) = shared.next_job(lane) {
+    let mut kept = None;
+    while let Some(mut job) = kept.take().or_else(|| shared.next_job(lane)) {
         buffer.resize(CHUNK, 0);
         match step(shared, &mut job, &mut buffer) {
-            Step::More => shared.put_back(lane, job),
+            Step::More => kept = shared.put_back(lane, job),
             Step::End(outcome, version) => {
                 let hash = match outcome {
                     Ok((hash, ..)) => Hash::Known(hash),
@@ -107,7 +113,7 @@ fn step(shared: &Shared, job: &mut Job, buffer: &mut [u8]) -> Step {
         let before = start.before;
         let opened = match open(shared, job.file, &start) {
             Err(error) if exhausted(&error) => {
-                shared.lock().release(64);
+                shared.lock().release_some();
                 open(shared, job.file, &start)
             }
             other => other,
@@ -268,6 +274,11 @@ fn regular(file: &File) -> io::Result<()> {
 /// No descriptors or no memory left.
 pub(super) fn exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+}
+
+/// The same of descriptors alone.
+pub(super) fn no_descriptor(error: Errno) -> bool {
+    matches!(error, Errno::EMFILE | Errno::ENFILE)
 }
 
 /// For `Shared`, which keeps what threads refer to.

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod bus;
 pub mod command;
+pub mod descriptors;
 pub mod desktop;
 pub mod disk;
 pub mod expect;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
         storage::CASES,
         settings::CASES,
         disk::CASES,
+        descriptors::CASES,
         authority::CASES,
         privacy::CASES,
         bus::CASES,
