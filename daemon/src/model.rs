@@ -473,4 +473,7 @@ pub struct Known {
     /// Wall clock of the last write of the daemon before this one, µs since the epoch; `None` if there was
     /// none.
     pub through: Option<i64>,
+    /// Flows that it had open then, as [`crate::record::Recorder::open_flows`] got them; none if the machine
+    /// has started since.
+    pub open_flows: Vec<u64>,
 }

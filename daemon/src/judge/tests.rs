@@ -58,7 +58,7 @@ fn judge_of(known: Known) -> Judge {
 }
 
 fn fresh() -> Judge {
-    judge_of(Known { programs: Vec::new(), next_notice: 7, through: None })
+    judge_of(Known { programs: Vec::new(), next_notice: 7, through: None, open_flows: Vec::new() })
 }
 
 /// The notices of a kind as (id, path, hash).
@@ -85,8 +85,12 @@ fn n01_a_new_path_is_announced_once() {
 
 #[test]
 fn n01_none_after_a_restart() {
-    let mut judge =
-        judge_of(Known { programs: vec![(key("/bin/a"), 0, vec![[1; 32]])], next_notice: 40, through: None });
+    let mut judge = judge_of(Known {
+        programs: vec![(key("/bin/a"), 0, vec![[1; 32]])],
+        next_notice: 40,
+        through: None,
+        open_flows: Vec::new(),
+    });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(0)).is_empty());
     assert!(judge.hash(file(1), known(1), at(3)).is_empty());
@@ -127,6 +131,7 @@ fn n02_changed_only_when_the_content_is_none_of_those_known() {
         programs: vec![(key("/bin/a"), 0, vec![[1; 32], [2; 32]])],
         next_notice: 1,
         through: None,
+        open_flows: Vec::new(),
     });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
     assert!(judge.observe(contact("/bin/a", known(2)), file(1), at(0)).is_empty());
@@ -156,8 +161,12 @@ fn n02_a_host_and_a_container_file_of_one_path_do_not_flap() {
 
 #[test]
 fn n02_a_change_is_told_when_its_hash_comes_late() {
-    let mut judge =
-        judge_of(Known { programs: vec![(key("/bin/a"), 0, vec![[1; 32]])], next_notice: 1, through: None });
+    let mut judge = judge_of(Known {
+        programs: vec![(key("/bin/a"), 0, vec![[1; 32]])],
+        next_notice: 1,
+        through: None,
+        open_flows: Vec::new(),
+    });
     assert!(judge.observe(contact("/bin/a", PENDING), file(9), at(0)).is_empty());
     assert_eq!(judge.deadline(), None, "a known program has nothing to be sent in a hurry");
     let out = judge.hash(file(9), known(2), at(9000));
@@ -290,7 +299,7 @@ fn b04_what_others_ran_changes_nothing_for_the_owner() {
 #[test]
 fn b04_none_of_it_again_after_a_restart() {
     let programs = vec![(key("/tmp/tool"), 1000, vec![[1; 32]]), (key("/tmp/tool"), 1001, vec![[2; 32]])];
-    let mut judge = judge_of(Known { programs, next_notice: 9, through: None });
+    let mut judge = judge_of(Known { programs, next_notice: 9, through: None, open_flows: Vec::new() });
     let mut observe =
         |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
     assert_eq!(observe(1000, 1), []);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The flows that live in slots, and the rows that are made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 
 use crate::capture::{Counted, Slots, State};
@@ -15,6 +16,10 @@ const MAX_WAITING: usize = 16 * 1024;
 const CROWDED: usize = crate::capture::slots::COUNT as usize / 4 * 3;
 /// Collections without a byte after which a flow counts as idle.
 const IDLE_TICKS: u32 = 2;
+/// Flows that may come back, at the most; about 3 MiB.
+const MAX_BEFORE: usize = 128 * 1024;
+/// Of the word of a flow: the other end began.
+const CALLED: u64 = 1 << 63;
 /// Collections between retiring a slot and handing it back: nobody is in the middle of adding any more.
 const GRACE_TICKS: u32 = 2;
 
@@ -41,6 +46,13 @@ pub struct Live {
     idle: u32,
 }
 
+impl Live {
+    fn word(&self) -> u64 {
+        let Ends { id, cookie, remote_key, remote_port_key, .. } = &self.flow;
+        word(*id, *cookie, remote_key, *remote_port_key)
+    }
+}
+
 /// The part of [`Flow`] that outlives its opening. Tens of thousands of these may live at once.
 #[derive(Debug)]
 struct Ends {
@@ -56,6 +68,14 @@ struct Ends {
     local_port: Option<u16>,
     remote: Option<IpAddr>,
     remote_port: Option<u16>,
+}
+
+/// A word for this flow, the same in each run of the daemon while the machine runs. If a release of the compiler
+/// hashes in another way, the connections that are open while that is installed are counted once more.
+fn word(id: ProcessId, cookie: u64, remote: &[u8; 16], remote_port: u16) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (id, cookie, remote, remote_port).hash(&mut hasher);
+    hasher.finish() & !CALLED
 }
 
 impl From<Flow> for Ends {
@@ -97,6 +117,8 @@ pub struct Opening {
     pub opened: i64,
     /// Leave it out of the record.
     pub hidden: bool,
+    /// It is counted already: see [`Flows::before`].
+    pub counted: bool,
 }
 
 /// All flows.
@@ -115,15 +137,22 @@ pub struct Flows {
     waiting: Vec<Waiting>,
     rows: Vec<Connection>,
     next: u64,
+    /// Flows that have rows and lost their slot, or were open when the daemon before this one ended.
+    before: HashMap<u64, Direction>,
+    /// What the recorder was told last.
+    told: Vec<u64>,
     /// Rows whose hash was given up for lack of room. Only grows.
     pub hashes_given_up: u64,
 }
 
 impl Flows {
-    /// Counts by these slots.
+    /// Counts by these slots. `before`: as [`Flows::open_now`] gave it to the daemon before this one.
     #[must_use]
-    pub fn new(slots: Slots) -> Flows {
+    pub fn new(slots: Slots, before: &[u64]) -> Flows {
+        let direction = |word| if word & CALLED == 0 { Direction::Out } else { Direction::In };
         Flows {
+            before: before.iter().map(|word| (word & !CALLED, direction(*word))).collect(),
+            told: Vec::new(),
             slots,
             live: Vec::new(),
             count: 0,
@@ -151,6 +180,7 @@ impl Flows {
         self.live.truncate(used);
         self.live.shrink_to_fit();
         self.waiting.shrink_to_fit();
+        self.told.shrink_to_fit();
     }
 
     /// Flows that live.
@@ -185,6 +215,32 @@ impl Flows {
         }
     }
 
+    /// Who began a flow that has rows already, from before the monitor was started again or before it lost its
+    /// slot. Says it once.
+    pub fn before(&mut self, flow: &Flow) -> Option<Direction> {
+        if self.before.is_empty() {
+            return None;
+        }
+        self.before.remove(&word(flow.process.id, flow.cookie, &flow.remote_key, flow.remote_port_key))
+    }
+
+    /// The open flows that have rows, if they are others than last time: a word each, for the daemon after this
+    /// one.
+    pub fn open_now(&mut self) -> Option<Vec<u64>> {
+        let words: Vec<u64> = self
+            .live
+            .iter()
+            .flatten()
+            .filter(|live| live.recorded && !live.hidden)
+            .map(|live| live.word() | if live.flow.direction == Direction::In { CALLED } else { 0 })
+            .collect();
+        if words == self.told {
+            return None;
+        }
+        self.told.clone_from(&words);
+        Some(words)
+    }
+
     /// Takes a flow up.
     pub fn open(&mut self, at: SlotRef, flow: Flow, opening: Opening) {
         // The slot was handed out again before its end was told: what it held is complete.
@@ -199,7 +255,7 @@ impl Flows {
         if !opening.subject.settled() {
             self.unsettled.insert(at.slot);
         }
-        let Opening { subject, domain, interface, opened, hidden } = opening;
+        let Opening { subject, domain, interface, opened, hidden, counted } = opening;
         *place = Some(Box::new(Live {
             at,
             subject,
@@ -209,7 +265,7 @@ impl Flows {
             interface,
             opened,
             read: Counted::default(),
-            recorded: false,
+            recorded: counted,
             hidden,
             idle: 0,
         }));
@@ -339,6 +395,12 @@ impl Flows {
         for slot in due {
             if self.slots.state(slot).is_some_and(|(state, _)| state == State::Retired) {
                 self.collect_slot(slot, since);
+                if let Some(live) = self.get(slot)
+                    && live.recorded
+                    && self.before.len() < MAX_BEFORE
+                {
+                    self.before.insert(live.word(), live.flow.direction);
+                }
                 self.end_slot(slot);
             }
         }

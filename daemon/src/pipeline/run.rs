@@ -119,14 +119,14 @@ impl Pipeline {
         degradations: Vec<Degradation>,
         self_test: Option<bool>,
     ) -> Pipeline {
-        let Config { settings, known, recorder, tell } = config;
+        let Config { settings, mut known, recorder, tell } = config;
         let now = Now::read();
         let through = known.through;
         let accounts = Accounts::load();
         let renewal = Renewal::of(&accounts);
         let fingerprint = Arc::new(fingerprint);
         let mut this = Pipeline {
-            flows: Flows::new(slots),
+            flows: Flows::new(slots, &std::mem::take(&mut known.open_flows)),
             enrich: Enrich::new(Arc::clone(&fingerprint)),
             fingerprint,
             judge: Judge::new(known, accounts),
@@ -272,7 +272,9 @@ impl Pipeline {
         if self.flows.knows(at) {
             return;
         }
-        let Some(flow) = self.flows.read(at) else { return };
+        let Some(mut flow) = self.flows.read(at) else { return };
+        let before = self.flows.before(&flow);
+        flow.direction = before.unwrap_or(flow.direction);
         let hidden = flow.process.id.tgid == self.own
             && flow.opened < u64::try_from(self.live_since.boot).unwrap_or(0);
         let subject = self.who(&flow);
@@ -296,7 +298,11 @@ impl Pipeline {
         }
         let interface = flow.ifindex.and_then(interface_name);
         let opened = now.wall_of(flow.opened);
-        self.flows.open(at, flow, Opening { subject, domain, interface, opened, hidden });
+        self.flows.open(
+            at,
+            flow,
+            Opening { subject, domain, interface, opened, hidden, counted: before.is_some() },
+        );
     }
 
     fn asker(&self, asker: decode::Asker) -> enrich::Asker {
@@ -460,6 +466,9 @@ impl Pipeline {
         }
         self.flows.collect(self.last.wall);
         self.flows.slots().hand_back();
+        if let Some(open) = self.flows.open_now() {
+            self.recorder.open_flows(open);
+        }
         self.hand_over(now.wall);
         self.recorder.commit();
         self.report_lost(lost, false);

@@ -14,6 +14,7 @@ mod delete;
 mod dimension;
 mod fold;
 mod intern;
+mod open_flows;
 mod outbox;
 mod place;
 mod queue;

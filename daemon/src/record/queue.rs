@@ -60,6 +60,8 @@ pub(super) struct Queue {
     pub(super) due: bool,
     /// Everything up to this wall time, µs since the epoch, was handed in and not yet said to be written.
     pub(super) through: Option<i64>,
+    /// The flows that are open, if that has changed.
+    pub(super) open_flows: Option<Vec<u64>>,
     /// Highest notice handed in.
     pub(super) last_notice: i64,
 }

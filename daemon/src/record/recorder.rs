@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::open_flows::OpenFlows;
 use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
 use super::writer::Writer;
@@ -154,8 +155,10 @@ impl Recorder {
         let hold = database::hold(state_dir)?;
         let path = state_dir.join(database::FILE);
         let (database, trouble) = database::open(&path)?;
-        let known =
+        let mut known =
             super::read::known(&database).map_err(|source| Error::Database { path: path.clone(), source })?;
+        let open_flows = OpenFlows::new(state_dir);
+        known.open_flows = open_flows.read();
         let shared = Arc::new(Shared {
             path,
             queue: Mutex::new(Queue::new(known.next_notice - 1)),
@@ -168,7 +171,7 @@ impl Recorder {
             on_written: Mutex::new(None),
             writer: Mutex::new(None),
         });
-        let writer = Writer::new(shared.clone(), database, log_dir, Box::new(on_trouble), hold);
+        let writer = Writer::new(shared.clone(), database, log_dir, open_flows, Box::new(on_trouble), hold);
         let thread = std::thread::Builder::new()
             .name("picosnitch-store".to_owned())
             .spawn(move || writer.run(trouble))
@@ -196,6 +199,12 @@ impl Recorder {
         }
         queue.through = through.or(queue.through);
         self.shared.work.notify_one();
+    }
+
+    /// The flows that are open now and have a row, in words that mean the same in the next run: kept with what
+    /// is written next, and given back as [`Known::open_flows`].
+    pub fn open_flows(&self, flows: Vec<u64>) {
+        self.shared.queue().open_flows = Some(flows);
     }
 
     /// Calls this, on the writer's thread, whenever rows are written and can be read; it must not block. The

@@ -16,6 +16,7 @@ use super::chunk::stored;
 use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
 use super::intern::{self, Interner, WhoIds};
+use super::open_flows::OpenFlows;
 use super::outbox::{self, Outbox};
 use super::place::{self, Place};
 use super::queue::{Request, SeenKey, Urgent};
@@ -51,6 +52,7 @@ struct Work {
     seen: Vec<(SeenKey, (Who, i64, i64))>,
     sent: Vec<i64>,
     through: Option<i64>,
+    open_flows: Option<Vec<u64>>,
 }
 
 pub(super) struct Writer {
@@ -60,6 +62,7 @@ pub(super) struct Writer {
     interner: Interner,
     outbox: Outbox,
     logs: TextLogs,
+    open_flows: OpenFlows,
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
     broken: Option<Duration>,
@@ -87,6 +90,7 @@ impl Writer {
         shared: Arc<Shared>,
         database: Database,
         log_dir: &Path,
+        open_flows: OpenFlows,
         on_trouble: Box<dyn Fn(Trouble) + Send>,
         hold: File,
     ) -> Self {
@@ -102,6 +106,7 @@ impl Writer {
             interner: Interner::default(),
             outbox,
             logs: TextLogs::new(log_dir),
+            open_flows,
             on_trouble,
             broken: None,
             swollen: None,
@@ -246,6 +251,7 @@ impl Writer {
                 work.seen = std::mem::take(&mut queue.seen).into_iter().collect();
                 work.sent = std::mem::take(&mut queue.sent);
                 work.through = queue.through.take();
+                work.open_flows = queue.open_flows.take();
             }
         }
         self.report_loss(false);
@@ -254,6 +260,7 @@ impl Writer {
             && work.urgent.is_empty()
             && work.seen.is_empty()
             && work.sent.is_empty()
+            && work.open_flows.is_none()
             && !off
         {
             return;
@@ -296,6 +303,11 @@ impl Writer {
             && let Some(call) = &*self.shared.on_written.lock().unwrap_or_else(PoisonError::into_inner)
         {
             call(through);
+        }
+        if let Some(flows) = &work.open_flows
+            && let Err(error) = self.open_flows.write(flows)
+        {
+            tracing::warn!("the list of open flows cannot be kept: {error}");
         }
         self.sent_out(work, change);
         for urgent in &work.urgent {
@@ -344,6 +356,7 @@ impl Writer {
             }
             queue.sent.extend(work.sent);
             queue.through = queue.through.max(work.through);
+            queue.open_flows = queue.open_flows.take().or(work.open_flows);
         }
     }
 

@@ -88,7 +88,14 @@ fn t23_server(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("t23-server", "")?;
     running.say("")?;
     running.finish()?;
-    settle_sums(&stage, &path, (200_006, 200_006))?;
+    // The serving end waits in a call that began before the monitor, whose end the older engine does not see.
+    let exact = stage.client.status()?.engine.as_deref() == Some("tracepoint");
+    settle(PATIENCE, || {
+        let (sent, received) = sums(&stage, &path)?;
+        ensure(sent == 200_006 && (received == sent || !exact && received >= 100_003), || {
+            format!("sent {sent} and received {received} on record, not 200006")
+        })
+    })?;
     let rows = rows_of(&stage.client, &path)?;
     let mut ways: Vec<_> = rows
         .iter()
@@ -126,6 +133,12 @@ fn t30(lab: &mut Lab) -> Outcome {
     running.say("40004")?;
     running.report()?;
     settle_sums(&stage, &path, (80_008, 80_008))?;
+    // It is one connection all the time, and this machine's program began it.
+    let rows = rows_of(&stage.client, &path)?;
+    let count: u64 = rows.iter().filter_map(|row| row.connections).sum();
+    ensure(count == 1 && rows.iter().all(|row| row.direction.as_deref() == Some("out")), || {
+        format!("{count} connections: {rows:?}")
+    })?;
     running.finish()?;
     // The gap itself is on record: when nobody watched.
     let gaps = stage.client.events(&Query { since: Some(down - 1_000_000), ..Query::default() })?;

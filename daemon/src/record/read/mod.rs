@@ -281,7 +281,7 @@ pub(super) fn conditions(db: &Database, q: &Query, v: &Viewer) -> Result<(Sql, S
 
 /// What the record knows at the start. A program that was only ever a parent is not among it: it is still news.
 pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
-    let mut known = Known { programs: Vec::new(), next_notice: 1, through: None };
+    let mut known = Known { next_notice: 1, ..Known::default() };
     let mut statement = db.prepare(
         "SELECT e.id, e.path, e.foreign_root, c.sha256, s.uid FROM sighting s
            JOIN executable e ON e.id = s.executable
