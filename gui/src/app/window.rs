@@ -137,10 +137,11 @@ impl Frame {
         range.set_popover(Some(&ranges(sender)));
         // Where it is narrow, the time stands below the title and its button is a symbol. A window that opens
         // narrow begins so: it would open as wide as it must be before it folds.
+        let header = adw::HeaderBar::builder().title_widget(&title).build();
         let is_narrow = Rc::new(Cell::new(narrow));
         let fit = {
-            let (label, button, title, find) =
-                (range_label.clone(), range.clone(), title.clone(), find.clone());
+            let (label, button, title, find, header) =
+                (range_label.clone(), range.clone(), title.clone(), find.clone(), header.clone());
             let narrow = is_narrow.clone();
             move || {
                 let (text, narrow) = (label.text(), narrow.get());
@@ -151,6 +152,9 @@ impl Frame {
                 button.set_always_show_arrow(!narrow);
                 // It is in the menu, too.
                 find.set_visible(!narrow);
+                // So much of the title is left then that one can read it.
+                let buttons = header.settings().gtk_decoration_layout().filter(|_| narrow);
+                header.set_decoration_layout(buttons.map(|all| closing(&all)).as_deref());
                 title.set_subtitle(if narrow { &text } else { "" });
             }
         };
@@ -161,7 +165,6 @@ impl Frame {
             is_narrow.set(leaflet.is_folded());
             fit();
         });
-        let header = adw::HeaderBar::builder().title_widget(&title).build();
         header.pack_start(&back);
         header.pack_end(&main_menu());
         header.pack_end(&range);
@@ -260,6 +263,13 @@ impl Frame {
     pub fn show_content(&self) {
         self.leaflet.set_visible_child(&self.content);
     }
+}
+
+/// A layout of window buttons without those that a narrow window can do without.
+fn closing(layout: &str) -> String {
+    let kept = |button: &&str| !["minimize", "maximize"].contains(button);
+    let side = |side: &str| side.split(',').filter(kept).collect::<Vec<_>>().join(",");
+    layout.split(':').map(side).collect::<Vec<_>>().join(":")
 }
 
 /// Sends a message when it is clicked.
@@ -439,6 +449,13 @@ fn moment(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d07_a_narrow_window_keeps_the_button_that_closes_it_where_it_is() {
+        assert_eq!(closing("menu:minimize,maximize,close"), "menu:close");
+        assert_eq!(closing("close,minimize:icon"), "close:icon");
+        assert_eq!(closing(""), "");
+    }
 
     #[test]
     fn a_day_is_read_as_it_is_written() {

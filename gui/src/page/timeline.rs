@@ -86,7 +86,16 @@ impl Timeline {
         );
         let emit = sender.clone();
         table.on_sight(move || emit.emit(Msg::More(Place::Timeline)));
-        let seen = gtk4::Button::builder().label(tr("Mark All as Seen")).sensitive(false).build();
+        let seen = gtk4::Button::builder()
+            .label(tr("Mark All as Seen"))
+            .sensitive(false)
+            .valign(gtk4::Align::Center)
+            .build();
+        // In two lines where the window is narrow.
+        if let Some(label) = seen.child().and_downcast::<gtk4::Label>() {
+            label.set_wrap(true);
+            label.set_justify(gtk4::Justification::Center);
+        }
         let emit = sender.clone();
         seen.connect_clicked(move |_| emit.emit(Msg::Seen(Vec::new())));
         let head = bar();

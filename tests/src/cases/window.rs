@@ -333,7 +333,7 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
         locale::make(name, &folder)?;
     }
     let locales = ("LOCPATH", &*folder.to_string_lossy());
-    let (_stage, mut desktop, _, [one, _]) = open(lab, "d07-looks")?;
+    let (stage, mut desktop, _, [one, _]) = open(lab, "d07-looks")?;
     let looks: [Look<'_>; 4] = [
         ("german", "Programme, die das Netz am meisten benutzen", &[("LC_ALL", "de_DE.UTF-8"), locales]),
         ("contrast", OVERVIEW, &[("ADW_DEBUG_HIGH_CONTRAST", "1")]),
@@ -362,11 +362,6 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
     desktop.window(&[], &[])?;
     let access = desktop.access()?;
     let tree = desktop.seen(&access, "the programs", |tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
-    let wide = |tree: &Tree| -> String {
-        let place = |it: &Widget| Some((access.extents(it).ok()?, it.role.clone(), it.name.clone()));
-        let all = tree.0.iter().filter_map(place).filter(|((_, _, width, _), ..)| *width > 340);
-        format!("{:?}", all.collect::<Vec<_>>())
-    };
     // The header of a page is whole: its last button is on the screen.
     let page_is_shown = || {
         let tree = access.tree()?;
@@ -378,7 +373,9 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
         settle(PATIENCE, page_is_shown)?;
         // Without a manager of windows GTK draws a border of five pixels on each side, which is no part of it.
         let width = desktop.window_width()? - 10;
-        ensure(width <= 360, || format!("page {page}: the window is {width} pixels wide; {}", wide(&tree)))?;
+        ensure(width <= 360, || {
+            format!("page {page}: the window is {width} pixels wide; {}", wide(&access, &tree))
+        })?;
         std::thread::sleep(SLIDE);
         desktop.picture(&format!("narrow-{page}"));
     }
@@ -391,6 +388,58 @@ fn d07_looks(lab: &mut Lab) -> Outcome {
     desktop.picture("narrow-places");
     desktop.input(&["key", "alt+1"])?;
     settle(PATIENCE, page_is_shown)?;
+    desktop.window(&["--program", &program_id(&stage, &one)?], &[])?;
+    desktop
+        .seen(&access, "the program", |tree| title(tree) == "Program" && tree.says("Versions of its file"))?;
+    settle(PATIENCE, page_is_shown)?;
+    let width = desktop.window_width()? - 10;
+    ensure(width <= 360, || format!("a program: the window is {width} pixels wide"))?;
+    std::thread::sleep(SLIDE);
+    desktop.picture("narrow-program");
+    desktop.close_window();
+    settle(PATIENCE, || ensure(!desktop.has_owner(WINDOW), || "the window does not end".into()))?;
+    narrow_german(&mut desktop, locales, &program_id(&stage, &one)?)
+}
+
+/// What is as wide as a narrow window, or wider.
+fn wide(access: &Access, tree: &Tree) -> String {
+    let place = |it: &Widget| Some((access.extents(it).ok()?, it.role.clone(), it.name.clone()));
+    let all = tree.0.iter().filter_map(place).filter(|((_, _, width, _), ..)| *width > 340);
+    format!("{:?}", all.collect::<Vec<_>>())
+}
+
+/// Number of the program whose file has this name.
+fn program_id(stage: &Stage, name: &str) -> Outcome<String> {
+    let page = stage.client.call(|client| async move { client.executables(&Query::default()).await })?;
+    let end = format!("/{name}");
+    let row = page.rows.iter().find(|row| row.path.as_deref().is_some_and(|path| path.ends_with(&end)));
+    Ok(row.and_then(|row| row.id).ok_or("the program is not on record")?.to_string())
+}
+
+/// German words are longer: they have to do with 360 pixels as well.
+fn narrow_german(desktop: &mut Desktop, locales: (&str, &str), program: &str) -> Outcome {
+    desktop.window(&[], &[("LC_ALL", "de_DE.UTF-8"), locales])?;
+    let access = desktop.access()?;
+    desktop.seen(&access, "Übersicht", |tree| title(tree) == "Übersicht")?;
+    for page in 1..=6 {
+        if page <= 5 {
+            desktop.input(&["key", &format!("alt+{page}")])?;
+        } else {
+            desktop.window(&["--program", program], &[])?;
+        }
+        std::thread::sleep(2 * SLIDE);
+        settle(PATIENCE, || {
+            let tree = access.tree()?;
+            let (x, _) = access.middle(tree.find("push button", "Menü").ok_or("no menu")?)?;
+            ensure((0..360).contains(&x), || format!("the menu is at {x}: outside of 360 pixels"))
+        })?;
+        let width = desktop.window_width()? - 10;
+        desktop.picture(&format!("narrow-german-{page}"));
+        ensure(width <= 360, || {
+            let tree = access.tree().unwrap_or_default();
+            format!("German, page {page}: the window is {width} pixels wide; {}", wide(&access, &tree))
+        })?;
+    }
     desktop.close_window();
     Ok(())
 }
