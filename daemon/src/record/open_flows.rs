@@ -72,6 +72,7 @@ fn boot() -> io::Result<[u8; BOOT]> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
