@@ -190,19 +190,17 @@ fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
     let told = errors(&stage, "remote")?;
     ensure(told.len() == 1, || format!("one Error about one outage: {told:?}"))?;
     let more = if long() { many(&program, &to)? } else { 0 };
-    // What waits survives both programs.
+    // What waits survives both programs. (What is not written yet does not: S01.)
+    settle(Duration::from_secs(120), || {
+        let rows = rows_of(&stage.client, &path)?.len();
+        ensure(rows >= 45 + more, || format!("{rows} rows here of {} connections", 45 + more))
+    })?;
     kill_helper(&stage)?;
     stage.daemon.kill();
     let waiting = outbox(&stage)?;
     ensure(!waiting.is_empty(), || "nothing waits on the disk".into())?;
     stage.daemon.launch_again()?;
     traffic(5)?;
-    if more > 0 {
-        settle(Duration::from_secs(120), || {
-            let rows = rows_of(&stage.client, &path)?.len();
-            ensure(rows >= more, || format!("{rows} rows here of {more} connections"))
-        })?;
-    }
     database.start(Some(&identity))?;
     if more > 0 {
         measure(&stage)?;
@@ -220,7 +218,7 @@ fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
     stage.daemon.kill();
     put_back(&stage, &waiting)?;
     stage.daemon.launch_again()?;
-    settle(RETURN, || {
+    settle(if long() { Duration::from_secs(300) } else { RETURN }, || {
         let left = outbox(&stage)?.iter().filter(|chunk| waiting.contains(chunk)).count();
         ensure(left == 0, || format!("{left} of {} chunks are not taken a second time", waiting.len()))
     })?;
@@ -371,6 +369,17 @@ fn s11_helper(lab: &mut Lab) -> Outcome {
         // Stopped, it answers nothing and does not end: taken for dead after a minute, and replaced.
         kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
         report(&program, &["tcp-echo", &lab.net.to()])?;
+        // Nobody here waits for it.
+        let other = lab.programs.make("s11-meanwhile")?;
+        report(&other, &["tcp-echo", &lab.net.to()])?;
+        let other = other.to_string_lossy().into_owned();
+        settle(Duration::from_secs(3), || {
+            let told = stage.client.notices("new-executable", &other).len();
+            ensure(told == 1, || format!("{told} notices with a helper that hangs"))
+        })?;
+        let asked = Instant::now();
+        stage.client.status()?;
+        ensure(asked.elapsed() < Duration::from_secs(1), || format!("Status took {:?}", asked.elapsed()))?;
         settle(Duration::from_secs(100), || {
             let rows = there(&database, &path)?.len();
             ensure(rows == 2, || format!("{rows} rows there with a helper that hangs"))
