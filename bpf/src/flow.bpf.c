@@ -175,7 +175,7 @@ static __noinline int fill_sock(struct sock_state *st, struct sock *sk)
 		/* Opened before the monitor: what was read until now is not ours to count. */
 		if (tcp)
 			st->copied = tcp->copied_seq;
-		if (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT)
+		if (state != TCP_CLOSE && state != TCP_SYN_SENT)
 			st->direction = guess_direction(sk, st);
 	}
 	return 0;

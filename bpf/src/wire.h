@@ -82,7 +82,7 @@ struct ps_flow {
 	struct ps_process grandparent;
 	unsigned long long opened;  /* ns */
 	unsigned long long cgroup;  /* cgroup v2 id */
-	unsigned long long cookie;  /* address of the sock: tells sockets apart while they live */
+	unsigned long long cookie;  /* of the socket: no other one has had it */
 	unsigned int generation;    /* equals counters.generation while the slot holds this flow */
 	unsigned int netns;	    /* network namespace of the socket, inode number */
 	unsigned int ifindex;	    /* AF_PACKET: interface bound to, else 0 */

@@ -112,14 +112,18 @@ async fn say_not_yet(out: &Out, client: &Client, now: i64) {
     }
 }
 
+/// A service that began less than this before has just begun, µs.
+const JUST: i64 = 120_000_000;
+
 fn not_yet(status: &Status, now: i64) -> Option<String> {
-    if status.recorded_through.is_some() {
+    let began = status.since.filter(|began| now.saturating_sub(*began) < JUST)?;
+    if status.rows_written != Some(0) || status.state.as_deref() != Some("watching") {
         return None;
     }
     Some(format!(
-        "the service began to watch {} and has written nothing yet; it writes every few seconds \
+        "the service began to watch {} ago and has written no connection since; it writes every few seconds \
          (database.write_interval_seconds)",
-        View::new(now).ago(status.since?)
+        View::new(now).ago(began)
     ))
 }
 
@@ -260,10 +264,16 @@ mod tests {
 
     #[test]
     fn a_service_that_has_just_begun_says_so() {
-        let began = Status { since: Some(1), ..Status::default() };
+        let began = Status {
+            since: Some(1),
+            rows_written: Some(0),
+            state: Some("watching".to_owned()),
+            ..Status::default()
+        };
         let note = not_yet(&began, 3_000_001).unwrap_or_default();
         assert!(note.contains("3 s") && note.contains("write_interval_seconds"), "{note}");
-        assert_eq!(not_yet(&Status { recorded_through: Some(2), ..began }, 3_000_001), None);
+        assert_eq!(not_yet(&began, 1 + JUST), None);
+        assert_eq!(not_yet(&Status { rows_written: Some(1), ..began }, 3_000_001), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The flows that live in slots, and the rows that are made of them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::before::{Before, Word};
 use crate::capture::{Counted, Slots, State};
 use crate::decode::{Flow, SlotRef};
 use crate::enrich::Subject;
@@ -16,10 +16,6 @@ const MAX_WAITING: usize = 16 * 1024;
 const CROWDED: usize = crate::capture::slots::COUNT as usize / 4 * 3;
 /// Collections without a byte after which a flow counts as idle.
 const IDLE_TICKS: u32 = 2;
-/// Flows that may come back, at the most; about 3 MiB.
-const MAX_BEFORE: usize = 128 * 1024;
-/// Of the word of a flow: the other end began.
-const CALLED: u64 = 1 << 63;
 /// Collections between retiring a slot and handing it back: nobody is in the middle of adding any more.
 const GRACE_TICKS: u32 = 2;
 
@@ -27,6 +23,7 @@ const GRACE_TICKS: u32 = 2;
 #[derive(Debug)]
 pub struct Live {
     at: SlotRef,
+    word: Word,
     /// Who.
     pub subject: Subject,
     /// What the kernel said, as far as it is needed again.
@@ -46,13 +43,6 @@ pub struct Live {
     idle: u32,
 }
 
-impl Live {
-    fn word(&self) -> u64 {
-        let Ends { id, cookie, remote_key, remote_port_key, .. } = &self.flow;
-        word(*id, *cookie, remote_key, *remote_port_key)
-    }
-}
-
 /// The part of [`Flow`] that outlives its opening. Tens of thousands of these may live at once.
 #[derive(Debug)]
 struct Ends {
@@ -68,14 +58,6 @@ struct Ends {
     local_port: Option<u16>,
     remote: Option<IpAddr>,
     remote_port: Option<u16>,
-}
-
-/// A word for this flow, the same in each run of the daemon while the machine runs. If a release of the compiler
-/// hashes in another way, the connections that are open while that is installed are counted once more.
-fn word(id: ProcessId, cookie: u64, remote: &[u8; 16], remote_port: u16) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (id, cookie, remote, remote_port).hash(&mut hasher);
-    hasher.finish() & !CALLED
 }
 
 impl From<Flow> for Ends {
@@ -137,8 +119,7 @@ pub struct Flows {
     waiting: Vec<Waiting>,
     rows: Vec<Connection>,
     next: u64,
-    /// Flows that have rows and lost their slot, or were open when the daemon before this one ended.
-    before: HashMap<u64, Direction>,
+    before: Before,
     /// What the recorder was told last.
     told: Vec<u64>,
     /// Rows whose hash was given up for lack of room. Only grows.
@@ -149,9 +130,8 @@ impl Flows {
     /// Counts by these slots. `before`: as [`Flows::open_now`] gave it to the daemon before this one.
     #[must_use]
     pub fn new(slots: Slots, before: &[u64]) -> Flows {
-        let direction = |word| if word & CALLED == 0 { Direction::Out } else { Direction::In };
         Flows {
-            before: before.iter().map(|word| (word & !CALLED, direction(*word))).collect(),
+            before: Before::of(before),
             told: Vec::new(),
             slots,
             live: Vec::new(),
@@ -181,6 +161,7 @@ impl Flows {
         self.live.shrink_to_fit();
         self.waiting.shrink_to_fit();
         self.told.shrink_to_fit();
+        self.before.shrink();
     }
 
     /// Flows that live.
@@ -218,22 +199,19 @@ impl Flows {
     /// Who began a flow that has rows already, from before the monitor was started again or before it lost its
     /// slot. Says it once.
     pub fn before(&mut self, flow: &Flow) -> Option<Direction> {
-        if self.before.is_empty() {
-            return None;
-        }
-        self.before.remove(&word(flow.process.id, flow.cookie, &flow.remote_key, flow.remote_port_key))
+        self.before.remove(word_of(flow))
     }
 
     /// The open flows that have rows, if they are others than last time: a word each, for the daemon after this
-    /// one.
+    /// one. A row that still waits for a hash may not come to be.
     pub fn open_now(&mut self) -> Option<Vec<u64>> {
-        let words: Vec<u64> = self
+        let living = self
             .live
             .iter()
             .flatten()
-            .filter(|live| live.recorded && !live.hidden)
-            .map(|live| live.word() | if live.flow.direction == Direction::In { CALLED } else { 0 })
-            .collect();
+            .filter(|live| live.recorded && !live.hidden && !self.unsettled.contains(&live.at.slot))
+            .map(|live| live.word.with(live.flow.direction));
+        let words: Vec<u64> = living.chain(self.before.words()).collect();
         if words == self.told {
             return None;
         }
@@ -244,7 +222,7 @@ impl Flows {
     /// Takes a flow up.
     pub fn open(&mut self, at: SlotRef, flow: Flow, opening: Opening) {
         // The slot was handed out again before its end was told: what it held is complete.
-        self.end_slot(at.slot);
+        self.end_slot(at.slot, true);
         let index = at.slot as usize;
         if index >= self.live.len() {
             self.live.resize_with(index + 1, || None);
@@ -258,6 +236,7 @@ impl Flows {
         let Opening { subject, domain, interface, opened, hidden, counted } = opening;
         *place = Some(Box::new(Live {
             at,
+            word: word_of(&flow),
             subject,
             flow: flow.into(),
             number: self.next,
@@ -281,7 +260,10 @@ impl Flows {
             self.by_socket.range((cookie, 0)..=(cookie, u32::MAX)).map(|(_, slot)| *slot).collect();
         for slot in slots {
             self.collect_slot(slot, now);
-            self.end_slot(slot);
+            if let Some(word) = self.get(slot).map(|live| live.word) {
+                self.before.remove(word);
+            }
+            self.end_slot(slot, true);
         }
     }
 
@@ -305,10 +287,11 @@ impl Flows {
         self.packets > 0
     }
 
-    fn end_slot(&mut self, slot: u32) {
+    /// `forget`: the kernel side does not find this slot any more by its socket, process and peer.
+    fn end_slot(&mut self, slot: u32, forget: bool) {
         let Some(live) = self.live.get_mut(slot as usize).and_then(Option::take) else { return };
         self.count -= 1;
-        if live.flow.secondary {
+        if live.flow.secondary && forget {
             let Ends { cookie, id, remote_key, remote_port_key, .. } = live.flow;
             self.slots.forget_peer(cookie, id, remote_key, remote_port_key);
         }
@@ -373,11 +356,16 @@ impl Flows {
             }
             self.collect_slot(slot, since);
             let Some(live) = self.get(slot) else { continue };
-            let at = live.at;
+            let (at, word, direction, counted) =
+                (live.at, live.word, live.flow.direction, live.recorded && !live.hidden);
             let idle = live.idle >= IDLE_TICKS;
             match self.slots.state(slot) {
                 Some((State::Ended, now)) if now == at => self.close(at, since),
                 Some((State::Live, now)) if now == at && crowded && idle => {
+                    // First: it may speak again at once, and has another slot then.
+                    if counted {
+                        self.before.insert(word, direction);
+                    }
                     self.slots.retire(at);
                     self.retiring.push((slot, 0));
                 }
@@ -395,13 +383,11 @@ impl Flows {
         for slot in due {
             if self.slots.state(slot).is_some_and(|(state, _)| state == State::Retired) {
                 self.collect_slot(slot, since);
-                if let Some(live) = self.get(slot)
-                    && live.recorded
-                    && self.before.len() < MAX_BEFORE
-                {
-                    self.before.insert(live.word(), live.flow.direction);
-                }
-                self.end_slot(slot);
+                // One that spoke again meanwhile has another slot, which is found now.
+                let again = self.get(slot).is_some_and(|live| {
+                    live.flow.protocol != Protocol::Packet && !self.before.contains(live.word)
+                });
+                self.end_slot(slot, !again);
             }
         }
     }
@@ -487,8 +473,13 @@ impl Flows {
             give_up(&mut waiting.subject);
             self.rows.push(Connection { who: waiting.subject.who, ..waiting.row });
         }
+        self.unsettled.clear();
         self.take_rows()
     }
+}
+
+fn word_of(flow: &Flow) -> Word {
+    Word::new(flow.process.id, flow.cookie, &flow.remote_key, flow.remote_port_key)
 }
 
 /// No hash will come for this subject any more.

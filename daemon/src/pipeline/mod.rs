@@ -5,6 +5,7 @@
 //! It sleeps until the kernel side, a hash, a command or the next collection wakes it, and waits for
 //! nothing else: not for disk, hashing, the bus or names.
 
+pub mod before;
 pub mod clock;
 pub mod flows;
 pub mod ignore;

@@ -209,7 +209,7 @@ impl Pipeline {
             if Instant::now() >= self.next {
                 self.collect();
             } else if self.flows.ready() >= MANY_ROWS {
-                self.hand_over(now.wall);
+                self.hand_over(now.wall, None);
             }
         }
     }
@@ -466,10 +466,8 @@ impl Pipeline {
         }
         self.flows.collect(self.last.wall);
         self.flows.slots().hand_back();
-        if let Some(open) = self.flows.open_now() {
-            self.recorder.open_flows(open);
-        }
-        self.hand_over(now.wall);
+        let open = if self.paused.is_some() { None } else { self.flows.open_now() };
+        self.hand_over(now.wall, open);
         self.recorder.commit();
         self.report_lost(lost, false);
         self.report_clock(&now);
@@ -490,14 +488,15 @@ impl Pipeline {
         self.write_facts();
     }
 
-    fn hand_over(&mut self, through: i64) {
+    /// `open`: see [`Flows::open_now`]; with the rows that it counts on.
+    fn hand_over(&mut self, through: i64, open: Option<Vec<u64>>) {
         let rows = self.flows.take_rows();
         self.rows += rows.len();
-        self.submit(rows, through);
+        self.submit(rows, through, open);
     }
 
-    fn submit(&mut self, mut rows: Vec<Connection>, through: i64) {
-        if self.paused.is_some() || rows.is_empty() {
+    fn submit(&mut self, mut rows: Vec<Connection>, through: i64, open: Option<Vec<u64>>) {
+        if self.paused.is_some() || (rows.is_empty() && open.is_none()) {
             return;
         }
         if !self.settings.monitor.bandwidth {
@@ -510,7 +509,7 @@ impl Pipeline {
         for row in ignored {
             self.recorder.seen(&row.who, row.time);
         }
-        self.recorder.submit_through(rows, through);
+        self.recorder.submit_through(rows, through, open);
     }
 
     /// Tells what was lost since it was told last; `all` of it, or what may be told now.
@@ -610,7 +609,8 @@ impl Pipeline {
         self.say(outputs);
         self.collect();
         let rows = self.flows.take_everything();
-        self.submit(rows, self.last.wall);
+        let open = self.flows.open_now();
+        self.submit(rows, self.last.wall, open);
         self.report_lost(self.lost, true);
     }
 }

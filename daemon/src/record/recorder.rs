@@ -158,7 +158,10 @@ impl Recorder {
         let mut known =
             super::read::known(&database).map_err(|source| Error::Database { path: path.clone(), source })?;
         let open_flows = OpenFlows::new(state_dir);
-        known.open_flows = open_flows.read();
+        // A history that begins anew has none of them.
+        if trouble.is_none() && known.through.is_some() {
+            known.open_flows = open_flows.read();
+        }
         let shared = Arc::new(Shared {
             path,
             queue: Mutex::new(Queue::new(known.next_notice - 1)),
@@ -183,28 +186,25 @@ impl Recorder {
 
     /// Hands over rows. Rows of one flow that wait together become one; what cannot be kept is counted.
     pub fn submit(&self, batch: Vec<Connection>) {
-        self.hand_in(batch, None);
+        self.hand_in(batch, None, None);
     }
 
     /// The same with all that there is up to this wall time, µs since the epoch; it is said again when it is
-    /// written. In one go with the rows: a writer that took them first would write them and say nothing.
-    pub fn submit_through(&self, batch: Vec<Connection>, time: i64) {
-        self.hand_in(batch, Some(time));
+    /// written. In one go with the rows: a writer that took them first would write them and say nothing. `open`:
+    /// the flows that are open then and have a row, if that has changed, in words that mean the same in the next
+    /// run, which has them as [`Known::open_flows`].
+    pub fn submit_through(&self, batch: Vec<Connection>, time: i64, open: Option<Vec<u64>>) {
+        self.hand_in(batch, Some(time), open);
     }
 
-    fn hand_in(&self, batch: Vec<Connection>, through: Option<i64>) {
+    fn hand_in(&self, batch: Vec<Connection>, through: Option<i64>, open: Option<Vec<u64>>) {
         let mut queue = self.shared.queue();
         for row in batch {
             queue.push(row);
         }
         queue.through = through.or(queue.through);
+        queue.open_flows = open.or(queue.open_flows.take());
         self.shared.work.notify_one();
-    }
-
-    /// The flows that are open now and have a row, in words that mean the same in the next run: kept with what
-    /// is written next, and given back as [`Known::open_flows`].
-    pub fn open_flows(&self, flows: Vec<u64>) {
-        self.shared.queue().open_flows = Some(flows);
     }
 
     /// Calls this, on the writer's thread, whenever rows are written and can be read; it must not block. The

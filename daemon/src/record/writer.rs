@@ -63,6 +63,8 @@ pub(super) struct Writer {
     outbox: Outbox,
     logs: TextLogs,
     open_flows: OpenFlows,
+    /// The last try to write them was good.
+    open_flows_kept: bool,
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
     broken: Option<Duration>,
@@ -107,6 +109,7 @@ impl Writer {
             outbox,
             logs: TextLogs::new(log_dir),
             open_flows,
+            open_flows_kept: true,
             on_trouble,
             broken: None,
             swollen: None,
@@ -260,9 +263,10 @@ impl Writer {
             && work.urgent.is_empty()
             && work.seen.is_empty()
             && work.sent.is_empty()
-            && work.open_flows.is_none()
             && !off
         {
+            // Not worth a write of its own.
+            self.keep_open_flows(work.open_flows);
             return;
         }
         let began = Instant::now();
@@ -270,6 +274,7 @@ impl Writer {
             Ok((change, whos)) => {
                 self.retention.uses(whos.into_iter());
                 self.succeeded(&work, began, &change);
+                self.write_open_flows(work.open_flows);
             }
             Err(error) => {
                 self.interner.forget();
@@ -304,11 +309,6 @@ impl Writer {
         {
             call(through);
         }
-        if let Some(flows) = &work.open_flows
-            && let Err(error) = self.open_flows.write(flows)
-        {
-            tracing::warn!("the list of open flows cannot be kept: {error}");
-        }
         self.sent_out(work, change);
         for urgent in &work.urgent {
             if let Urgent::Notice(notice) = urgent {
@@ -321,6 +321,28 @@ impl Writer {
         if self.broken.take().is_some() {
             self.report_loss(true);
             (self.on_trouble)(Trouble::Recovered);
+        }
+    }
+
+    /// With what was written: a list that is ahead of the rows would make connections of them that are in no row.
+    fn write_open_flows(&mut self, flows: Option<Vec<u64>>) {
+        let Some(flows) = flows.filter(|_| self.settings.enabled) else { return };
+        match self.open_flows.write(&flows) {
+            Ok(()) => self.open_flows_kept = true,
+            Err(error) => {
+                if std::mem::take(&mut self.open_flows_kept) {
+                    tracing::warn!("the list of open flows cannot be kept: {error}");
+                }
+                self.keep_open_flows(Some(flows));
+            }
+        }
+    }
+
+    /// For the next time, unless there is a later list.
+    fn keep_open_flows(&self, flows: Option<Vec<u64>>) {
+        if flows.is_some() {
+            let mut queue = self.shared.queue();
+            queue.open_flows = queue.open_flows.take().or(flows);
         }
     }
 

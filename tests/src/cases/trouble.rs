@@ -118,6 +118,14 @@ fn t30(lab: &mut Lab) -> Outcome {
     running.say("10001")?;
     running.report()?;
     settle_sums(&stage, &path, (10_001, 10_001))?;
+    // Another one says nothing until both restarts are over.
+    let silent = lab.programs.make("t30-silent")?;
+    let silent_path = silent.to_string_lossy().into_owned();
+    let mut idle = Running::start(&silent, &["tcp-steps", &lab.net.to()])?;
+    idle.report()?;
+    idle.say("7")?;
+    idle.report()?;
+    settle_sums(&stage, &silent_path, (7, 7))?;
     stage.daemon.stop()?;
     let down = crate::traffic::sys::now_us();
     // Unseen: nobody watches. These bytes must not turn up later as if they had been.
@@ -133,13 +141,19 @@ fn t30(lab: &mut Lab) -> Outcome {
     running.say("40004")?;
     running.report()?;
     settle_sums(&stage, &path, (80_008, 80_008))?;
-    // It is one connection all the time, and this machine's program began it.
-    let rows = rows_of(&stage.client, &path)?;
-    let count: u64 = rows.iter().filter_map(|row| row.connections).sum();
-    ensure(count == 1 && rows.iter().all(|row| row.direction.as_deref() == Some("out")), || {
-        format!("{count} connections: {rows:?}")
-    })?;
+    idle.say("6")?;
+    idle.report()?;
+    settle_sums(&stage, &silent_path, (13, 13))?;
+    // Each is one connection all the time, and this machine's program began it.
+    for path in [&path, &silent_path] {
+        let rows = rows_of(&stage.client, path)?;
+        let count: u64 = rows.iter().filter_map(|row| row.connections).sum();
+        ensure(count == 1 && rows.iter().all(|row| row.direction.as_deref() == Some("out")), || {
+            format!("{count} connections: {rows:?}")
+        })?;
+    }
     running.finish()?;
+    idle.finish()?;
     // The gap itself is on record: when nobody watched.
     let gaps = stage.client.events(&Query { since: Some(down - 1_000_000), ..Query::default() })?;
     let gaps = gaps.iter().filter(|event| event.error.as_deref() == Some("gap")).count();

@@ -112,7 +112,7 @@ fn d05_written_is_said_when_it_can_be_read_and_not_before() {
     });
     let other = Database::open(lab.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    lab.recorder.submit_through(vec![row(DAY0, who("/usr/bin/curl", 1000))], DAY0 + 5);
+    lab.recorder.submit_through(vec![row(DAY0, who("/usr/bin/curl", 1000))], DAY0 + 5, None);
     lab.recorder.flush();
     assert!(says.try_recv().is_err(), "it waits for the lock");
     other.execute_batch("COMMIT").unwrap();
@@ -137,7 +137,7 @@ fn d05_every_row_that_is_written_is_said() {
             }
         });
         let mut heard = (0..2000).map(|n| {
-            lab.recorder.submit_through(vec![row(DAY0 + n, who("/usr/bin/curl", 1000))], DAY0 + n);
+            lab.recorder.submit_through(vec![row(DAY0 + n, who("/usr/bin/curl", 1000))], DAY0 + n, None);
             // Nothing more comes that it could be said with.
             (DAY0 + n, says.recv_timeout(std::time::Duration::from_secs(10)))
         });
