@@ -85,7 +85,7 @@ fetch() {
 furnish() {
 	local suite=$1 root=$work/root program
 	mkdir "$root" && tar -C "$root" -xf "$kept/$suite.tar" || return
-	make -s install DESTDIR="$root" prefix=/usr profiledir="$built" >"$work/log" 2>&1 ||
+	make -s translations install DESTDIR="$root" prefix=/usr profiledir="$built" >"$work/log" 2>&1 ||
 		{ tail -n 5 "$work/log"; return 1; }
 	# The window's toolkit is not there.
 	rm "$root/usr/bin/picosnitch-gui" "$root/usr/bin/picosnitch-tray"
