@@ -119,14 +119,14 @@ impl Pipeline {
         degradations: Vec<Degradation>,
         self_test: Option<bool>,
     ) -> Pipeline {
-        let Config { settings, mut known, recorder, tell } = config;
+        let Config { settings, known, recorder, tell } = config;
         let now = Now::read();
         let through = known.through;
         let accounts = Accounts::load();
         let renewal = Renewal::of(&accounts);
         let fingerprint = Arc::new(fingerprint);
         let mut this = Pipeline {
-            flows: Flows::new(slots, &std::mem::take(&mut known.open_flows)),
+            flows: Flows::new(slots, &known.open_flows),
             enrich: Enrich::new(Arc::clone(&fingerprint)),
             fingerprint,
             judge: Judge::new(known, accounts),
