@@ -70,6 +70,7 @@ fn launch_with(dir: &Path, config: &str) -> Outcome<Child> {
 /// Calls of a method, as they are made.
 #[derive(Debug)]
 pub struct Calls {
+    member: String,
     file: PathBuf,
     child: Child,
 }
@@ -80,6 +81,7 @@ impl Calls {
     pub fn arguments(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lines = lines.filter(|line| line["member"] == self.member.as_str());
         lines.map(|line| line["payload"]["data"].clone()).collect()
     }
 
@@ -162,15 +164,20 @@ impl Bus {
                 .arg(format!("--address={}", self.address))
                 .args(["--json=short", "monitor"])
                 .arg(format!("--match=type=method_call,member={member}"))
+                .arg("--match=type=method_call,member=Ping")
                 .stdin(Stdio::null())
                 .stdout(std::fs::File::create(&file)?)
                 .stderr(log),
         )?;
-        let calls = Calls { file, child };
-        // It says so when it listens, on the other channel.
+        let calls = Calls { member: member.to_owned(), file, child };
         let said = self.dir.join(format!("calls-{member}.log"));
+        // Not every version says when it listens: it does when it hears something.
         let up = until(Duration::from_secs(5), || {
-            std::fs::read_to_string(&said).is_ok_and(|text| text.contains("Monitoring"))
+            let mut ping = Command::new("busctl");
+            ping.arg(format!("--address={}", self.address)).args(["call", "org.freedesktop.DBus", "/"]);
+            ping.args(["org.freedesktop.DBus.Peer", "Ping"]).stdout(Stdio::null()).stderr(Stdio::null());
+            ping.status().is_ok_and(|status| status.success())
+                && std::fs::metadata(&calls.file).is_ok_and(|file| file.len() > 0)
         });
         super::ensure(up, || format!("busctl does not listen: {}", tail(&said, 3)))?;
         Ok(calls)
