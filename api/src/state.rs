@@ -37,8 +37,8 @@ pub enum Effect {
     RefreshStatus,
     /// Tell the person: it happened just now and was not told before.
     Notify(Box<row::Event>),
-    /// So many notices came while nobody listened: one digest, not a storm.
-    Waiting(usize),
+    /// These notices came while nobody listened: one digest, not a storm.
+    Waiting(Vec<i64>),
 }
 
 /// The daemon, as a person would say it.
@@ -132,7 +132,7 @@ impl State {
     }
 
     fn page(&mut self, rows: Vec<row::Event>) -> Vec<Effect> {
-        let mut waiting = 0;
+        let mut waiting = Vec::new();
         let mut newest = self.told;
         for row in rows {
             let Some(id) = row.id else { continue };
@@ -144,12 +144,14 @@ impl State {
             }
             // Before the first page nothing was heard of what is older than the first signal.
             let fresh = id > self.told || !self.caught_up;
-            waiting += usize::from(fresh && !self.unread.contains_key(&id));
+            if fresh && !self.unread.contains_key(&id) {
+                waiting.push(id);
+            }
             self.keep(id, row);
         }
         self.told = newest;
         self.caught_up = true;
-        if waiting == 0 { Vec::new() } else { vec![Effect::Waiting(waiting)] }
+        if waiting.is_empty() { Vec::new() } else { vec![Effect::Waiting(waiting)] }
     }
 
     fn keep(&mut self, id: i64, row: row::Event) {
@@ -335,7 +337,7 @@ mod tests {
     fn n07_what_waited_is_one_digest() {
         let mut state = State::default();
         let rows = (1..=40).map(|id| new(id, &format!("/bin/{id}"))).collect();
-        assert_eq!(state.apply(Input::Notices(rows)), [Effect::Waiting(40)]);
+        assert_eq!(state.apply(Input::Notices(rows)), [Effect::Waiting((1..=40).collect())]);
         assert_eq!(state.unread().len(), 40);
         assert_eq!(state.unread().next().unwrap().id, Some(40));
         assert_eq!(state.programs().len(), MAX_PROGRAMS);
@@ -348,7 +350,7 @@ mod tests {
         assert!(matches!(&state.apply(signal(41, "/bin/41"))[..], [Effect::Notify(_)]));
         assert_eq!(state.apply(Input::Details(Box::new(new(41, "/bin/41")))), []);
         let rows = || (1..=41).map(|id| new(id, &format!("/bin/{id}"))).collect();
-        assert_eq!(state.apply(Input::Notices(rows())), [Effect::Waiting(40)]);
+        assert_eq!(state.apply(Input::Notices(rows())), [Effect::Waiting((1..=40).collect())]);
         assert_eq!(state.apply(Input::Notices(rows())), []);
     }
 

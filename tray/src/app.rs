@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use ksni::TrayMethods as _;
 use picosnitch_api::listen::{Event, Listener};
+use picosnitch_api::row::Event as Notice;
 use picosnitch_api::state::{Effect, Input, State};
 use picosnitch_api::{Client, People, Quiet, inert};
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +55,8 @@ struct App {
     recounted: i64,
     refused: Option<String>,
     unshown: bool,
+    /// When the monitor was found, µs since the epoch: what came since then nobody missed.
+    here_since: i64,
 }
 
 /// Runs until the person quits, a signal ends it or the session's bus goes.
@@ -103,6 +106,7 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         recounted: 0,
         refused: None,
         unshown: false,
+        here_since: i64::MAX,
     };
     app.toaster.learn(&app.session).await;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -188,7 +192,10 @@ impl App {
             }
         }
         match &event {
-            Event::Appeared => self.refused = None,
+            Event::Appeared => {
+                self.refused = None;
+                self.here_since = now();
+            }
             Event::Refused(why) => self.refused = Some(why.clone()),
             Event::Gone => self.rates = None,
             _ => {}
@@ -221,12 +228,11 @@ impl App {
                 (Effect::Notify(notice), None) => self.tell(*notice).await,
                 // A page that was asked for later may be faster than the signal.
                 (Effect::Waiting(fresh), _) if caught_up => {
-                    let rows: Vec<_> = self.state.unread().take(fresh).cloned().collect();
-                    for row in rows.into_iter().rev() {
+                    for row in self.rows(&fresh).into_iter().rev() {
                         self.tell(row).await;
                     }
                 }
-                (Effect::Waiting(_), _) => self.waited().await,
+                (Effect::Waiting(fresh), _) => self.found(&fresh).await,
                 (Effect::Refresh | Effect::RefreshStatus, None) => {}
             }
         }
@@ -238,16 +244,30 @@ impl App {
         self.show(toasts).await;
     }
 
-    async fn waited(&mut self) {
-        self.read_quiet();
-        let newest = self.newest();
+    /// The unread notices of these numbers, newest first.
+    fn rows(&self, numbers: &[i64]) -> Vec<Notice> {
+        let of = |row: &&Notice| row.id.is_some_and(|id| numbers.contains(&id));
+        self.state.unread().filter(of).cloned().collect()
+    }
+
+    /// The first page is there.
+    async fn found(&mut self, fresh: &[i64]) {
         // A history that was deleted begins to count anew.
-        let told = told::load().filter(|told| *told <= newest).unwrap_or(0);
-        let rows = self.state.unread().filter(|row| row.id > Some(told)).cloned().collect();
+        let told = told::load().filter(|told| *told <= self.newest()).unwrap_or(0);
+        let rows = self.rows(fresh).into_iter().filter(|row| row.id > Some(told)).collect();
+        self.read_quiet();
+        let more = usize::try_from(self.state.more_unread()).unwrap_or(usize::MAX);
+        let toasts = self.policy.found(rows, more, self.here_since, now(), &|uid| self.people.name(uid));
+        self.show(toasts).await;
+        told::save(self.newest());
+    }
+
+    /// One digest of these, newest first.
+    async fn waited(&mut self, rows: Vec<Notice>) {
+        self.read_quiet();
         let more = usize::try_from(self.state.more_unread()).unwrap_or(usize::MAX);
         let toasts = self.policy.waited(rows, more, now());
         self.show(toasts).await;
-        told::save(newest);
     }
 
     /// The number of the newest notice that is known.
@@ -302,7 +322,7 @@ impl App {
         if owner.is_ok_and(|new| !new.is_empty()) {
             self.toaster.learn(&self.session).await;
             if std::mem::take(&mut self.unshown) && self.state.unread().len() > 0 {
-                self.waited().await;
+                self.waited(self.state.unread().cloned().collect()).await;
             }
         }
     }

@@ -387,6 +387,24 @@ impl Policy {
         }
     }
 
+    /// The first page of notices, newest first. It may be later than what happens meanwhile: what came since
+    /// the monitor was found (`here_since`) came just now and is told as such, the others waited.
+    pub fn found(
+        &mut self,
+        rows: Vec<row::Event>,
+        more: usize,
+        here_since: i64,
+        now: i64,
+        names: Names<'_>,
+    ) -> Vec<Toast> {
+        let (just_now, waited): (Vec<_>, _) = rows.into_iter().partition(|row| row.time >= Some(here_since));
+        let mut toasts = self.waited(waited, more, now);
+        for row in just_now.into_iter().rev() {
+            toasts.extend(self.notice(row, now, names));
+        }
+        toasts
+    }
+
     /// What came while nobody listened, newest first: one digest at the most. `more` are too old to be
     /// known one by one.
     pub fn waited(&mut self, rows: Vec<row::Event>, more: usize, now: i64) -> Vec<Toast> {

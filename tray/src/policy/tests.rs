@@ -234,6 +234,16 @@ fn n07_what_waited_is_told_in_one_toast() {
 }
 
 #[test]
+fn d03_what_comes_while_the_first_page_is_asked_for_was_not_missed() {
+    let mut policy = Policy::default();
+    let at = |time: i64, row: row::Event| row::Event { time: Some(time), ..row };
+    let rows = vec![at(NOW, new(2, "/usr/bin/curl")), at(NOW - 1, new(1, "/usr/bin/wget"))];
+    let shown = policy.found(rows, 0, NOW, NOW + 1, &names);
+    let titles: Vec<_> = shown.iter().map(|toast| toast.text.title.as_str()).collect();
+    assert_eq!(titles, ["1 notice while you were away", "New on the network: curl"]);
+}
+
+#[test]
 fn a_temporary_place_is_told_at_once_in_the_middle_of_a_burst() {
     let mut policy = Policy::default();
     let mut rows: Vec<_> = (0..10).map(|n| (NOW + n, new(n, &format!("/usr/bin/p{n}")))).collect();
