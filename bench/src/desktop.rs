@@ -138,8 +138,8 @@ fn scrolling(desktop: &Desktop, screen: &Screen, key: &str, name: &str) -> Outco
     ])
 }
 
-/// Everything of the desktop.
-pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
+/// The window: how soon it is there, its frames and its memory.
+pub fn window(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
     let stage = stage(lab, arguments)?;
     let program = lab.programs.make("bench-desktop")?;
     report(&program, &["tcp-echo", &lab.net.to()])?;
@@ -190,14 +190,21 @@ pub fn desktop(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
         ("alt+5", "live"),
         ("alt+5", "live, further"),
         ("alt+2", "programs"),
+        ("alt+4", "timeline"),
         ("alt+5", "live again"),
         ("alt+5", "live, further still"),
     ];
     for (key, name) in passes {
         lines.extend(scrolling(&desktop, &screen, key, name)?);
     }
-    desktop.close_window();
+    Ok(lines)
+}
 
+/// The tray: its memory, its wake-ups, and how soon a toast is there.
+pub fn tray(lab: &mut Lab, arguments: &Arguments) -> Outcome<Vec<Line>> {
+    let stage = stage(lab, arguments)?;
+    let mut desktop = Desktop::start(&lab.new_dir("bench-tray")?, &stage.bus.address, true)?;
+    let mut lines = Vec::new();
     desktop.tray(&["--announce-at-once"])?;
     std::thread::sleep(Duration::from_secs(5));
     let (memory, before) = (pss(desktop.tray_pid())?, wakes(desktop.tray_pid())?);

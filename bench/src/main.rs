@@ -37,13 +37,13 @@ struct Arguments {
     #[arg(long)]
     database: Option<std::path::PathBuf>,
     /// Figures to take; all if none is given. One of: kernel ping-pong connections lost latency memory
-    /// idle start sha256 sizes desktop history.
+    /// idle start sha256 sizes window tray history.
     figures: Vec<String>,
 }
 
 type Figure = fn(&mut Lab, &Arguments) -> Outcome<Vec<Line>>;
 
-const FIGURES: [(&str, Figure); 12] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("start", cost::start),
     ("kernel", kernel::per_call),
     ("ping-pong", load::ping_pong),
@@ -54,7 +54,8 @@ const FIGURES: [(&str, Figure); 12] = [
     ("memory", cost::memory),
     ("idle", cost::idle),
     ("sizes", size::sizes),
-    ("desktop", desktop::desktop),
+    ("window", desktop::window),
+    ("tray", desktop::tray),
     ("history", history::history),
 ];
 

@@ -18,7 +18,7 @@ use crate::Message;
 use crate::fetch::{self, Details, Fetched};
 use crate::policy::{Action, Policy, Target, Toast};
 use crate::status::{Click, Status};
-use crate::toast::Toaster;
+use crate::toast::{Answer, Toaster};
 use crate::{told, tomorrow, window};
 
 const SECOND: i64 = 1_000_000;
@@ -47,7 +47,6 @@ struct App {
     shown: Status,
     messages: mpsc::Sender<Message>,
     details: Details,
-    session: zbus::Connection,
     quiet_file: Option<PathBuf>,
     quiet_read: Option<SystemTime>,
     rated: i64,
@@ -92,13 +91,12 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         state: State::default(),
         policy: Policy::new(Quiet::default(), announce_at_once),
         people: People::load(),
-        toaster: Toaster::new(messages.clone()),
+        toaster: Toaster::new(&session, messages.clone()).await?,
         client: None,
         tray,
         shown,
         details: Details::new(messages.clone()),
         messages,
-        session,
         quiet_file: Quiet::file(),
         quiet_read: None,
         rated: now(),
@@ -108,7 +106,7 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         unshown: false,
         here_since: i64::MAX,
     };
-    app.toaster.learn(&app.session).await;
+    app.toaster.learn().await;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut listener = app.connect().await;
@@ -320,7 +318,7 @@ impl App {
         self.toaster.forget();
         let owner = message.body().deserialize::<(String, String, String)>().map(|(_, _, new)| new);
         if owner.is_ok_and(|new| !new.is_empty()) {
-            self.toaster.learn(&self.session).await;
+            self.toaster.learn().await;
             if std::mem::take(&mut self.unshown) && self.state.unread().len() > 0 {
                 self.waited(self.state.unread().cloned().collect()).await;
             }
@@ -332,11 +330,11 @@ impl App {
         match message {
             Message::Click(Click::Quit, _) => return true,
             Message::Click(click, token) => self.click(click, token.as_deref()).await,
-            Message::Answer(action, toast) => {
-                self.toaster.answered(&toast.key);
-                self.answer(action, *toast);
+            Message::Toast(by, said) => {
+                if let Some(answer) = self.toaster.heard(&by, said).await {
+                    self.answer(answer);
+                }
             }
-            Message::Closed(key, id) => self.toaster.closed(&key, id),
             Message::Fetched(fetched) => self.fetched(fetched).await,
         }
         false
@@ -394,10 +392,10 @@ impl App {
         }
     }
 
-    fn answer(&mut self, action: Action, toast: Toast) {
+    fn answer(&mut self, Answer { action, toast, token }: Answer) {
         match (action, &toast.path) {
             (Action::Details | Action::Review, _) => {
-                if let Err(error) = window::open(Some(&toast.target), None) {
+                if let Err(error) = window::open(Some(&toast.target), token.as_deref()) {
                     eprintln!("picosnitch-tray: cannot open the window (picosnitch-gui): {error}");
                 }
             }

@@ -34,10 +34,8 @@ Options:
 enum Message {
     /// Clicked in the menu, with what lets a window come to the front.
     Click(status::Click, Option<String>),
-    /// Answered a toast.
-    Answer(policy::Action, Box<policy::Toast>),
-    /// A toast of that key and number is no more shown.
-    Closed(String, u32),
+    /// Said of a toast, by this one on the bus.
+    Toast(zbus::names::OwnedUniqueName, toast::Said),
     /// The monitor answered a call.
     Fetched(fetch::Fetched),
 }

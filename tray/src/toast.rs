@@ -1,61 +1,108 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Showing toasts: a thin layer over notify-rust that knows which one is on the screen for which key.
-//! Each toast keeps a connection and a waiting task until it is closed, so there are at most
-//! [`MAX_SHOWN`]; an older one stays on the screen, but its buttons do nothing more.
+//! Showing toasts, and hearing what becomes of them. All go over the session's connection, on which the
+//! server's signals are listened for before the first one is shown: an answer cannot come too early.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
-use notify_rust::{Hint, Notification, NotificationResponse, Timeout, Urgency};
 use picosnitch_api::tongue::{mark, tr};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use zbus::export::ordered_stream::OrderedStreamExt as _;
+use zbus::names::OwnedUniqueName;
+use zbus::zvariant::Value;
 
 use crate::policy::{Action, Toast, Weight};
 use crate::{APP_ID, Message};
 
-/// Toasts whose buttons work at the same time.
-const MAX_SHOWN: usize = 16;
+/// Name and interface of the notification server.
+const SERVER: &str = "org.freedesktop.Notifications";
+const PATH: &str = "/org/freedesktop/Notifications";
+/// Toasts that are remembered; the buttons of older ones do nothing any more.
+const MAX_SHOWN: usize = 64;
+/// A server that takes longer to answer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one that asks for attention stays, in ms. -1 is as long as the server likes, 0 for ever.
+const HIGH: i32 = 30_000;
+
+/// What the server says of a toast, by its number.
+#[derive(Debug)]
+pub enum Said {
+    /// With this a window may come to the front; told before the answer.
+    Token(u32, String),
+    /// The person chose an action.
+    Action(u32, String),
+    /// It is no more on the screen.
+    Closed(u32),
+}
+
+/// What a person chose.
+#[derive(Debug)]
+pub struct Answer {
+    /// The action.
+    pub action: Action,
+    /// Of which toast.
+    pub toast: Toast,
+    /// Lets the window come to the front.
+    pub token: Option<String>,
+}
 
 struct Shown {
     id: u32,
-    waiting: JoinHandle<()>,
+    toast: Toast,
+    token: Option<String>,
 }
 
 /// What is on the screen.
 pub struct Toaster {
-    shown: HashMap<String, Shown>,
-    order: VecDeque<String>,
-    answers: mpsc::Sender<Message>,
+    session: zbus::Connection,
+    /// Oldest first.
+    shown: VecDeque<Shown>,
+    /// Who shows them; nobody else is believed.
+    server: Option<OwnedUniqueName>,
     /// The notification server reads markup, so that text has to be escaped for it.
     markup: bool,
 }
 
-impl Drop for Toaster {
-    fn drop(&mut self) {
-        for shown in self.shown.values() {
-            shown.waiting.abort();
-        }
-    }
-}
-
 impl Toaster {
-    /// What the person does with a toast goes to `answers`.
-    pub fn new(answers: mpsc::Sender<Message>) -> Self {
-        Self { shown: HashMap::new(), order: VecDeque::new(), answers, markup: false }
+    /// What the server says goes to `messages`.
+    ///
+    /// # Errors
+    /// The session's bus is gone.
+    pub async fn new(session: &zbus::Connection, messages: mpsc::Sender<Message>) -> zbus::Result<Self> {
+        let rule = zbus::MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .sender(SERVER)?
+            .interface(SERVER)?
+            .build();
+        let mut signals = zbus::MessageStream::for_match_rule(rule, session, None).await?;
+        // By itself, so that whoever sends many signals does not hold up the answers to our calls.
+        tokio::spawn(async move {
+            while let Some(signal) = signals.next().await {
+                let Ok(signal) = signal else { continue };
+                if let (Some(said), Some(by)) = (read(&signal), signal.header().sender()) {
+                    // When 64 wait, the program hangs or somebody floods it.
+                    let _ = messages.try_send(Message::Toast(by.to_owned().into(), said));
+                }
+            }
+        });
+        Ok(Self { session: session.clone(), shown: VecDeque::new(), server: None, markup: false })
+    }
+
+    async fn call<B>(&self, member: &str, body: &B) -> zbus::Result<zbus::Message>
+    where
+        B: zbus::export::serde::Serialize + zbus::zvariant::DynamicType + Sync,
+    {
+        let call = self.session.call_method(Some(SERVER), PATH, Some(SERVER), member, body);
+        match tokio::time::timeout(PATIENCE, call).await {
+            Ok(reply) => reply,
+            Err(_) => Err(zbus::Error::Failure("the notification server does not answer".into())),
+        }
     }
 
     /// Learns what the notification server can; to be called again when another one takes over.
-    pub async fn learn(&mut self, session: &zbus::Connection) {
-        let name = "org.freedesktop.Notifications";
-        let reply = session.call_method(
-            Some(name),
-            "/org/freedesktop/Notifications",
-            Some(name),
-            "GetCapabilities",
-            &(),
-        );
+    pub async fn learn(&mut self) {
         // Without an answer nothing is shown either, and the next server is asked anew.
-        if let Ok(reply) = reply.await
+        if let Ok(reply) = self.call("GetCapabilities", &()).await
             && let Ok(able) = reply.body().deserialize::<Vec<String>>()
         {
             self.markup = able.iter().any(|able| able == "body-markup");
@@ -64,114 +111,101 @@ impl Toaster {
 
     /// A new server knows nothing of what the old one showed.
     pub fn forget(&mut self) {
-        for (_, shown) in self.shown.drain() {
-            shown.waiting.abort();
-        }
-        self.order.clear();
+        self.shown.clear();
+        self.server = None;
     }
 
     /// Shows it, in the place of what it replaces.
     ///
     /// # Errors
-    /// When there is no notification server or it refuses.
-    pub async fn show(&mut self, toast: Toast) -> notify_rust::error::Result<()> {
-        let mut note = Notification::new();
+    /// When there is no notification server, or it refuses or hangs.
+    pub async fn show(&mut self, toast: Toast) -> zbus::Result<()> {
         let body = if self.markup { escape(&toast.text.body) } else { toast.text.body.clone() };
-        note.appname("picosnitch")
-            .summary(&toast.text.title)
-            .body(&body)
-            .icon(APP_ID)
-            .hint(Hint::DesktopEntry(APP_ID.into()))
-            .hint(Hint::Category("network".into()))
-            .urgency(if toast.weight == Weight::Critical { Urgency::Critical } else { Urgency::Normal })
-            .timeout(match toast.weight {
-                Weight::Critical => Timeout::Never,
-                Weight::High => Timeout::Milliseconds(30_000),
-                Weight::Normal | Weight::Silent => Timeout::Default,
-            });
-        note.action("default", tr("Details"));
-        for action in &toast.actions {
-            note.action(word(*action), label(*action));
-        }
-        let mut takes = None;
-        let mut closing = Vec::new();
-        for key in std::iter::once(&toast.key).chain(&toast.replaces) {
-            let Some(old) = self.take(key) else { continue };
-            old.waiting.abort();
-            if takes.is_none() {
-                takes = Some(old.id);
-                note.id(old.id);
-            } else {
-                closing.push(old.id);
-            }
-        }
-        let handle = note.show_async().await?;
-        let id = handle.id();
+        let mut actions = vec!["default", tr("Details")];
+        actions.extend(toast.actions.iter().flat_map(|action| [word(*action), label(*action)]));
+        let critical = toast.weight == Weight::Critical;
+        let hints = HashMap::from([
+            ("desktop-entry", Value::from(APP_ID)),
+            ("category", Value::from("network")),
+            ("urgency", Value::from(if critical { 2_u8 } else { 1_u8 })),
+        ]);
+        let expires = match toast.weight {
+            Weight::Critical => 0,
+            Weight::High => HIGH,
+            Weight::Normal | Weight::Silent => -1,
+        };
+        let keys = std::iter::once(&toast.key).chain(&toast.replaces);
+        let mut old = keys.filter_map(|key| take(&mut self.shown, |shown| shown.toast.key == *key));
+        let replaces = old.next().map_or(0, |shown| shown.id);
+        let closing: Vec<u32> = old.map(|shown| shown.id).collect();
+        let title = toast.text.title.as_str();
+        let call = ("picosnitch", replaces, APP_ID, title, body.as_str(), actions, hints, expires);
+        let reply = self.call("Notify", &call).await?;
+        let id = reply.body().deserialize()?;
+        self.server = reply.header().sender().map(|by| by.to_owned().into());
         for old in closing {
-            close(old).await;
+            self.close(old).await;
         }
-        let answers = self.answers.clone();
-        let key = toast.key.clone();
-        let waiting = tokio::spawn(async move {
-            let mut answer = None;
-            handle
-                .wait_for_action_async(|response| {
-                    answer = match response {
-                        NotificationResponse::Default => toast.actions.first().copied(),
-                        NotificationResponse::Action(word) => {
-                            toast.actions.iter().copied().find(|action| self::word(*action) == word)
-                        }
-                        _ => None,
-                    };
-                })
-                .await;
-            let message = match answer {
-                Some(action) => Message::Answer(action, Box::new(toast)),
-                None => Message::Closed(toast.key, id),
-            };
-            // Only fails when the program ends.
-            let _ = answers.send(message).await;
-            // Not every server takes away what was answered, and nobody listens to its buttons any more.
-            if answer.is_some() {
-                close(id).await;
-            }
-        });
-        self.order.push_back(key.clone());
-        self.shown.insert(key, Shown { id, waiting });
-        while self.order.len() > MAX_SHOWN {
-            if let Some(oldest) = self.order.pop_front()
-                && let Some(shown) = self.shown.remove(&oldest)
-            {
-                shown.waiting.abort();
-            }
+        self.shown.push_back(Shown { id, toast, token: None });
+        if self.shown.len() > MAX_SHOWN {
+            self.shown.pop_front();
         }
         Ok(())
     }
 
-    /// It is no more on the screen.
-    pub fn closed(&mut self, key: &str, id: u32) {
-        if self.shown.get(key).is_some_and(|shown| shown.id == id) {
-            self.take(key);
+    /// Takes what `by` says; answers what the person chose.
+    pub async fn heard(&mut self, by: &OwnedUniqueName, said: Said) -> Option<Answer> {
+        if self.server.as_ref() != Some(by) {
+            return None;
         }
+        let (answer, id) = hear(&mut self.shown, said)?;
+        // Not every server takes away what was answered, and nothing is done for its buttons any more.
+        self.close(id).await;
+        Some(answer)
     }
 
-    /// The person answered it.
-    pub fn answered(&mut self, key: &str) {
-        self.take(key);
-    }
-
-    fn take(&mut self, key: &str) -> Option<Shown> {
-        self.order.retain(|known| known != key);
-        self.shown.remove(key)
+    async fn close(&self, id: u32) {
+        // A toast that stays a little longer than it should is no reason to fail.
+        let _ = self.call("CloseNotification", &id).await;
     }
 }
 
-async fn close(id: u32) {
-    // A toast that stays a little longer than it should is no reason to fail.
-    let Ok(session) = zbus::Connection::session().await else { return };
-    let name = "org.freedesktop.Notifications";
-    let path = "/org/freedesktop/Notifications";
-    let _ = session.call_method(Some(name), path, Some(name), "CloseNotification", &id).await;
+fn take(shown: &mut VecDeque<Shown>, which: impl Fn(&Shown) -> bool) -> Option<Shown> {
+    shown.iter().position(which).and_then(|at| shown.remove(at))
+}
+
+/// What becomes of the toasts by what is said of one; the answer to it and its number.
+fn hear(shown: &mut VecDeque<Shown>, said: Said) -> Option<(Answer, u32)> {
+    match said {
+        Said::Token(id, token) => {
+            shown.iter_mut().find(|shown| shown.id == id)?.token = Some(token);
+            None
+        }
+        Said::Closed(id) => {
+            take(shown, |shown| shown.id == id);
+            None
+        }
+        Said::Action(id, chosen) => {
+            let of = shown.iter().find(|shown| shown.id == id)?;
+            let mut actions = of.toast.actions.iter().copied();
+            let action = match chosen.as_str() {
+                "default" => actions.next()?,
+                chosen => actions.find(|action| word(*action) == chosen)?,
+            };
+            let Shown { toast, token, .. } = take(shown, |shown| shown.id == id)?;
+            Some((Answer { action, toast, token }, id))
+        }
+    }
+}
+
+fn read(signal: &zbus::Message) -> Option<Said> {
+    let body = signal.body();
+    match signal.header().member()?.as_str() {
+        "ActivationToken" => body.deserialize().ok().map(|(id, token)| Said::Token(id, token)),
+        "ActionInvoked" => body.deserialize().ok().map(|(id, action)| Said::Action(id, action)),
+        "NotificationClosed" => body.deserialize::<(u32, u32)>().ok().map(|(id, _)| Said::Closed(id)),
+        _ => None,
+    }
 }
 
 fn word(action: Action) -> &'static str {
@@ -201,9 +235,40 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Target;
+    use crate::text::Text;
+
+    fn shown(id: u32, actions: &[Action]) -> Shown {
+        let toast = Toast {
+            key: format!("program {id}"),
+            replaces: Vec::new(),
+            text: Text { title: String::new(), body: String::new() },
+            weight: Weight::Normal,
+            target: Target::Timeline,
+            actions: actions.to_vec(),
+            events: Vec::new(),
+            path: None,
+        };
+        Shown { id, toast, token: None }
+    }
 
     #[test]
     fn n05_markup_is_shown_and_not_obeyed() {
         assert_eq!(escape("<b>a</b> & <img src=x>"), "&lt;b&gt;a&lt;/b&gt; &amp; &lt;img src=x&gt;");
+    }
+
+    #[test]
+    fn d04_an_answer_comes_once_with_the_token_that_was_told_before_it() {
+        let all = [Action::Details, Action::Mute];
+        let mut toasts = VecDeque::from([shown(7, &all), shown(8, &all), shown(9, &all)]);
+        let mut hear = |said| hear(&mut toasts, said).map(|(it, id)| (it.action, it.token, id));
+        let press = |id, word: &str| Said::Action(id, word.into());
+        assert_eq!(hear(Said::Token(8, "front".into())), None);
+        assert_eq!(hear(press(8, "default")), Some((Action::Details, Some("front".into()), 8)));
+        assert_eq!(hear(press(8, "mute")), None, "it was answered");
+        assert_eq!(hear(press(7, "review")), None, "it has no such button");
+        assert_eq!(hear(press(7, "mute")), Some((Action::Mute, None, 7)));
+        assert_eq!(hear(Said::Closed(9)), None);
+        assert_eq!(hear(press(9, "mute")), None, "it is gone");
     }
 }

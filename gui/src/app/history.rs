@@ -50,6 +50,11 @@ impl History {
         })
     }
 
+    /// The latest range that moves with the clock: what a closer look is a part of.
+    pub fn wider(&self) -> Range {
+        self.0.iter().rev().map(|step| step.view.range).find(|range| range.is_live()).unwrap_or(Range::Day)
+    }
+
     /// There is nothing to go back to.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -135,6 +140,10 @@ mod tests {
         let mut history = History::default();
         let closer = View { range: Range::Custom(0, 100), ..View::default() };
         assert!(!history.zoomed(Place::Overview, &closer), "there is nothing before");
+        assert_eq!(history.wider(), Range::Day);
+        history.push(step(Place::Overview, Range::Week, 0.0));
+        history.push(step(Place::Overview, Range::Custom(0, 200), 0.0));
+        assert_eq!(history.wider(), Range::Week);
         history.push(step(Place::Overview, Range::Day, 0.0));
         assert!(history.zoomed(Place::Overview, &closer));
         assert!(!history.zoomed(Place::Live, &closer));

@@ -125,38 +125,48 @@ impl App {
         while let Some(child) = frame.chips.first_child() {
             frame.chips.remove(&child);
         }
-        for (at, chip) in view.chips.iter().enumerate() {
-            let label = chip.label(&self.context.people);
-            let inside =
-                gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
-            inside.append(
-                &gtk4::Label::builder()
-                    .label(&label)
-                    .ellipsize(gtk4::pango::EllipsizeMode::Middle)
-                    .width_chars(i32::try_from(label.chars().count().min(24)).unwrap_or(24))
-                    .tooltip_text(&label)
-                    .build(),
-            );
-            let text = say("Remove the filter {filter}", &[("filter", &label)]);
-            let remove = gtk4::Button::builder()
-                .icon_name("window-close-symbolic")
-                .css_classes(["flat", "circular"])
-                .valign(gtk4::Align::Center)
-                .tooltip_text(&text)
-                .build();
-            crate::speak::label(&remove, &text);
-            on_click(&remove, &self.sender, move || Msg::Unfilter(at));
-            inside.append(&remove);
-            frame.chips.insert(&inside, -1);
-            // Only the button in it takes the focus.
-            if let Some(child) = frame.chips.last_child() {
-                child.set_focusable(false);
-            }
+        if !view.range.is_live() {
+            // What a drag over the chart leaves behind.
+            let wider = self.been.wider();
+            self.show_chip(&view.range.label(format::span), move || Msg::Range(wider));
         }
-        frame.chips.set_visible(!view.chips.is_empty());
+        for (at, chip) in view.chips.iter().enumerate() {
+            self.show_chip(&chip.label(&self.context.people), move || Msg::Unfilter(at));
+        }
+        frame.chips.set_visible(frame.chips.first_child().is_some());
         let problem = view.filter(&self.context.people).1;
         frame.problem.set_visible(problem.is_some());
         frame.problem.set_text(&problem.unwrap_or_default());
+    }
+
+    /// A filter with the button that removes it.
+    fn show_chip(&self, label: &str, removed: impl Fn() -> Msg + 'static) {
+        let chips = &self.frame.chips;
+        let inside =
+            gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
+        inside.append(
+            &gtk4::Label::builder()
+                .label(label)
+                .ellipsize(gtk4::pango::EllipsizeMode::Middle)
+                .width_chars(i32::try_from(label.chars().count().min(24)).unwrap_or(24))
+                .tooltip_text(label)
+                .build(),
+        );
+        let text = say("Remove the filter {filter}", &[("filter", &label)]);
+        let remove = gtk4::Button::builder()
+            .icon_name("window-close-symbolic")
+            .css_classes(["flat", "circular"])
+            .valign(gtk4::Align::Center)
+            .tooltip_text(&text)
+            .build();
+        crate::speak::label(&remove, &text);
+        on_click(&remove, &self.sender, removed);
+        inside.append(&remove);
+        chips.insert(&inside, -1);
+        // Only the button in it takes the focus.
+        if let Some(child) = chips.last_child() {
+            child.set_focusable(false);
+        }
     }
 
     fn show_whose(&self) {

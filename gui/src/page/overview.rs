@@ -2,7 +2,7 @@
 //! The first screen: how much, against the period before, when, by whom, and what of it is new.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -79,6 +79,8 @@ pub struct Overview {
     by: gtk4::DropDown,
     table: Table<Line>,
     lines: RefCell<Vec<Line>>,
+    /// Every program of the totals: those that are counted.
+    counted: RefCell<HashSet<String>>,
 }
 
 impl Overview {
@@ -185,6 +187,7 @@ impl Overview {
             by,
             table,
             lines: RefCell::default(),
+            counted: RefCell::default(),
         }
     }
 
@@ -258,6 +261,7 @@ impl Overview {
         self.programs.set(&format!("{}{more}", format::count(totals.programs.len() as u64)), None);
         let (count, more) = totals.domains;
         self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), None);
+        self.counted.replace(totals.programs.iter().map(|total| total.key.clone()).collect());
         let lines: Vec<Line> = totals
             .programs
             .into_iter()
@@ -281,9 +285,8 @@ impl Overview {
 
     fn about(&self, about: Vec<Executable>, sparks: Vec<Series>, context: &Context) {
         let since = context.query().since;
-        let is_new =
-            |row: &Executable| row.first_seen.zip(since).is_some_and(|(first, since)| first >= since);
-        let count = about.iter().filter(|row| is_new(row)).count();
+        let is_new = |row: &Executable| is_new(row, since);
+        let count = new_of(&self.counted.borrow(), &about, since);
         let more = if about.len() >= picosnitch_api::query::MAX_PAGE as usize { "+" } else { "" };
         let mut by_path: HashMap<String, Executable> =
             about.into_iter().filter_map(|row| Some((row.path.clone()?, row))).collect();
@@ -310,6 +313,19 @@ impl Overview {
         self.table.set(lines.clone(), same);
         self.lines.replace(lines);
     }
+}
+
+fn is_new(row: &Executable, since: Option<i64>) -> bool {
+    row.first_seen.zip(since).is_some_and(|(first, since)| first >= since)
+}
+
+/// How many of the programs that are counted are new: each once, and none that has no traffic in the range,
+/// for else there would be more new ones than there are.
+fn new_of(counted: &HashSet<String>, about: &[Executable], since: Option<i64>) -> usize {
+    let known = about.iter().filter_map(|row| Some((counted.get(row.path.as_deref()?)?, row)));
+    let (new, old): (Vec<_>, Vec<_>) = known.partition(|(_, row)| is_new(row, since));
+    let old: HashSet<_> = old.into_iter().map(|(path, _)| path).collect();
+    new.into_iter().map(|(path, _)| path).filter(|path| !old.contains(path)).collect::<HashSet<_>>().len()
 }
 
 type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Got, Error>> + Send>>;
@@ -418,4 +434,23 @@ async fn programs(client: Client, query: Query) -> Result<Got, Error> {
     let ((sparks, _), latest) =
         tokio::try_join!(client.series(Dimension::Path, &sparks), client.executables(&latest))?;
     Ok(Got::Programs(latest.rows, sparks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_there_are_never_more_new_programs_than_programs() {
+        let row = |path: &str, first| Executable {
+            path: Some(path.into()),
+            first_seen: Some(first),
+            ..Executable::default()
+        };
+        let counted = ["/a", "/b", "/c"].map(str::to_owned).into();
+        // Twice there, as in a container and outside of it; known before, there; without traffic; old.
+        let about = [row("/a", 10), row("/a", 11), row("/b", 12), row("/b", 3), row("/d", 13), row("/c", 4)];
+        assert_eq!(new_of(&counted, &about, Some(10)), 1);
+        assert_eq!(new_of(&counted, &about, None), 0, "of all time nothing is new");
+    }
 }

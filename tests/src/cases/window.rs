@@ -116,8 +116,15 @@ fn d05(lab: &mut Lab) -> Outcome {
     sees("numbers at the cursor", &|tree| {
         tree.0.iter().any(|it| it.role == "image" && it.name.contains('↓') && it.name.contains('↑'))
     })?;
-    desktop.input(&["key", "Return"])?;
-    sees("a closer look", &|tree| tree.find("push button", "Time range: Last").is_none())?;
+    let closer = || {
+        desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1", "key", "End", "Return"])?;
+        sees("a closer look", &|tree| tree.find("push button", "Time range: Last").is_none())
+    };
+    // It leaves a chip that removes it, and Escape does so too.
+    closer()?;
+    press(&desktop, &access, "push button", "Remove the filter ")?;
+    sees("the day again", &|tree| tree.find("push button", "Time range: Last 24 hours").is_some())?;
+    closer()?;
     desktop.input(&["key", "Escape"])?;
     sees("the day again", &|tree| tree.find("push button", "Time range: Last 24 hours").is_some())?;
     // The chart as a table.

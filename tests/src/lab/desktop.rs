@@ -235,6 +235,16 @@ impl Desktop {
             .is_ok_and(|answer| answer["data"][0] == true)
     }
 
+    /// Process id of who has this name on the session bus.
+    ///
+    /// # Errors
+    /// Nobody has it.
+    pub fn pid_of(&self, name: &str) -> Outcome<u64> {
+        let bus = "org.freedesktop.DBus";
+        let answer = self.busctl(&["call", bus, "/", bus, "GetConnectionUnixProcessID", "s", name])?;
+        answer["data"][0].as_u64().ok_or_else(|| format!("who is {name}? {answer}").into())
+    }
+
     /// Asks on the session bus.
     ///
     /// # Errors
@@ -511,6 +521,16 @@ impl Desktop {
         let item = "org.kde.StatusNotifierItem";
         let tip = self.busctl(&["get-property", &icon, "/StatusNotifierItem", item, "ToolTip"])?;
         Ok(tip["data"][3].as_str().or(tip["data"][0][3].as_str()).unwrap_or_default().to_owned())
+    }
+
+    /// What a panel on Wayland hands over before it tells a click.
+    ///
+    /// # Errors
+    /// There is no icon.
+    pub fn provide_token(&self, token: &str) -> Outcome {
+        let (icon, item) = (self.icon()?, "org.kde.StatusNotifierItem");
+        self.busctl(&["call", &icon, "/StatusNotifierItem", item, "ProvideXdgActivationToken", "s", token])?;
+        Ok(())
     }
 
     /// Labels of the menu with their numbers, submenus too.
