@@ -86,14 +86,25 @@ fn stage(lab: &mut Lab, arguments: &Arguments) -> Outcome<Stage> {
     Ok(stage)
 }
 
+/// Rows of pixels by which pictures of a list are told apart. One alone shows the same again and again: what is
+/// between two lines of text, or a stroke that all of them have.
+const ROWS: std::ops::Range<u64> = 150..680;
+/// Pixels from one of them to the next, which is no part of the height of a line.
+const APART: usize = 13;
+
+/// What is on the screen, as far as pictures are told apart.
+fn picture(screen: &Screen) -> Outcome<Vec<Vec<u8>>> {
+    ROWS.step_by(APART).map(|y| screen.row(240, y, 800)).collect()
+}
+
 /// Distances between pictures that differ, in ms, while something is done.
 fn frames(screen: &Screen, act: impl FnOnce() -> Outcome + Send) -> Outcome<Vec<f64>> {
     let (mut all, mut last) = (Vec::new(), None);
-    let mut shown = screen.row(240, 400, 800)?;
+    let mut shown = picture(screen)?;
     std::thread::scope(|scope| {
         let acting = scope.spawn(act);
         while !acting.is_finished() {
-            let now = screen.row(240, 400, 800)?;
+            let now = picture(screen)?;
             if now != shown {
                 shown = now;
                 if let Some(last) = last.replace(Instant::now()) {

@@ -142,8 +142,7 @@ impl App {
     /// A filter with the button that removes it.
     fn show_chip(&self, label: &str, removed: impl Fn() -> Msg + 'static) {
         let chips = &self.frame.chips;
-        let inside =
-            gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
+        let inside = gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
         inside.append(
             &gtk4::Label::builder()
                 .label(label)

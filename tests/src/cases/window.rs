@@ -117,7 +117,8 @@ fn d05(lab: &mut Lab) -> Outcome {
         tree.0.iter().any(|it| it.role == "image" && it.name.contains('↓') && it.name.contains('↑'))
     })?;
     let closer = || {
-        desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1", "key", "End", "Return"])?;
+        desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])?;
+        desktop.input(&["key", "End", "Return"])?;
         sees("a closer look", &|tree| tree.find("push button", "Time range: Last").is_none())
     };
     // It leaves a chip that removes it, and Escape does so too.
