@@ -29,7 +29,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         linker.add_file(object)?;
     }
     linker.link()?;
-    SkeletonBuilder::new().obj(&linked).generate(out.join("picosnitch.skel.rs"))?;
+    // Not every toolchain has rustfmt, and nobody reads what is made here: a formatter that is not there is
+    // left out.
+    let none = out.join("no-rustfmt");
+    SkeletonBuilder::new().obj(&linked).rustfmt(none).generate(out.join("picosnitch.skel.rs"))?;
 
     bindgen::Builder::default()
         .header("src/wire.h")
@@ -37,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .prepend_enum_name(false)
         .derive_default(true)
         .layout_tests(true)
+        .formatter(bindgen::Formatter::None)
         .generate()?
         .write_to_file(out.join("wire.rs"))?;
     println!("cargo:rerun-if-changed=src");

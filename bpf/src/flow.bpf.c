@@ -663,6 +663,23 @@ static __always_inline void charge_datagram(struct sock *sk, struct sock_state *
 	add(find_slot(st, key, &ends), bytes, sending);
 }
 
+/*
+ * The slot was taken back from an idle connection, and its baseline with it. All that was received since was
+ * charged in the calls that read it.
+ */
+static __always_inline void renew_baseline(struct sock *sk, struct sock_state *st)
+{
+	struct tcp_sock *tcp;
+
+	if (!st || !st->ref || baseline(st))
+		return;
+	tcp = tcp_of(sk);
+	if (!tcp)
+		return;
+	st->ref = 0;
+	st->copied = tcp->copied_seq;
+}
+
 /* All that is not the common case. Apart, so that what runs each time is short. */
 static __noinline int send_otherwise(struct sock *sk, int ret)
 {
@@ -671,8 +688,10 @@ static __noinline int send_otherwise(struct sock *sk, int ret)
 	u16 family = sk->__sk_common.skc_family;
 
 	if (is_tcp(sk)) {
-		if (ret > 0)
+		if (ret > 0) {
+			renew_baseline(sk, st);
 			charge_connected(sk, st, owner_key(task), task, ret, 1);
+		}
 	} else if (family == AF_PACKET || sk->sk_protocol == IPPROTO_MPTCP) {
 		if (ret >= 0)
 			charge_connected(sk, st, owner_key(task), task, ret, 1);

@@ -25,8 +25,12 @@ int BPF_UPROBE(getaddrinfo_called, u64 node, u64 service, u64 hints, u64 result)
 	u32 tid = (u32)bpf_get_current_pid_tgid();
 	struct asked asked = {.node = node, .result = result};
 
-	if (node && result)
-		bpf_map_update_elem(&asking, &tid, &asked, BPF_ANY);
+	if (node && result && bpf_map_update_elem(&asking, &tid, &asked, BPF_ANY)) {
+		struct ps_lost *l = lost_counters();
+
+		if (l)
+			l->name_events++;
+	}
 	return 0;
 }
 

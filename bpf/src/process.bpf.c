@@ -113,6 +113,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	u32 tid = task->pid;
 
 	bpf_map_delete_elem(&stashes, &tid);
+	bpf_map_delete_elem(&asking, &tid);
 	if (plain(task)->signal->live.counter != 0)
 		return 0;
 	event.tgid = task->tgid;

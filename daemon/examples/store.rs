@@ -588,6 +588,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             queries(&recorder.reader(), now, arguments.collect());
         }
     }
-    recorder.stop();
+    recorder.stop().expect("all of it is written");
     Ok(())
 }

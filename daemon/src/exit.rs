@@ -23,6 +23,9 @@ pub enum Trouble {
     /// Exit status 5; 10 beside another picosnitchd.
     #[error("{0}")]
     Storage(#[from] record::Error),
+    /// Exit status 5.
+    #[error("{0}")]
+    Unwritten(#[from] record::Unwritten),
     /// Exit status 6; 9 without the policy, 10 beside another picosnitchd.
     #[error("{0}")]
     Bus(#[from] serve::Error),
@@ -47,7 +50,7 @@ impl Trouble {
             Trouble::Capture(pipeline::Error::Capture(capture::Error::Enclosed)) => 11,
             Trouble::Capture(_) => 4,
             Trouble::Storage(record::Error::InUse(_)) => 10,
-            Trouble::Storage(_) => 5,
+            Trouble::Storage(_) | Trouble::Unwritten(_) => 5,
             Trouble::Bus(serve::Error::NotAllowed) => 9,
             Trouble::Bus(serve::Error::Taken) => 10,
             Trouble::Bus(_) => 6,

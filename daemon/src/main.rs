@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     if arguments.check {
         return check(&arguments.config);
     }
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = to_journal().then(|| tracing_journald::layer().ok()).flatten();
     let plain = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time()
     });
@@ -145,7 +145,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         Ok(relay) => relay,
         Err(error) => {
             let _ = pipeline.stop();
-            recorder.stop();
+            let _ = recorder.stop();
             return Err(error.into());
         }
     };
@@ -172,7 +172,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         Err(trouble) => {
             relay.stop();
             let _ = pipeline.stop();
-            recorder.stop();
+            let _ = recorder.stop();
             return Err(trouble);
         }
     };
@@ -204,8 +204,16 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     tokio::task::spawn_blocking(move || relay.stop()).await.map_err(std::io::Error::other)?;
     let alive = tokio::task::spawn_blocking(move || pipeline.stop()).await.unwrap_or(false);
     let _ = serving.await;
-    tokio::task::spawn_blocking(move || recorder.stop()).await.map_err(std::io::Error::other)?;
+    tokio::task::spawn_blocking(move || recorder.stop()).await.map_err(std::io::Error::other)??;
     if alive { Ok(()) } else { Err(Trouble::Died) }
+}
+
+/// Whether what is said goes to the journal: the variable alone is inherited by programs whose output does not
+/// (systemd.exec(5)).
+fn to_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    nix::sys::stat::fstat(std::io::stderr())
+        .is_ok_and(|about| stream == format!("{}:{}", about.st_dev, about.st_ino))
 }
 
 fn start_relay(
@@ -255,8 +263,10 @@ fn reload(settings: &Store, control: &Control) {
 
 fn obey(control: &Control, order: &serve::Control) {
     let command = match order {
-        serve::Control::Pause { seconds, .. } => Command::Pause(Duration::from_secs(u64::from(*seconds))),
-        serve::Control::Resume { .. } => Command::Resume,
+        serve::Control::Pause { seconds, uid } => {
+            Command::Pause(Duration::from_secs(u64::from(*seconds)), *uid)
+        }
+        serve::Control::Resume { uid } => Command::Resume(*uid),
         serve::Control::Unsignalled(number) => Command::Unsignalled(*number),
     };
     let _ = control.send(command);

@@ -207,10 +207,16 @@ impl Slots {
         }
     }
 
-    /// Hands a slot back with the next bundle. Only for flows that have ended or were retired long enough ago.
+    /// Hands a slot back with the next bundle, unless another flow has it by now. Only for flows that have
+    /// ended or were retired long enough ago.
     pub fn free(&self, at: SlotRef) {
         let Some(counters) = self.counters(at.slot) else { return };
-        counters.state.store(abi::PS_FREE, Ordering::Release);
+        // A loser of a race for a socket's first slot gave it back by itself; it may be in use again.
+        if counters.generation.load(Ordering::Acquire) != at.generation
+            || counters.state.swap(abi::PS_FREE, Ordering::AcqRel) == abi::PS_FREE
+        {
+            return;
+        }
         let mut free = self.free.borrow_mut();
         free.push(at.slot);
         if free.len() < abi::PS_BUNDLE as usize {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The flows that live in slots, and the rows that are made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::before::{Before, Word};
 use crate::capture::{Counted, Slots, State};
 use crate::decode::{Flow, SlotRef};
 use crate::enrich::Subject;
-use crate::model::{Bytes, Connection, Direction, FileId, Gap, Hash, NameSource, ProcessId, Protocol};
+use crate::model::{
+    Bytes, Connection, Contact, Direction, FileId, Gap, Hash, NameSource, ProcessId, Protocol,
+};
 
 /// Rows whose hashes are awaited, at the most; further ones go out without.
 const MAX_WAITING: usize = 16 * 1024;
@@ -465,6 +467,36 @@ impl Flows {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Rows of this time (µs since the epoch) or later were not kept, nor are those that wait for a hash.
+    pub fn forget(&mut self, since: i64) {
+        self.waiting.retain(|waiting| waiting.row.time < since);
+        for live in self.live.iter_mut().flatten().filter(|live| live.opened >= since) {
+            live.recorded = false;
+        }
+    }
+
+    /// Who talks to somebody now: each process once.
+    #[must_use]
+    pub fn talking(&self) -> Vec<(ProcessId, Subject, Contact)> {
+        let mut known = HashSet::new();
+        let live = self.live.iter().flatten().filter(|live| !live.hidden);
+        live.filter(|live| known.insert(live.flow.id))
+            .map(|live| {
+                let flow = &live.flow;
+                let contact = Contact {
+                    who: live.subject.who.clone(),
+                    remote: flow.remote,
+                    remote_port: flow.remote_port,
+                    local_port: flow.local_port.filter(|_| flow.direction == Direction::In),
+                    protocol: flow.protocol,
+                    direction: Some(flow.direction),
+                    domain: live.domain.clone(),
+                };
+                (flow.id, live.subject.clone(), contact)
+            })
+            .collect()
     }
 
     /// All rows, also those that still wait for a hash: the daemon stops.

@@ -14,6 +14,8 @@ pub(super) struct Totals {
     pub(super) judge: judge::Dropped,
     /// Processes and names forgotten by `enrich` for lack of room.
     pub(super) forgotten: u64,
+    /// Rows that were recorded without a hash, as too many waited for one.
+    pub(super) unhashed: u64,
     /// Look-ups in file systems and memory of others that were not answered in time.
     pub(super) unanswered: u64,
     /// Messages of the kernel side that make no sense.
@@ -135,6 +137,12 @@ impl Losses {
             "programs have no hash: too many had to be hashed at once",
         );
         one(
+            "lost-row-hashes",
+            &mut told.unhashed,
+            now.unhashed,
+            "rows have no hash: too many waited for the one of their program",
+        );
+        one(
             "lost-comparisons",
             &mut told.judge.comparisons,
             now.judge.comparisons,
@@ -205,6 +213,7 @@ mod tests {
             },
             judge: judge::Dropped { comparisons: number, programs: number },
             forgotten: number,
+            unhashed: number,
             strange: number,
             unanswered: number,
             unsignalled: number,
@@ -220,7 +229,7 @@ mod tests {
         let mut losses = Losses::default();
         assert!(losses.due(&all(0), |_| true).is_empty());
         let told = losses.due(&all(7), |_| true);
-        assert_eq!(told.len(), 17);
+        assert_eq!(told.len(), 18);
         assert!(told.iter().all(|(_, sentence)| sentence.starts_with("7 ")), "{told:?}");
         assert!(losses.due(&all(7), |_| true).is_empty());
         // Hints are no loss: the slots are looked through.
@@ -231,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_held_back_is_in_the_next_sentence() {
         let mut losses = Losses::default();
-        assert_eq!(losses.due(&all(1), |_| true).len(), 17);
+        assert_eq!(losses.due(&all(1), |_| true).len(), 18);
         assert!(losses.due(&all(4), |_| false).is_empty());
         let told = losses.due(&all(10), |kind| kind == "lost-rows");
         assert_eq!(told.len(), 1);

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod flows;
 pub mod ignore;
 mod losses;
+mod pause;
 mod run;
 
 pub use run::record_settings;
@@ -41,10 +42,10 @@ pub enum Tell {
 /// What the rest of the daemon asks.
 #[derive(Debug)]
 pub enum Command {
-    /// Record nothing for so long. 0: until [`Command::Resume`].
-    Pause(Duration),
-    /// Go on.
-    Resume,
+    /// Record nothing for so long; the person with this uid wants it.
+    Pause(Duration, u32),
+    /// Go on; the person with this uid wants it.
+    Resume(u32),
     /// Settings have changed.
     Settings(Arc<Settings>),
     /// Something failed elsewhere: tell people, kind and sentence.

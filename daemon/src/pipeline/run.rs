@@ -18,6 +18,7 @@ use super::clock::Now;
 use super::flows::{Flows, Opening};
 use super::ignore::Ignored;
 use super::losses::{Losses, Totals};
+use super::pause::Pause;
 use super::{Command, Config, Facts, Tell};
 use crate::accounts::{Accounts, Renewal};
 use crate::capture::{Degradation, Lost, Slots};
@@ -77,10 +78,10 @@ struct Seen {
 
 /// Everything that the thread owns.
 pub(super) struct Pipeline {
-    flows: Flows,
+    pub(super) flows: Flows,
     enrich: Enrich,
     fingerprint: Arc<Fingerprint>,
-    judge: Judge,
+    pub(super) judge: Judge,
     recorder: Recorder,
     tell: Box<dyn Fn(Tell) -> bool + Send>,
     settings: Arc<Settings>,
@@ -101,9 +102,9 @@ pub(super) struct Pipeline {
     opened: u64,
     renewal: Renewal,
     live_since: Now,
-    last: Now,
+    pub(super) last: Now,
     next: Instant,
-    paused: Option<Option<Instant>>,
+    pub(super) paused: Option<Pause>,
     /// Rows since the last collection, and whether there were so many that memory is to be given back.
     rows: usize,
     burst: bool,
@@ -206,7 +207,9 @@ impl Pipeline {
                     command => self.command(command),
                 }
             }
-            if Instant::now() >= self.next {
+            if self.paused.is_some_and(|pause| Instant::now() >= pause.until) {
+                self.resume(None);
+            } else if Instant::now() >= self.next {
                 self.collect();
             } else if self.flows.ready() >= MANY_ROWS {
                 self.hand_over(now.wall, None);
@@ -216,7 +219,8 @@ impl Pipeline {
 
     /// How long to sleep: until the next collection or the judge's next deadline.
     fn patience(&self) -> Duration {
-        let mut patience = self.next.saturating_duration_since(Instant::now());
+        let next = self.paused.map_or(self.next, |pause| pause.until.min(self.next));
+        let mut patience = next.saturating_duration_since(Instant::now());
         if let Some(deadline) = self.judge.deadline() {
             let left = deadline.saturating_sub(Now::read().moment().monotonic);
             patience = patience.min(Duration::from_micros(u64::try_from(left).unwrap_or(0)));
@@ -338,7 +342,7 @@ impl Pipeline {
     }
 
     /// Each process is judged once, and again when its content turns out to be another.
-    fn judge_once(
+    pub(super) fn judge_once(
         &mut self,
         id: ProcessId,
         subject: &enrich::Subject,
@@ -400,7 +404,7 @@ impl Pipeline {
         }
     }
 
-    fn say(&mut self, outputs: Vec<Output>) {
+    pub(super) fn say(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Notice(notice) => {
@@ -423,17 +427,8 @@ impl Pipeline {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Pause(time) => {
-                // What came before belongs to the record.
-                self.collect();
-                self.paused = Some((!time.is_zero()).then(|| Instant::now() + time));
-                self.write_facts();
-            }
-            Command::Resume => {
-                self.collect();
-                self.paused = None;
-                self.write_facts();
-            }
+            Command::Pause(time, uid) => self.pause(time, uid),
+            Command::Resume(uid) => self.resume(Some(uid)),
             Command::Settings(settings) => {
                 self.ignored = Ignored::new(&settings.log.ignore);
                 self.recorder.reconfigure(record_settings(&settings));
@@ -451,7 +446,7 @@ impl Pipeline {
     }
 
     /// Reads all counters, hands rows over, and looks for losses.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         let now = Now::read();
         if let Some(accounts) = self.renewal.renewed() {
             self.judge.accounts(accounts);
@@ -479,11 +474,6 @@ impl Pipeline {
             self.flows.shrink();
             memory::give_back();
         }
-        if let Some(Some(until)) = self.paused
-            && Instant::now() >= until
-        {
-            self.paused = None;
-        }
         self.next = Instant::now() + interval(&self.settings);
         self.write_facts();
     }
@@ -496,7 +486,10 @@ impl Pipeline {
     }
 
     fn submit(&mut self, mut rows: Vec<Connection>, through: i64, open: Option<Vec<u64>>) {
-        if self.paused.is_some() || (rows.is_empty() && open.is_none()) {
+        if let Some(pause) = self.paused {
+            rows.retain(|row| row.time < pause.since);
+        }
+        if rows.is_empty() && open.is_none() {
             return;
         }
         if !self.settings.monitor.bandwidth {
@@ -522,6 +515,7 @@ impl Pipeline {
             files: self.fingerprint.counts(),
             judge: self.judge.dropped(),
             forgotten: self.enrich.evicted(),
+            unhashed: self.flows.hashes_given_up,
             unanswered: self.enrich.unanswered(),
             strange: self.strange,
             unsignalled: self.unsignalled,
@@ -572,7 +566,7 @@ impl Pipeline {
         }
     }
 
-    fn write_facts(&self) {
+    pub(super) fn write_facts(&self) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         *facts = Facts {
             engine: facts.engine,
@@ -583,9 +577,8 @@ impl Pipeline {
             execs_lost: self.execs_lost,
             paused_until: match self.paused {
                 None => 0,
-                Some(None) => i64::MAX,
-                Some(Some(until)) => {
-                    let left = until.saturating_duration_since(Instant::now()).as_micros();
+                Some(pause) => {
+                    let left = pause.until.saturating_duration_since(Instant::now()).as_micros();
                     Now::read().wall.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
                 }
             },

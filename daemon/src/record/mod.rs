@@ -12,6 +12,7 @@ mod convert;
 mod database;
 mod delete;
 mod dimension;
+mod finish;
 mod fold;
 mod intern;
 mod open_flows;
@@ -39,6 +40,7 @@ use std::path::PathBuf;
 /// way, with a seed of this process.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
+pub use finish::Unwritten;
 pub use outbox::{Batch, Due};
 pub use read::Reader;
 pub use recorder::{Counters, Recorder};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::finish::Unwritten;
 use super::open_flows::OpenFlows;
 use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
@@ -34,7 +35,7 @@ pub(super) struct Shared {
     pub(super) on_outbox: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// Called when everything up to a wall time is written.
     pub(super) on_written: Mutex<Option<OnWritten>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Unwritten>>>,
 }
 
 /// Counters for `Status`.
@@ -151,7 +152,7 @@ impl Recorder {
         on_trouble: impl Fn(Trouble) + Send + 'static,
     ) -> Result<(Recorder, Known), Error> {
         database::directory(state_dir, 0o700)?;
-        database::directory(log_dir, 0o750)?;
+        database::directory(log_dir, 0o700)?;
         let hold = database::hold(state_dir)?;
         let path = state_dir.join(database::FILE);
         let (database, trouble) = database::open(&path)?;
@@ -288,13 +289,15 @@ impl Recorder {
     }
 
     /// Writes everything that waits and ends the writer. Other clones may still query; what they submit is lost.
-    pub fn stop(self) {
+    ///
+    /// # Errors
+    /// What could not be written, though it was tried for some seconds.
+    pub fn stop(self) -> Result<(), Unwritten> {
         self.shared.queue().stop = true;
         self.shared.work.notify_all();
         let writer = locked(&self.shared.writer).take();
-        if let Some(writer) = writer {
-            let _ = writer.join();
-        }
+        let unwritten = writer.and_then(|writer| writer.join().ok()).unwrap_or_default();
+        if unwritten == Unwritten::default() { Ok(()) } else { Err(unwritten) }
     }
 
     /// The reading side.

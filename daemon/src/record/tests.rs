@@ -57,7 +57,7 @@ impl Lab {
 
     /// Stops the writer and opens the same record again.
     pub(super) fn reopen(self) -> Self {
-        self.recorder.stop();
+        self.recorder.stop().unwrap();
         Self::with(self.dir, settings())
     }
 

@@ -155,7 +155,7 @@ impl Log {
     }
 
     fn open(&self, directory: &Path) -> io::Result<File> {
-        database::directory(directory, 0o750).map_err(|error| io::Error::other(error.to_string()))?;
+        database::directory(directory, 0o700).map_err(|error| io::Error::other(error.to_string()))?;
         let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
         let file = OpenOptions::new()
             .append(true)

@@ -15,6 +15,7 @@ use rusqlite::{Connection as Database, ErrorCode, TransactionBehavior, params};
 use super::chunk::stored;
 use super::delete::Deletion;
 use super::dimension::{self as numbers, event, fact};
+use super::finish::Unwritten;
 use super::intern::{self, Interner, WhoIds};
 use super::open_flows::OpenFlows;
 use super::outbox::{self, Outbox};
@@ -56,7 +57,7 @@ struct Work {
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     database: Database,
     settings: Settings,
     interner: Interner,
@@ -121,7 +122,7 @@ impl Writer {
     }
 
     /// The thread. Ends when told to stop, after what waits is written (or cannot be).
-    pub(super) fn run(mut self, trouble: Option<Trouble>) {
+    pub(super) fn run(mut self, trouble: Option<Trouble>) -> Unwritten {
         if let Some(trouble) = trouble {
             (self.on_trouble)(trouble);
         }
@@ -162,11 +163,12 @@ impl Writer {
                 self.shrink();
             }
             if stop {
+                let unwritten = self.finish();
                 // Nothing may have been to write for a long time. The next daemon can do without.
                 let _ = watched(&self.database);
                 let _ = self.database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
                 self.logs.sync();
-                return;
+                return unwritten;
             }
             if self.forget() {
                 next_retention = Instant::now();
@@ -177,6 +179,11 @@ impl Writer {
                     Instant::now() + if self.retention.busy() { RETENTION_PAUSE } else { RETENTION_EVERY };
             }
         }
+    }
+
+    /// The last write failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Gives back what a burst has filled.
@@ -244,7 +251,7 @@ impl Writer {
     }
 
     /// Writes what is urgent and, if due, the rest. On failure everything goes back to the queue.
-    fn write(&mut self, due: bool) {
+    pub(super) fn write(&mut self, due: bool) {
         let mut work = Work::default();
         {
             let mut queue = self.shared.queue();

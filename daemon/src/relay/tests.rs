@@ -246,5 +246,5 @@ fn a_helper_that_talks_nonsense_is_ended_counted_and_costs_no_row() {
     assert!(relay.facts().lock().unwrap().restarts >= nonsense);
     relay.stop();
     assert_eq!(recorder.counters().rows_written, 1);
-    recorder.stop();
+    recorder.stop().unwrap();
 }

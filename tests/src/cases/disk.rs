@@ -119,7 +119,14 @@ fn s02_disk(lab: &mut Lab) -> Outcome {
             format!("the Error events are {kinds:?}")
         })
     })?;
-    stage.daemon.stop()
+    // An end while nothing can be written says what is missing: both ends of a connection.
+    disk.immutable(true)?;
+    report(&lab.programs.make("s02-last")?, &["tcp-echo", &to])?;
+    stage.daemon.ends_with(5)?;
+    let said = std::fs::read_to_string(stage.daemon.log())?;
+    ensure(said.contains("2 rows with 40000 bytes, and 1 notices, are missing"), || {
+        tail(&stage.daemon.log(), 5)
+    })
 }
 
 /// One clear sentence and its own exit status, and nothing loops.

@@ -6,6 +6,7 @@ use std::path::Path;
 use picosnitch_api::{Dimension, Query, Scope};
 
 use super::expect::{Expected, PATIENCE};
+use super::trouble::settle_sums;
 use super::{Case, long};
 use crate::lab::client::settle;
 use crate::lab::program::{Running, report, reports_of, sha256_file};
@@ -363,6 +364,13 @@ fn t29_fair(lab: &mut Lab) -> Outcome {
 fn t29(lab: &mut Lab) -> Outcome {
     // What it loses would be missing in the other cases' sums.
     let stage = lab.stage("t29", "")?;
+    let quiet = lab.programs.make("t29-quiet")?;
+    let mut idle = Running::start(&quiet, &["tcp-steps", &lab.net.to()])?;
+    idle.report()?;
+    idle.say("7")?;
+    idle.report()?;
+    let quiet = quiet.to_string_lossy().into_owned();
+    settle_sums(&stage, &quiet, (7, 7))?;
     let program = lab.programs.make("t29-scatter")?;
     let path = program.to_string_lossy().into_owned();
     let made = report(&program, &["udp-scatter", "to=127.16.0.1", "peers=70000"])?;
@@ -391,7 +399,17 @@ fn t29(lab: &mut Lab) -> Outcome {
             .filter_map(|text| text.split(" bytes sent").next()?.rsplit(' ').next()?.parse::<u64>().ok())
             .sum();
         ensure(told == lost, || format!("{told} bytes told, {lost} counted as lost"))
-    })
+    })?;
+    // A connection that was idle has given up its slot, and others have it now. It speaks first, and nothing but
+    // what it says and hears is counted.
+    report(&lab.programs.make("t29-again")?, &["udp-scatter", "to=127.16.0.1", "peers=60000"])?;
+    idle.say("6")?;
+    idle.report()?;
+    idle.say("5")?;
+    idle.report()?;
+    settle_sums(&stage, &quiet, (18, 18))?;
+    idle.finish()?;
+    Ok(())
 }
 
 fn t25(lab: &mut Lab) -> Outcome {

@@ -10,7 +10,7 @@ use picosnitch_api::Query;
 use super::Case;
 use super::expect::{PATIENCE, rows_of};
 use crate::lab::client::settle;
-use crate::lab::program::{Running, sha256_file};
+use crate::lab::program::{Running, report, sha256_file};
 use crate::lab::stage::CONFIG;
 use crate::lab::tools::{spawn, stop, until};
 use crate::lab::{Bus, Daemon, Lab, Outcome, Stage, Trouble, ensure};
@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "T23", title: "a socket older than the monitor, idle, then used", run: t23 },
     Case { id: "T23", title: "both ends of a connection older than the monitor", run: t23_server },
     Case { id: "T30", title: "the monitor restarted in the middle", run: t30 },
+    Case { id: "B02", title: "a pause: what was before is kept, what goes on after is told", run: b02_pause },
     Case {
         id: "B00",
         title: "what is missing at the start: one sentence, a status of its own",
@@ -35,7 +36,8 @@ fn sums(stage: &Stage, path: &str) -> Outcome<(u64, u64)> {
         .fold((0, 0), |sum, row| (sum.0 + row.sent.unwrap_or(0), sum.1 + row.received.unwrap_or(0))))
 }
 
-fn settle_sums(stage: &Stage, path: &str, want: (u64, u64)) -> Outcome {
+/// Waits until so much is on record, sent and received.
+pub(super) fn settle_sums(stage: &Stage, path: &str, want: (u64, u64)) -> Outcome {
     settle(PATIENCE, || {
         let got = sums(stage, path)?;
         ensure(got == want, || format!("sent and received {got:?} on record, not {want:?}"))
@@ -160,6 +162,59 @@ fn t30(lab: &mut Lab) -> Outcome {
     ensure(gaps >= 1, || format!("{gaps} events tell of the time without a monitor"))?;
     let notices = stage.client.notices("new-executable", &path).len();
     ensure(notices == 1, || format!("{notices} NewExecutable, not 1"))
+}
+
+fn b02_pause(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("pause", "")?;
+    let to = lab.net.to();
+    let (before, during, closed) = (
+        lab.programs.make("pause-before")?,
+        lab.programs.make("pause-during")?,
+        lab.programs.make("pause-closed")?,
+    );
+    let path = |program: &Path| program.to_string_lossy().into_owned();
+    report(&before, &["tcp-echo", &to])?;
+    stage.client.call(|client| async move { client.pause(600).await })?;
+    let mut running = Running::start(&during, &["tcp-steps", &to])?;
+    running.report()?;
+    running.say("1000")?;
+    running.report()?;
+    report(&closed, &["tcp-echo", &to])?;
+    // What was done before it belongs to the record, and that it is a pause.
+    settle_sums(&stage, &path(&before), (10_000, 10_000))?;
+    state_is(&stage, "paused")?;
+    // As much as would have been written meanwhile.
+    std::thread::sleep(Duration::from_secs(3));
+    stage.client.call(|client| async move { client.resume().await })?;
+    state_is(&stage, "watching")?;
+    running.say("200")?;
+    running.report()?;
+    settle_sums(&stage, &path(&during), (200, 200))?;
+    let rows = rows_of(&stage.client, &path(&during))?;
+    let connections: u64 = rows.iter().filter_map(|row| row.connections).sum();
+    ensure(connections == 1, || format!("it is {connections} connections, not 1"))?;
+    // It was not told while it began to talk, and is news now.
+    settle(PATIENCE, || {
+        let notices = stage.client.notices("new-executable", &path(&during)).len();
+        ensure(notices == 1, || format!("{notices} NewExecutable, not 1"))
+    })?;
+    running.finish()?;
+    ensure(sums(&stage, &path(&closed))? == (0, 0), || "a pause was recorded".to_owned())?;
+    let kinds: Vec<_> =
+        stage.client.events(&Query::default())?.into_iter().filter_map(|event| event.error).collect();
+    ensure(["pause", "resume"].iter().all(|kind| kinds.iter().any(|known| known == kind)), || {
+        format!("the Error events are {kinds:?}")
+    })?;
+    // One that ends by itself does so at its time, whatever the interval.
+    stage.client.call(|client| async move { client.pause(1).await })?;
+    state_is(&stage, "watching")
+}
+
+fn state_is(stage: &Stage, want: &str) -> Outcome {
+    settle(PATIENCE, || {
+        let state = stage.client.status()?.state;
+        ensure(state.as_deref() == Some(want), || format!("the state is {state:?}, not {want}"))
+    })
 }
 
 /// A daemon that cannot start ends with `status`, one sentence with `words` in it and nothing else.

@@ -144,13 +144,21 @@ impl Daemon {
     /// # Errors
     /// It does not end in 10 s, or ends with a failure.
     pub fn stop(&mut self) -> Outcome {
+        self.ends_with(0)
+    }
+
+    /// Stops it, and it must end with this status.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn ends_with(&mut self, code: i32) -> Outcome {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        if !stop(&mut child, Duration::from_secs(10)) {
+        if !stop(&mut child, Duration::from_secs(20)) {
             return Err(format!("the daemon did not end on SIGTERM:\n{}", tail(&self.log(), 10)).into());
         }
         let status: Option<ExitStatus> = child.try_wait()?;
         match status {
-            Some(status) if !status.success() => {
+            Some(status) if status.code() != Some(code) => {
                 Err(format!("the daemon ended with {status}:\n{}", tail(&self.log(), 10)).into())
             }
             _ => Ok(()),

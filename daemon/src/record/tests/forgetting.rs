@@ -212,7 +212,7 @@ fn s01_a_deletion_that_is_broken_off_leaves_no_trace_of_what_is_gone() {
     for steps in [2, 3, 40, 400, 3000, 8000] {
         let lab = year();
         let dir = lab.dir;
-        lab.recorder.stop();
+        lab.recorder.stop().unwrap();
         let mut db = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
         let (answer, _wait) = std::sync::mpsc::sync_channel(1);
         let mut deletion = crate::record::delete::Deletion::new(&db, &q, &all(), answer).unwrap();

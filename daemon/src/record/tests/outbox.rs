@@ -32,7 +32,7 @@ fn s11_rows_wait_until_they_have_arrived_and_never_have_a_number_twice() {
     assert_eq!((sent[0].time, sent[0].sent, sent[0].received), (DAY0, Some(100), Some(2000)));
     assert!(sent[0].id < sent[1].id);
     // Not arrived: still there after a restart.
-    lab.recorder.clone().stop();
+    lab.recorder.clone().stop().unwrap();
     let Lab { dir, .. } = lab;
     let lab = Lab::with(dir, sending());
     let reader = lab.recorder.reader();
