@@ -7,7 +7,7 @@ use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
 use picosnitch_api::{Scope, inert};
 
 use super::App;
-use super::window::{PLACES, on_click};
+use super::window::{PLACES, Removes, on_click};
 use crate::format;
 use crate::msg::{Msg, Place};
 
@@ -74,7 +74,10 @@ impl App {
         frame.state_icon.add_css_class(class);
         frame.state_icon.set_icon_name(Some(icon));
         frame.state_label.set_text(&text);
-        self.pages.health.set(self.state.status(), self.context.units);
+        // Made of some twenty widgets: not while something else is looked at.
+        if self.place == Place::Health {
+            self.pages.health.set(self.state.status(), self.context.units);
+        }
         self.show_banner();
     }
 
@@ -122,25 +125,37 @@ impl App {
     fn show_filters(&self) {
         let frame = &self.frame;
         let view = &self.context.view;
-        while let Some(child) = frame.chips.first_child() {
-            frame.chips.remove(&child);
-        }
+        let people = &self.context.people;
+        let mut chips: Vec<(String, Removes)> = Vec::new();
         if !view.range.is_live() {
             // What a drag over the chart leaves behind.
-            let wider = self.been.wider();
-            self.show_chip(&view.range.label(format::span), move || Msg::Range(wider));
+            chips.push((view.range.label(format::span), Removes::Range(self.been.wider())));
         }
-        for (at, chip) in view.chips.iter().enumerate() {
-            self.show_chip(&chip.label(&self.context.people), move || Msg::Unfilter(at));
-        }
-        frame.chips.set_visible(frame.chips.first_child().is_some());
+        let filters = view.chips.iter().enumerate();
+        chips.extend(filters.map(|(at, chip)| (chip.label(people), Removes::Filter(at))));
+        self.show_chips(chips);
         let problem = view.filter(&self.context.people).1;
         frame.problem.set_visible(problem.is_some());
         frame.problem.set_text(&problem.unwrap_or_default());
     }
 
+    /// Those that are there already stay, with the keyboard where it is.
+    fn show_chips(&self, chips: Vec<(String, Removes)>) {
+        if *self.frame.chipped.borrow() == chips {
+            return;
+        }
+        while let Some(child) = self.frame.chips.first_child() {
+            self.frame.chips.remove(&child);
+        }
+        for (label, removes) in &chips {
+            self.show_chip(label, *removes);
+        }
+        self.frame.chips.set_visible(!chips.is_empty());
+        self.frame.chipped.replace(chips);
+    }
+
     /// A filter with the button that removes it.
-    fn show_chip(&self, label: &str, removed: impl Fn() -> Msg + 'static) {
+    fn show_chip(&self, label: &str, removes: Removes) {
         let chips = &self.frame.chips;
         let inside = gtk4::Box::builder().spacing(4).css_classes(["chip"]).halign(gtk4::Align::Start).build();
         inside.append(
@@ -159,7 +174,10 @@ impl App {
             .tooltip_text(&text)
             .build();
         crate::speak::label(&remove, &text);
-        on_click(&remove, &self.sender, removed);
+        on_click(&remove, &self.sender, move || match removes {
+            Removes::Filter(at) => Msg::Unfilter(at),
+            Removes::Range(wider) => Msg::Range(wider),
+        });
         inside.append(&remove);
         chips.insert(&inside, -1);
         // Only the button in it takes the focus.

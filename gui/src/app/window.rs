@@ -2,7 +2,7 @@
 //! The window's frame: sidebar with the places and the recording state, header with search and time range,
 //! filters, banner, the pages, and whose rows are shown.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -21,6 +21,15 @@ pub const PLACES: [(Place, &str, &str); 5] = [
     (Place::Timeline, mark("Timeline"), "document-open-recent-symbolic"),
     (Place::Live, mark("Live"), "network-transmit-receive-symbolic"),
 ];
+
+/// What the button of a chip removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removes {
+    /// The filter with this number.
+    Filter(usize),
+    /// A closer look; it was a part of this.
+    Range(Range),
+}
 
 /// The parts that change.
 pub struct Frame {
@@ -56,6 +65,8 @@ pub struct Frame {
     pub range_label: gtk4::Label,
     /// Filters.
     pub chips: gtk4::FlowBox,
+    /// What they say and remove.
+    pub chipped: RefCell<Vec<(String, Removes)>>,
     /// What needs doing.
     pub banner: gtk4::Box,
     /// See `banner`.
@@ -249,6 +260,7 @@ impl Frame {
             range,
             range_label,
             chips,
+            chipped: RefCell::default(),
             banner,
             banner_label,
             banner_button,

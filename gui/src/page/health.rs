@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is recorded, how, and what of it is lost.
 
+use std::cell::RefCell;
+
 use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
@@ -15,6 +17,8 @@ pub struct Health {
     /// What is put into the window.
     pub root: gtk4::ScrolledWindow,
     lists: gtk4::Box,
+    /// What the lists say; `None` before they say anything.
+    shown: RefCell<Option<(Option<Status>, Units)>>,
 }
 
 impl Health {
@@ -34,13 +38,19 @@ impl Health {
             .hscrollbar_policy(gtk4::PolicyType::Never)
             .vexpand(true)
             .build();
-        let health = Self { root, lists };
+        let health = Self { root, lists, shown: RefCell::default() };
         health.set(None, Units::default());
         health
     }
 
-    /// Shows the state; `None` is a monitor that does not run.
+    /// Shows the state; `None` is a monitor that does not run. Lists that say it already stay as they are, with
+    /// the keyboard where it is.
     pub fn set(&self, status: Option<&Status>, units: Units) {
+        let new = Some((status.cloned(), units));
+        if *self.shown.borrow() == new {
+            return;
+        }
+        self.shown.replace(new);
         while let Some(child) = self.lists.first_child() {
             self.lists.remove(&child);
         }
