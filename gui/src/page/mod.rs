@@ -60,13 +60,16 @@ impl Frame {
     /// Around a page's content. It begins as loading.
     pub fn new(content: &impl IsA<gtk4::Widget>, sender: &Sender) -> Self {
         let spinner = gtk4::Spinner::builder()
-            .spinning(true)
             .width_request(32)
             .height_request(32)
             .halign(gtk4::Align::Center)
             .valign(gtk4::Align::Center)
             .build();
         crate::speak::label(&spinner, tr("Loading"));
+        // GTK draws sixty frames a second for one that turns where nobody sees it, and looks through the styles of
+        // the whole window for each.
+        spinner.connect_map(|spinner| spinner.set_spinning(true));
+        spinner.connect_unmap(|spinner| spinner.set_spinning(false));
         let action = gtk4::Button::builder()
             .halign(gtk4::Align::Center)
             .css_classes(["pill", "suggested-action"])

@@ -2,6 +2,7 @@
 //! D: lists that are longer than anybody reads, in the window.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use picosnitch_api::Query;
 
@@ -30,6 +31,11 @@ const WIDGETS: usize = 210;
 /// What the window may take more after thousands of rows than after hundreds, KiB. Held, they would take
 /// three times that.
 const MORE: u64 = 6 * 1024;
+
+/// How long the window is left alone.
+const REST: Duration = Duration::from_secs(3);
+/// How often it may wake in that time, for what is recorded meanwhile; frames all the time are thousands.
+const WAITS: u64 = 200;
 
 fn made(lab: &mut Lab, stage: &Stage) -> Outcome {
     let program = lab.programs.make("d06-many")?;
@@ -104,5 +110,11 @@ fn d06(lab: &mut Lab) -> Outcome {
         ensure(now == newest, || format!("the list began with {newest:?} and begins with {now:?}"))
     })?;
     let again = calls.heard().len() - asked;
-    ensure((1..=4).contains(&again), || format!("{again} pages were asked for on the way back"))
+    ensure((1..=4).contains(&again), || format!("{again} pages were asked for on the way back"))?;
+    // Where nothing moves, nothing is drawn.
+    std::thread::sleep(REST);
+    let before = desktop.window_waits()?;
+    std::thread::sleep(REST);
+    let waits = desktop.window_waits()? - before;
+    ensure(waits <= WAITS, || format!("the window woke {waits} times in {REST:?} without a reason"))
 }

@@ -334,6 +334,16 @@ impl Desktop {
         kib.ok_or_else(|| "no Pss_Anon in smaps_rollup".into())
     }
 
+    /// How often its main thread has waited for something.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn window_waits(&self) -> Outcome<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.window_pid()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|line| line.trim().parse().ok()).ok_or_else(|| "no switches in status".into())
+    }
+
     /// Process id of the tray.
     #[must_use]
     pub fn tray_pid(&self) -> u32 {
