@@ -14,7 +14,7 @@ use crate::format;
 use crate::page::now;
 
 /// Words for below the name; `true` where they warn.
-fn pills(about: &Executable) -> Vec<(String, bool)> {
+pub fn pills(about: &Executable) -> Vec<(String, bool)> {
     let path = about.path.as_deref().unwrap_or_default();
     let mut pills = Vec::new();
     // A package's verdict, once the monitor gives one, takes the place of these words.
@@ -44,33 +44,6 @@ fn pills(about: &Executable) -> Vec<(String, bool)> {
     pills.extend(belongs);
     let new = about.first_seen.is_some_and(|first| now() - first < crate::range::DAY);
     pills.extend(new.then(|| (tr("new").to_owned(), false)));
-    pills
-}
-
-/// Those words, in as many lines as the window is narrow.
-pub fn pill_box(about: &Executable) -> gtk4::FlowBox {
-    let pills = gtk4::FlowBox::builder()
-        .selection_mode(gtk4::SelectionMode::None)
-        .halign(gtk4::Align::Start)
-        .max_children_per_line(6)
-        .column_spacing(6)
-        .row_spacing(4)
-        .margin_top(4)
-        .build();
-    // Nothing to press: see the tiles of the overview.
-    pills.set_can_focus(false);
-    for (says, warned) in self::pills(about) {
-        let pill = gtk4::Label::builder()
-            .label(says)
-            .halign(gtk4::Align::Start)
-            .ellipsize(gtk4::pango::EllipsizeMode::End)
-            .css_classes(["quiet-pill"])
-            .build();
-        if warned {
-            pill.add_css_class("warned");
-        }
-        pills.append(&pill);
-    }
     pills
 }
 

@@ -263,7 +263,19 @@ impl ProgramPage {
                 .wrap_mode(gtk4::pango::WrapMode::WordChar)
                 .build(),
         );
-        text.append(&facts::pill_box(about));
+        let pills = gtk4::Box::builder().spacing(6).margin_top(4).build();
+        for (says, warned) in facts::pills(about) {
+            let pill = gtk4::Label::builder()
+                .label(says)
+                .ellipsize(gtk4::pango::EllipsizeMode::End)
+                .css_classes(["quiet-pill"])
+                .build();
+            if warned {
+                pill.add_css_class("warned");
+            }
+            pills.append(&pill);
+        }
+        text.append(&pills);
         let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
         head.append(&icon);
         head.append(&text);
