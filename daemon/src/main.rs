@@ -179,6 +179,8 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     let serving = tokio::spawn(server.run(notices));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("watching");
+    // What the start alone needed: programs to load, a history to read.
+    memory::give_back();
     let mut changes = settings.subscribe();
     loop {
         tokio::select! {

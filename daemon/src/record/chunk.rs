@@ -291,7 +291,7 @@ pub(super) struct Reach {
 /// Names in `meta` of the levels' ends.
 const BUILT_NAMES: [&str; 5] = ["", "built-1", "built-2", "built-3", "built-4"];
 
-fn meta(db: &Database, key: &str) -> Result<i64> {
+pub(super) fn meta(db: &Database, key: &str) -> Result<i64> {
     let value: Option<i64> = db
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::read::text;
 use super::{Error, Trouble};
 
 /// Name of the database in the state directory.
@@ -26,6 +27,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     (include_str!("migrations/2026-11-22-lists-of-rows.sql"), Some(super::place::build)),
     (include_str!("migrations/2026-11-22-direction-of-events.sql"), None),
     (include_str!("migrations/2026-11-22-segments.sql"), Some(super::convert::segments)),
+    (include_str!("migrations/2026-11-22-recent-rows.sql"), Some(super::recent::begin)),
 ];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.
@@ -157,7 +159,7 @@ fn configure(database: &Connection) -> rusqlite::Result<()> {
          PRAGMA trusted_schema = OFF;",
     )?;
     database.set_prepared_statement_cache_capacity(64);
-    Ok(())
+    text::define(database)
 }
 
 /// Applies what is missing, each migration in one transaction with its version number.
@@ -184,5 +186,6 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
         "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
     )?;
     database.set_prepared_statement_cache_capacity(16);
+    text::define(&database)?;
     Ok(database)
 }

@@ -19,6 +19,7 @@ use super::convert;
 use super::dimension::{NO_PORT, fact};
 use super::place;
 use super::read::{self, Sql};
+use super::recent;
 use super::rollup::{DAY, HOUR};
 use super::writer::{TIE_BITS, unavailable};
 use crate::model::Viewer;
@@ -170,6 +171,7 @@ impl Deletion {
     fn totals_of_hour(&self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
         if place::next(db, hour, hour + 1)?.is_some() {
             place::rebuild(db, hour)?;
+            recent::leave(db, hour + 1)?;
         }
         if hour < reach.hours || chunk::next(db, 0, hour, hour + 1)?.is_none() {
             return Ok(());

@@ -158,6 +158,8 @@ impl Recorder {
         let (database, trouble) = database::open(&path)?;
         let mut known =
             super::read::known(&database).map_err(|source| Error::Database { path: path.clone(), source })?;
+        // The pages that this was read from are not wanted again.
+        let _ = database.release_memory();
         let open_flows = OpenFlows::new(state_dir);
         // A history that begins anew has none of them.
         if trouble.is_none() && known.through.is_some() {

@@ -15,6 +15,7 @@ use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
 use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
 use super::place;
+use super::recent;
 use super::rollup::{DAY, HOUR};
 use super::writer::TIE_BITS;
 use super::{Settings, build, segment};
@@ -164,7 +165,9 @@ impl Retention {
                     "DELETE FROM connection WHERE id IN (SELECT id FROM connection WHERE id < ?1 ORDER BY id LIMIT ?2)",
                     bound,
                 )?;
-                if again || place::forget(&transaction, detail_from * (DAY / HOUR), LISTS)? {
+                // Where nothing is written any more, nobody else does.
+                let recent = recent::pass(&transaction, now)?.1;
+                if again || recent || place::forget(&transaction, detail_from * (DAY / HOUR), LISTS)? {
                     phase
                 } else {
                     Phase::Hours

@@ -24,7 +24,7 @@ pub(super) fn unit(number: i64) -> i64 {
     (number >> UNIT_BITS).clamp(0, UNITS - 1)
 }
 
-fn put(data: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put(data: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         data.push((number as u8) | 0x80);
         number >>= 7;
@@ -73,23 +73,70 @@ fn number(bytes: &[u8; 32], (from, to): (u32, u32)) -> u64 {
     (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
 }
 
-/// Where the five numbers of an entry end, if none is longer than eight bytes and all are within sixteen: looked up
-/// at once, because a step that depends on how long the number before was costs more than all else.
-#[inline]
-fn layout(bytes: &[u8; 32]) -> Option<[u32; 6]> {
-    let mut all = ends(word(bytes, 0)) | (ends(word(bytes, 8)) << 8);
-    let mut at = [0; 6];
-    for n in 1..6 {
-        if all == 0 {
-            return None;
+/// The five numbers of an entry.
+enum Numbers<'a> {
+    /// The bytes, and a bit for each with which a number ends. All are looked up at once, because a step that
+    /// depends on how long the number before was costs more than all else.
+    Short(&'a [u8; 32], u32),
+    /// One of them is longer than eight bytes, all are longer than sixteen, or the segment ends before.
+    Long([u64; 5]),
+}
+
+impl<'a> Numbers<'a> {
+    /// The next five.
+    #[inline]
+    fn take(data: &mut &'a [u8]) -> Option<Self> {
+        if let Some((bytes, all)) = data.first_chunk::<32>().and_then(|bytes| Some((bytes, short(bytes)?))) {
+            let fifth = (0..4).fold(all, |left, _| left & left.wrapping_sub(1));
+            if fifth != 0 {
+                *data = data.get(fifth.trailing_zeros() as usize + 1..).unwrap_or_default();
+                return Some(Numbers::Short(bytes, all));
+            }
         }
-        at[n] = all.trailing_zeros() + 1;
-        if at[n] - at[n - 1] > 8 {
-            return None;
+        let mut numbers = [0; 5];
+        for number in &mut numbers {
+            *number = take(data)?;
         }
-        all &= all - 1;
+        Some(Numbers::Long(numbers))
     }
-    Some(at)
+
+    /// How far the first number is from the one before.
+    #[inline]
+    fn step(&self) -> u64 {
+        match self {
+            Numbers::Short(bytes, all) if all & 1 != 0 => bytes[0].into(),
+            Numbers::Short(bytes, all) => number(bytes, (0, all.trailing_zeros() + 1)),
+            Numbers::Long(numbers) => numbers[0],
+        }
+    }
+
+    /// The second number, or how far it is from the one before, and the sums.
+    #[inline]
+    fn rest(&self) -> (u64, Sums) {
+        let numbers = match self {
+            Numbers::Short(bytes, all) => {
+                let (mut all, mut from) = (*all, 0);
+                [0; 5].map(|_| {
+                    let to = all.trailing_zeros() + 1;
+                    all &= all - 1;
+                    number(bytes, (std::mem::replace(&mut from, to), to))
+                })
+            }
+            Numbers::Long(numbers) => *numbers,
+        };
+        let [_, second, sent, received, connections] = numbers;
+        (second, Sums { sent, received, connections })
+    }
+}
+
+/// A bit for each of sixteen bytes with which a number ends, if no number is longer than eight.
+#[inline]
+fn short(bytes: &[u8; 32]) -> Option<u32> {
+    let all = ends(word(bytes, 0)) | (ends(word(bytes, 8)) << 8);
+    let more = !all & 0xffff;
+    let two = more & (more >> 1);
+    let four = two & (two >> 2);
+    (four & (four >> 4) == 0).then_some(all)
 }
 
 /// Entries that begin in this unit, as bytes.
@@ -160,18 +207,8 @@ pub(super) fn decode_some(
     let (mut a, mut b) = ((unit << UNIT_BITS).cast_unsigned(), 0_u64);
     let mut wanted = None;
     while !data.is_empty() {
-        let fast = data.first_chunk::<32>().and_then(|bytes| layout(bytes).map(|at| (bytes, at)));
-        let (step, second, sums) = match fast {
-            Some((bytes, at)) => {
-                data = data.get(at[5] as usize..).unwrap_or_default();
-                (number(bytes, (0, at[1])), number(bytes, (at[1], at[2])), None)
-            }
-            None => {
-                let mut next = || take(&mut data).ok_or_else(broken);
-                let (step, second) = (next()?, next()?);
-                (step, second, Some(Sums { sent: next()?, received: next()?, connections: next()? }))
-            }
-        };
+        let numbers = Numbers::take(&mut data).ok_or_else(broken)?;
+        let step = numbers.step();
         let here = match wanted {
             Some(known) if step == 0 => known,
             _ => {
@@ -180,18 +217,14 @@ pub(super) fn decode_some(
             }
         };
         wanted = Some(here);
-        b = b.wrapping_add(second);
-        if !here || !both(a.cast_signed(), b.cast_signed()) {
-            continue;
+        // The second number counts from the one before of the same first number, wanted or not as well.
+        if here {
+            let (second, sums) = numbers.rest();
+            b = b.wrapping_add(second);
+            if both(a.cast_signed(), b.cast_signed()) {
+                give(a.cast_signed(), b.cast_signed(), sums);
+            }
         }
-        let sums = sums.or_else(|| {
-            fast.map(|(bytes, at)| Sums {
-                sent: number(bytes, (at[2], at[3])),
-                received: number(bytes, (at[3], at[4])),
-                connections: number(bytes, (at[4], at[5])),
-            })
-        });
-        give(a.cast_signed(), b.cast_signed(), sums.unwrap_or_default());
     }
     Ok(())
 }

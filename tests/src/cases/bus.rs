@@ -12,6 +12,8 @@ use zbus::{MatchRule, MessageStream};
 
 use super::Case;
 use super::expect::{PATIENCE, rows_of};
+use super::faults;
+use super::traffic::totals;
 use crate::lab::client::settle;
 use crate::lab::program::{Running, report};
 use crate::lab::tools::{spawn, until};
@@ -20,6 +22,7 @@ use crate::lab::{Client, Lab, Outcome, Stage, Trouble, User, ensure};
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "B02", title: "each change takes its own permission", run: b02 },
+    Case { id: "B02", title: "the example of a rule does what it says", run: b02_example },
     Case { id: "B03", title: "a caller that goes while polkit thinks changes nothing", run: b03 },
     Case { id: "B06", title: "200 clients, most of them never reading", run: b06 },
     Case { id: "B07", title: "the bus restarts; polkit is absent", run: b07 },
@@ -98,6 +101,51 @@ fn b02(lab: &mut Lab) -> Outcome {
         !log.lines().any(|line| line.contains(&format!("uid {} ", bob.uid)) && !line.contains("was refused")),
         || "the audit log says that bob did something".to_owned(),
     )
+}
+
+/// The rule that is shipped: who is in the group sees everybody's history, and nobody deletes or pauses.
+fn b02_example(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("b02-example", "")?;
+    let (alice, bob) = (User::get("alice")?, User::get("bob")?);
+    let program = lab.programs.make("b02-roots")?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    let path = program.to_string_lossy().into_owned();
+    settle(PATIENCE, || ensure(!rows_of(&stage.client, &path)?.is_empty(), || "not on record".to_owned()))?;
+    // With a password they might, so that a no is the rule's.
+    for user in [&alice, &bob] {
+        let before = stage.person(user, false)?.ask("permissions")?;
+        let before = &before["ok"][name::action::READ_ANY];
+        ensure(before == "challenge", || format!("{}: read-any at first: {before}", user.name))?;
+    }
+    stage.bus.group("netadmin", "bob")?;
+    stage.bus.example_rule()?;
+    let answer = |user: &User, action: &str| -> Outcome<String> {
+        let answer = stage.person(user, false)?.ask("permissions")?;
+        Ok(answer["ok"][action].as_str().unwrap_or_default().to_owned())
+    };
+    settle(PATIENCE, || {
+        let (his, hers) = (answer(&bob, name::action::READ_ANY)?, answer(&alice, name::action::READ_ANY)?);
+        ensure(his == "yes" && hers != "yes", || format!("read-any: bob {his}, alice {hers}"))
+    })?;
+    for user in [&alice, &bob] {
+        for action in [name::action::DELETE_HISTORY, name::action::PAUSE] {
+            let got = answer(user, action)?;
+            ensure(got == "no", || format!("{}: {action}: {got}", user.name))?;
+        }
+    }
+    let seen = |user: &User| -> Outcome<usize> {
+        let answer = stage.person(user, false)?.ask(&format!("connections scope=any path={path}"))?;
+        Ok(answer["ok"]["rows"].as_array().map_or(0, Vec::len))
+    };
+    ensure(seen(&bob)? > 0, || "bob is in the group and does not see root's rows".to_owned())?;
+    for (_, command) in changes()
+        .into_iter()
+        .filter(|(action, _)| *action == name::action::DELETE_HISTORY || *action == name::action::PAUSE)
+    {
+        let answer = stage.person(&bob, false)?.ask(command)?;
+        ensure(answer["error"] == "NotAuthorized", || format!("bob: {command}: {answer}"))?;
+    }
+    Ok(())
 }
 
 fn b03(lab: &mut Lab) -> Outcome {
@@ -246,8 +294,16 @@ fn b07(lab: &mut Lab) -> Outcome {
         client.resume().await
     })?;
     drop(person);
+    let many = |name: &str| -> Outcome<(String, u64)> {
+        let program = lab.programs.make(name)?;
+        let made = report(&program, &["tcp-sequence", &to, "count=40"])?.connections;
+        Ok((program.to_string_lossy().into_owned(), made))
+    };
+    let (path, made) = many("b07-unasked")?;
+    counted(&stage, "polkit absent", &path, made)?;
     // A program first seen while there is no bus.
     stage.bus.stop();
+    let (unheard, made) = many("b07-unheard")?;
     let program = lab.programs.make("b07-meanwhile")?;
     let mut running = Running::start(&program, &["tcp-steps", &to])?;
     running.report()?;
@@ -256,6 +312,7 @@ fn b07(lab: &mut Lab) -> Outcome {
     let path = program.to_string_lossy().into_owned();
     settle(Duration::from_secs(20), || stage.client.status().map(|_| ()))?;
     ensure(stage.daemon.is_running(), || "the daemon ended with the bus".to_owned())?;
+    counted(&stage, "bus restarted", &unheard, made)?;
     settle(PATIENCE, || {
         let known = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
         ensure(known.len() == 1, || format!("{} events about what was first seen meanwhile", known.len()))
@@ -273,6 +330,16 @@ fn b07(lab: &mut Lab) -> Outcome {
     let path = program.to_string_lossy().into_owned();
     settle(PATIENCE, || heard(&stage.client, &path))?;
     log_has(&stage.daemon.log(), "back on the bus")
+}
+
+/// All of these are on record.
+fn counted(stage: &Stage, fault: &str, path: &str, made: u64) -> Outcome {
+    settle(PATIENCE, || {
+        let got = totals(stage, path)?.2;
+        ensure(got == made, || format!("{fault}: {got} of {made} connections on record"))
+    })?;
+    let lost = stage.client.status()?.lost_rows.unwrap_or(0);
+    faults::count(fault, made, totals(stage, path)?.2, lost)
 }
 
 fn heard(client: &Client, path: &str) -> Outcome {

@@ -11,6 +11,7 @@ use picosnitch_api::Query;
 
 use super::Case;
 use super::expect::{PATIENCE, rows_of};
+use super::faults;
 use super::traffic::totals;
 use crate::lab::client::settle;
 use crate::lab::program::{Running, report, sha256_file};
@@ -99,9 +100,9 @@ fn all_there(stage: &Stage, flood: &Flood) -> Outcome<usize> {
 }
 
 /// Everything of each program is on record, by its path or by how it was called; of how many path or content is
-/// not known.
-fn by_some_name(stage: &Stage, flood: &Flood) -> Outcome<usize> {
-    let mut unknown = 0;
+/// not known, and how many connections that are.
+fn by_some_name(stage: &Stage, flood: &Flood) -> Outcome<(usize, u64)> {
+    let (mut unknown, mut recorded) = (0, 0);
     for (path, content) in &flood.programs {
         let called = format!("({path})");
         settle(PATIENCE, || {
@@ -109,13 +110,14 @@ fn by_some_name(stage: &Stage, flood: &Flood) -> Outcome<usize> {
             let sum = (known.0 + called.0, known.1 + called.1, known.2 + called.2);
             ensure(sum == (10_000, 10_000, 1), || format!("{path}: {sum:?} on record"))
         })?;
+        recorded += totals(stage, path)?.2 + totals(stage, &called)?.2;
         let known = rows_of(&stage.client, path)?;
         let right = known.iter().any(|row| row.sha256.as_ref() == Some(content));
         let wrong = known.iter().any(|row| row.sha256.as_ref().is_some_and(|sha256| sha256 != content));
         ensure(!wrong, || format!("{path} has the content of another"))?;
         unknown += usize::from(!right);
     }
-    Ok(unknown)
+    Ok((unknown, recorded))
 }
 
 /// How often a kind was told, as the sentences count.
@@ -147,7 +149,9 @@ fn hardly_any(lab: &Lab, stage: &mut Stage) -> Outcome {
     std::thread::sleep(Duration::from_secs(2));
     ensure(stage.daemon.is_running(), || "the daemon has ended".to_owned())?;
     limit(stage, LIMIT)?;
-    let unknown = by_some_name(stage, &few)?;
+    let (unknown, recorded) = by_some_name(stage, &few)?;
+    let lost = stage.client.status()?.lost_rows.unwrap_or(0);
+    faults::count(&format!("{FREE} descriptors are left"), few.programs.len() as u64, recorded, lost)?;
     // One sentence of a kind a minute.
     settle(Duration::from_secs(75), || {
         let told = unkept(stage)? - before;

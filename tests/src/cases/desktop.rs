@@ -7,7 +7,7 @@ use picosnitch_api::Query;
 
 use super::Case;
 use super::expect::PATIENCE;
-use super::leaving::{start_scanner, verdict_becomes, virustotal};
+use super::verdicts::{start_scanner, verdict_becomes, virustotal};
 use crate::lab::client::settle;
 use crate::lab::desktop::{Desktop, Toast};
 use crate::lab::program::report;

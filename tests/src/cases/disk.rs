@@ -13,6 +13,7 @@ use picosnitch_api::Query;
 
 use super::Case;
 use super::expect::PATIENCE;
+use super::faults;
 use super::identity::Mounts;
 use super::traffic::totals;
 use crate::lab::client::settle;
@@ -108,6 +109,9 @@ fn s02_disk(lab: &mut Lab) -> Outcome {
             ensure(got == want, || format!("{what}: {got:?} on record, not {want:?}"))
         })?;
         let lost = stage.client.status()?.lost_rows;
+        let recorded = totals(&stage, &path)?.2 + totals(&stage, &many.to_string_lossy())?.2;
+        let fault = if what == "silent" { "disk that stops answering" } else { "disk that refuses writes" };
+        faults::count(fault, 3 + made.connections, recorded, lost.unwrap_or(0))?;
         ensure(lost == Some(0), || format!("{what}: {lost:?} rows reported lost"))?;
     }
     let kinds = || -> Outcome<Vec<String>> {
@@ -134,6 +138,10 @@ fn s02_read_only(lab: &mut Lab) -> Outcome {
     let dir = lab.new_dir("s02-ro")?;
     let disk = Disk::new(&dir)?;
     let mut stage = Stage::start(&dir, "")?;
+    let program = lab.programs.make("s02-ro")?;
+    let path = program.to_string_lossy().into_owned();
+    let made = report(&program, &["tcp-sequence", &lab.net.to(), "count=40"])?.connections;
+    settle(PATIENCE, || ensure(totals(&stage, &path)?.2 == made, || "not on record".to_owned()))?;
     stage.daemon.stop()?;
     run("mount", &["-o", "remount,ro", &disk.point.to_string_lossy()])?;
     let start = Instant::now();
@@ -145,7 +153,8 @@ fn s02_read_only(lab: &mut Lab) -> Outcome {
     let sentences = text.lines().filter(|line| line.contains(&place)).count();
     ensure(sentences == 1 && !text.contains("panicked"), || format!("it said {text}"))?;
     run("mount", &["-o", "remount,rw", &place])?;
-    stage.daemon.launch_again()
+    stage.daemon.launch_again()?;
+    faults::count("disk read-only at the start (made before)", made, totals(&stage, &path)?.2, 0)
 }
 
 /// A FUSE file system whose server never answers; who waits for it is let go at the end.

@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod desktop;
 pub mod disk;
 pub mod expect;
+pub mod faults;
 pub mod identity;
 pub mod leaving;
 pub mod many_rows;
@@ -22,6 +23,7 @@ pub mod settings;
 pub mod storage;
 pub mod traffic;
 pub mod trouble;
+pub mod verdicts;
 pub mod window;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +59,7 @@ pub fn all() -> Vec<Case> {
         privacy::CASES,
         bus::CASES,
         leaving::CASES,
+        verdicts::CASES,
         command::CASES,
         desktop::CASES,
         window::CASES,

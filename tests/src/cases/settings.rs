@@ -20,6 +20,7 @@ use crate::lab::{Daemon, Lab, Outcome, Stage, Trouble, built, ensure, project};
 pub const CASES: &[Case] = &[
     Case { id: "S07", title: "settings with a mistake", run: s07 },
     Case { id: "S08", title: "every setting has its effect at once", run: s08 },
+    Case { id: "S08", title: "picosnitch config edit", run: s08_edit },
 ];
 
 /// Mistakes with the place that is told and a word of what is said.
@@ -219,7 +220,10 @@ fn s08(lab: &mut Lab) -> Outcome {
                 Trouble::Failed(text) => Trouble::Failed(format!("{key}: {text}")),
                 other => other,
             })?,
-            Shown::Case(id) => ensure(known.contains(id), || format!("{key}: there is no case {id}"))?,
+            Shown::Case(id) => {
+                ensure(known.contains(id), || format!("{key}: there is no case {id}"))?;
+                ensure(is_named(key, id)?, || format!("{key}: the cases {id} do not name it"))?;
+            }
             Shown::Test(place, word) => {
                 let tests = std::fs::read_to_string(project().join(place))?;
                 ensure(tests.contains(word), || format!("{key}: {place} has no test of it"))?;
@@ -228,6 +232,60 @@ fn s08(lab: &mut Lab) -> Outcome {
     }
     let text = std::fs::read_to_string(world.stage.daemon.config())?;
     ensure(text.contains(comment), || format!("the comment is gone: {text}"))
+}
+
+/// Whether a file with cases of this id sets this key.
+fn is_named(key: &str, id: &str) -> Outcome<bool> {
+    let word = key.rsplit('.').next().unwrap_or(key);
+    for entry in std::fs::read_dir(project().join("tests/src/cases"))? {
+        let text = std::fs::read_to_string(entry?.path())?;
+        if text.contains(&format!("id: \"{id}\"")) && text.contains(word) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// In a terminal, with an editor that does what it is told: what is right is in force with the comments kept, what is
+/// wrong changes nothing.
+fn s08_edit(lab: &mut Lab) -> Outcome {
+    let comment = "# mine\n";
+    let stage = lab.stage("s08-edit", &format!("[database]\n{comment}write_interval_seconds = 1\n"))?;
+    let edit = |editor: &str| -> Outcome<Output> {
+        let terminal = "import os,pty,sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+        let mut command = Command::new("python3");
+        command.args(["-c", terminal]).arg(built("picosnitch")?).args(["config", "edit"]);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", &stage.bus.address).env("VISUAL", editor);
+        Ok(command.stdin(std::process::Stdio::null()).output()?)
+    };
+    let days = || -> Outcome<String> {
+        let output = stage.cli(None)?.args(["config", "get", "database.retention_days"]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let good = edit("sed -i -E 's/^(retention_days *= *)365$/\\1123/'")?;
+    ensure(good.status.success() && words(&good).contains("database.retention_days"), || words(&good))?;
+    ensure(days()? == "database.retention_days = 123", || {
+        format!("{} is in force", days().unwrap_or_default())
+    })?;
+    let text = std::fs::read_to_string(stage.daemon.config())?;
+    ensure(text.contains(comment) && text.contains("retention_days = 123"), || {
+        format!("the file says {text}")
+    })?;
+    for (what, editor) in [
+        ("out of range", "sed -i -E 's/^(retention_days *= *)123$/\\1-5/'"),
+        ("no TOML", "sed -i -E 's/^(retention_days *= *)123$/\\1= 5/'"),
+        ("unknown key", "sed -i -E 's/^(retention_)days *= *123$/\\1dayz = 5/'"),
+        ("an editor that fails", "false"),
+    ] {
+        let bad = edit(editor)?;
+        ensure(!bad.status.success(), || format!("{what} was taken: {}", words(&bad)))?;
+        ensure(std::fs::read_to_string(stage.daemon.config())? == text, || format!("{what} is in the file"))?;
+        ensure(days()? == "database.retention_days = 123", || format!("{what} is in force"))?;
+    }
+    // Nothing that asks for a terminal waits where there is none.
+    let mut without = stage.cli(None)?;
+    let output = without.args(["config", "edit"]).stdin(std::process::Stdio::null()).output()?;
+    ensure(output.status.code() == Some(2), || words(&output))
 }
 
 /// Keys of a TOML text, with their sections.

@@ -218,15 +218,19 @@ impl Bus {
         let policy = project().join("polkit/org.picosnitch.Monitor.policy");
         std::fs::copy(&policy, actions.join("org.picosnitch.Monitor.policy"))
             .map_err(|error| Trouble::Failed(format!("{}: {error}", policy.display())))?;
+        // It looks up there who is in which group; a case may add one (`Bus::group`).
+        let groups = self.dir.join("group");
+        std::fs::copy("/etc/group", &groups)?;
         let log = std::fs::File::create(self.dir.join("polkit.log"))?;
         let script = r#"set -e
 mount --bind "$1" /usr/share/polkit-1/actions
 mount --bind "$2" /etc/polkit-1/rules.d
-exec "$3" --no-debug"#;
+mount --bind "$3" /etc/group
+exec "$4" --no-debug"#;
         let child = spawn(
             Command::new("unshare")
                 .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-                .args([&actions, &rules])
+                .args([&actions, &rules, &groups])
                 .arg(polkitd)
                 .env("DBUS_SYSTEM_BUS_ADDRESS", &self.address)
                 .stdin(Stdio::null())
@@ -265,6 +269,29 @@ exec "$3" --no-debug"#;
              [{}].indexOf(action.id) >= 0) return polkit.Result.YES;\n}});\n",
             list.join(", ")
         );
+        self.rule(&path, &text)
+    }
+
+    /// The rule that the project ships as an example, as an administrator puts it in place.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn example_rule(&self) -> Outcome {
+        let text = std::fs::read_to_string(project().join("polkit/50-picosnitch.rules.example"))?;
+        self.rule(&self.dir.join("rules/50-picosnitch.rules"), &text)
+    }
+
+    /// For polkitd a user is in a group of this name.
+    ///
+    /// # Errors
+    /// The file of groups cannot be written.
+    pub fn group(&self, name: &str, user: &str) -> Outcome {
+        let mut file = std::fs::File::options().append(true).open(self.dir.join("group"))?;
+        std::io::Write::write_all(&mut file, format!("{name}:x:64999:{user}\n").as_bytes())?;
+        Ok(())
+    }
+
+    fn rule(&self, path: &Path, text: &str) -> Outcome {
         // polkitd looks when a file is moved in or written; moved, it never sees half a rule.
         let new = self.dir.join("rule.new");
         std::fs::write(&new, text)?;

@@ -125,6 +125,20 @@ impl Database {
         }
     }
 
+    /// A second table like the first, with the same rights.
+    ///
+    /// # Errors
+    /// As the server says it.
+    pub fn another_table(&self, name: &str) -> Outcome {
+        let (schema, like) = match self.kind {
+            Kind::Postgres => ("", "(LIKE picosnitch_connections INCLUDING ALL)"),
+            Kind::MariaDb => ("net.", "LIKE picosnitch_connections"),
+        };
+        let sql =
+            format!("CREATE TABLE {name} {like}; GRANT INSERT, SELECT ON {schema}{name} TO picosnitch;");
+        self.run(&sql, "net")
+    }
+
     /// Starts it, with TLS if it is somebody.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::Page;
 use super::connections::{cursor, hidden, read_cursor};
 use super::filter::{self, Filter, Sql};
 use super::row::Columns;
+use super::text::part;
 use crate::model::Viewer;
 use crate::record::dimension::{self, event};
 use crate::record::writer::unavailable;
@@ -81,13 +82,8 @@ fn matching(db: &Database, q: &Query, v: &Viewer) -> std::result::Result<Sql, ap
         all.and(&format!("(1{})", peer.text.replace("p.", "v.")), peer.values);
         if let Some((who, peer)) = search {
             let text = q.search.as_deref().unwrap_or_default();
-            let values = who
-                .values
-                .into_iter()
-                .chain(peer.values)
-                .chain([filter::contains(text), filter::contains(text)]);
-            let words =
-                "coalesce(v.message LIKE ? ESCAPE '\\', 0) OR coalesce(v.error LIKE ? ESCAPE '\\', 0)";
+            let values = who.values.into_iter().chain(peer.values).chain([part(text), part(text)]);
+            let words = "contains(v.message, ?) OR contains(v.error, ?)";
             all.and(
                 &format!(
                     "((1{}) OR (v.uid IS NOT NULL{}) OR {words})",

@@ -9,9 +9,10 @@ use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 use std::sync::Arc;
 
 use super::Page;
-use super::filter::{self, Sql, contains};
+use super::filter::{self, Sql};
 use super::maps::Maps;
 use super::row::{self, Columns};
+use super::text::part;
 use super::totals;
 use crate::model::Viewer;
 use crate::record::dimension::{self, fact};
@@ -142,13 +143,13 @@ fn conditions(
     let by_cmdline = |text: &str| {
         let (full, mut values) = filter::cmdline(text, v);
         let shown = format!("({facts} AND {})", filter::uids("f.uid", &v.cmdlines));
-        let patterns = "SELECT id FROM word WHERE kind = 6 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'";
+        let patterns = "SELECT id FROM word WHERE kind = 6 AND contains(value, ?)";
         let condition = format!(
             "(e.id IN (SELECT g.executable FROM who w JOIN program g ON g.id = w.program WHERE {} AND {full}) OR {})",
             mine(q, v, "w.uid"),
             has(fact::PATTERN, patterns, &shown)
         );
-        values.push(contains(text));
+        values.push(part(text));
         (condition, values)
     };
     if let Some(cmdline) = &q.cmdline {
@@ -156,17 +157,11 @@ fn conditions(
         all.and(&condition, values);
     }
     if let Some(text) = &q.search {
-        let names = has(
-            fact::NAME,
-            "SELECT id FROM word WHERE kind = 1 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'",
-            &facts,
-        );
-        let domains =
-            has(fact::DOMAIN, "SELECT id FROM domain WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\'", &facts);
+        let names = has(fact::NAME, "SELECT id FROM word WHERE kind = 1 AND contains(value, ?)", &facts);
+        let domains = has(fact::DOMAIN, "SELECT id FROM domain WHERE contains(value, ?)", &facts);
         let (cmdlines, values) = by_cmdline(text);
-        let either =
-            format!("(CAST(e.path AS TEXT) LIKE ? ESCAPE '\\' OR {names} OR {domains} OR {cmdlines})");
-        all.and(&either, std::iter::repeat_n(contains(text), 3).chain(values));
+        let either = format!("(contains(e.path, ?) OR {names} OR {domains} OR {cmdlines})");
+        all.and(&either, std::iter::repeat_n(part(text), 3).chain(values));
     }
     // What is not known of the program itself is looked up in the totals.
     let rest = Query {

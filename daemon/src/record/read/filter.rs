@@ -9,6 +9,7 @@ use picosnitch_api::{self as api, Query};
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, params};
 
+use super::text::part;
 use crate::model::Viewer;
 use crate::record::dimension::{self, IN, OUT, word};
 use crate::record::intern::octets;
@@ -83,20 +84,6 @@ pub(super) fn cmdline_uids(column: &str, viewer: &Viewer) -> String {
     format!("({} AND {})", uids(column, &viewer.rows), uids(column, &viewer.cmdlines))
 }
 
-/// A pattern for `LIKE … ESCAPE '\'` that matches the text anywhere.
-pub(super) fn contains(text: &str) -> Value {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for character in text.chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    Value::Text(pattern)
-}
-
 fn blob(text: &str) -> Value {
     Value::Blob(text.as_bytes().to_vec())
 }
@@ -104,17 +91,17 @@ fn blob(text: &str) -> Value {
 /// The command line of `who w`, where the viewer may see it. In `daily`, where command lines are folded, one
 /// matches by what it is folded to, or by any command line of that user which was folded to it.
 pub(super) fn cmdline(text: &str, v: &Viewer) -> (String, Vec<Value>) {
-    let full = "SELECT id FROM program WHERE cmdline IN (SELECT id FROM cmdline WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\')";
+    let full = "SELECT id FROM program WHERE cmdline IN (SELECT id FROM cmdline WHERE contains(value, ?))";
     // The scan of all command lines is made once: its result stands for the programs and for what they fold to.
     let condition = format!(
         "({} AND (w.id IN (WITH m AS MATERIALIZED (SELECT x.id, x.folded FROM who x WHERE {} AND x.program IN ({full}))
              SELECT id FROM m UNION ALL SELECT folded FROM m)
            OR w.program IN (SELECT id FROM program WHERE cmdline = 0 AND pattern IN
-             (SELECT id FROM word WHERE kind = 6 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'))))",
+             (SELECT id FROM word WHERE kind = 6 AND contains(value, ?)))))",
         cmdline_uids("w.uid", v),
         cmdline_uids("x.uid", v)
     );
-    (condition, vec![contains(text); 2])
+    (condition, vec![part(text); 2])
 }
 
 const DOMAIN: &str = "p.domain IN (SELECT id FROM domain WHERE value = ? OR substr(value, -length(?)) = ?)";
@@ -247,14 +234,14 @@ fn ends(network: &api::query::Network) -> (IpAddr, IpAddr) {
 const FOUND_ADDRESSES: usize = 1000;
 
 fn search(db: &Database, text: &str, v: &Viewer) -> Result<(Sql, Sql), api::Error> {
-    let pattern = contains(text);
+    let pattern = part(text);
     let (cmdline, values) = cmdline(text, v);
     let mut who = Sql::default();
     who.and(
         &format!(
             "(w.program IN (SELECT id FROM program WHERE
-                executable IN (SELECT id FROM executable WHERE CAST(path AS TEXT) LIKE ? ESCAPE '\\')
-                OR name IN (SELECT id FROM word WHERE kind = 1 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'))
+                executable IN (SELECT id FROM executable WHERE contains(path, ?))
+                OR name IN (SELECT id FROM word WHERE kind = 1 AND contains(value, ?)))
               OR {cmdline})"
         ),
         std::iter::repeat_n(pattern.clone(), 2).chain(values),
@@ -264,7 +251,7 @@ fn search(db: &Database, text: &str, v: &Viewer) -> Result<(Sql, Sql), api::Erro
     let listed: Vec<String> = addresses.iter().map(i64::to_string).collect();
     peer.and(
         &format!(
-            "(p.domain IN (SELECT id FROM domain WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\') OR p.remote IN ({}))",
+            "(p.domain IN (SELECT id FROM domain WHERE contains(value, ?)) OR p.remote IN ({}))",
             listed.join(",")
         ),
         [pattern],

@@ -20,6 +20,7 @@ mod sought;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub(super) mod text;
 mod totals;
 
 use std::sync::atomic::Ordering;

@@ -528,6 +528,21 @@ impl Plan {
         Ok(any)
     }
 
+    /// Rows with this peer do not count, whatever the program is.
+    pub(super) fn is_never(&self, maps: &Maps, peer: i64) -> bool {
+        let set = if self.kind == Kind::Use { &self.second } else { &self.first };
+        if set.is_none() {
+            return false;
+        }
+        match self.kind {
+            Kind::Pair => !holds(set, peer),
+            Kind::Who => false,
+            Kind::Domain => !holds(set, maps.peer(peer).domain.into()),
+            Kind::Address => !holds(set, maps.peer(peer).remote.into()),
+            Kind::Service | Kind::Use => !holds(set, maps.peer(peer).service.into()),
+        }
+    }
+
     /// The number that a row of this program with this peer is grouped by; `None`: it does not count. Of a search
     /// and of command lines the program itself is looked at, of all else the folded one.
     pub(super) fn row(&self, maps: &Maps, (who, folded): (i64, i64), peer: i64) -> Option<i64> {

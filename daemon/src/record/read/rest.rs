@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The rows at the ends of a range, where no chunk fits. They are read in the order of their time, or, where few of
-//! an hour count, through the lists of that hour; what they stand for is worked out once for each program and peer.
+//! The rows at the ends of a range, where no chunk fits, and those of short charts. Of the last hours they are there
+//! packed (`recent.rs`). Others are read in the order of their time, or, where few of an hour count, through the lists
+//! of that hour. What they stand for is worked out once for each program and peer.
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, Row};
 
@@ -9,6 +10,7 @@ use super::plan::Plan;
 use crate::record::Map;
 use crate::record::chunk::Sums;
 use crate::record::place::{self, HOUR_IDS};
+use crate::record::recent;
 use crate::record::writer::TIE_BITS;
 
 /// Rows are read one by one if no more than this part of them counts.
@@ -41,7 +43,8 @@ pub(super) fn few(db: &Database, hour: i64, parts: &[(i64, i64)]) -> Result<bool
 #[derive(Default)]
 struct Memory {
     folded: Map<i64, i64>,
-    pairs: Map<(i64, i64), Option<i64>>,
+    /// By program and peer, each in four bytes.
+    pairs: Map<u64, Option<i64>>,
 }
 
 /// The number that a row of this program with this peer is grouped by.
@@ -52,7 +55,8 @@ fn number(
     memory: &mut Memory,
     (who, peer): (i64, i64),
 ) -> Result<Option<i64>> {
-    if let Some(known) = memory.pairs.get(&(who, peer)) {
+    let pair = (who.cast_unsigned() << 32) | peer.cast_unsigned();
+    if let Some(known) = memory.pairs.get(&pair) {
         return Ok(*known);
     }
     let folded = match memory.folded.get(&who) {
@@ -68,7 +72,7 @@ fn number(
         }
     };
     let number = plan.row(maps, (who, folded), peer);
-    memory.pairs.insert((who, peer), number);
+    memory.pairs.insert(pair, number);
     Ok(number)
 }
 
@@ -80,11 +84,28 @@ pub(super) fn read(
     (from, to): (i64, i64),
     mut give: impl FnMut(i64, i64, Sums),
 ) -> Result<()> {
+    let (begin, end) = (from, to);
     let (from, to) = (from << TIE_BITS, to << TIE_BITS);
+    let recent = recent::from(db)?;
     let mut memory = Memory::default();
     let mut next = place::hour_of(from);
     while let Some(hour) = place::next(db, next, place::hour_of(to - 1) + 1)? {
         next = hour + 1;
+        if hour >= recent {
+            let mut trouble = Ok(());
+            let wanted = |who, peer, time| {
+                if time < begin || time >= end || plan.is_never(maps, peer) {
+                    return None;
+                }
+                number(db, maps, plan, &mut memory, (who, peer)).unwrap_or_else(|error| {
+                    trouble = Err(error);
+                    None
+                })
+            };
+            recent::read(db, hour, wanted, &mut give)?;
+            trouble?;
+            continue;
+        }
         let (from, to) = (from.max(hour * HOUR_IDS), to.min(next * HOUR_IDS));
         let (mut ids, mut trouble) = (Vec::new(), Ok(()));
         let all = place::read(db, hour, |row| {

@@ -5,9 +5,10 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, Result, params_from_iter};
 
-use super::filter::{self, cmdline_uids, contains};
+use super::filter::{self, cmdline_uids};
 use super::maps::Maps;
 use super::plan::{Table, numbers};
+use super::text::part;
 use crate::model::Viewer;
 
 /// Programs by their command line: themselves, and what they are folded to.
@@ -21,15 +22,15 @@ fn add_cmdline(db: &Database, text: &str, v: &Viewer, whos: &mut Table<bool>) ->
     let visible = cmdline_uids("w.uid", v);
     let full = format!(
         "SELECT w.id, w.folded FROM who w WHERE w.program IN (SELECT id FROM program WHERE cmdline IN
-           (SELECT id FROM cmdline WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\')) AND {visible}"
+           (SELECT id FROM cmdline WHERE contains(value, ?))) AND {visible}"
     );
     let folded = format!(
         "SELECT w.id, 0 FROM who w WHERE w.program IN (SELECT id FROM program WHERE cmdline = 0 AND pattern IN
-           (SELECT id FROM word WHERE kind = 6 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\')) AND {visible}"
+           (SELECT id FROM word WHERE kind = 6 AND contains(value, ?))) AND {visible}"
     );
     for sql in [full, folded] {
         let mut statement = db.prepare(&sql)?;
-        let mut rows = statement.query([contains(text)])?;
+        let mut rows = statement.query([part(text)])?;
         while let Some(row) = rows.next()? {
             for number in [row.get(0)?, row.get::<_, i64>(1)?] {
                 if number != 0 {
@@ -48,12 +49,9 @@ pub(super) fn sought(
     text: &str,
     v: &Viewer,
 ) -> Result<(Table<bool>, Table<bool>)> {
-    let pattern = contains(text);
-    let domains = numbers(
-        db,
-        "SELECT id FROM domain WHERE CAST(value AS TEXT) LIKE ? ESCAPE '\\'",
-        std::slice::from_ref(&pattern),
-    )?;
+    let pattern = part(text);
+    let domains =
+        numbers(db, "SELECT id FROM domain WHERE contains(value, ?)", std::slice::from_ref(&pattern))?;
     let mut remotes = Table::new();
     for address in filter::addresses(db, text)? {
         *remotes.at(address) = true;
@@ -67,9 +65,9 @@ pub(super) fn sought(
     let mut whos = Table::new();
     let programs = "SELECT w.id FROM who w WHERE w.program IN
         (SELECT id FROM program WHERE executable IN
-           (SELECT id FROM executable WHERE CAST(path AS TEXT) LIKE ? ESCAPE '\\')
+           (SELECT id FROM executable WHERE contains(path, ?))
          UNION ALL SELECT id FROM program WHERE name IN
-           (SELECT id FROM word WHERE kind = 1 AND CAST(value AS TEXT) LIKE ? ESCAPE '\\'))";
+           (SELECT id FROM word WHERE kind = 1 AND contains(value, ?)))";
     let mut statement = db.prepare(&format!("{programs} AND {}", filter::uids("w.uid", &v.rows)))?;
     let mut rows = statement.query(params_from_iter([&pattern, &pattern] as [&Value; 2]))?;
     while let Some(row) = rows.next()? {

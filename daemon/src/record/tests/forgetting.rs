@@ -62,6 +62,7 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
     };
     assert_eq!(number("SELECT count(*) FROM connection"), 3650);
     let before = number("SELECT count(*) FROM who");
+    let pages = number("SELECT page_count FROM pragma_page_count");
     lab.recorder.reconfigure(Settings { detail_days: 7, retention_days: 100, ..settings() });
     settle(&lab, || number("SELECT count(*) FROM volume") <= 101 && !lab.recorder.counters().retaining);
     assert_eq!(number("SELECT count(*) FROM connection"), 80);
@@ -92,6 +93,13 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
     let row = reader.executable(1, &all()).unwrap();
     assert_eq!(row.days_seen, Some(365));
     assert!(row.domains.unwrap().len() <= 101);
+    // The file is smaller: of what is free in it a tenth of what it was is kept for what comes, and the rest is back.
+    let left = number("SELECT page_count FROM pragma_page_count");
+    let free = number("SELECT freelist_count FROM pragma_freelist_count");
+    assert!(
+        left < pages * 2 / 3 && free <= pages / 10 + 10,
+        "{free} of {left} pages are free, {pages} before"
+    );
     // New rows find their numbers, although old ones were swept.
     lab.write(vec![row_to("d300.example.org")]);
     let q = Query { domain: Some("d300.example.org".to_owned()), ..Query::default() };

@@ -6,7 +6,7 @@ use rusqlite::Connection as Database;
 
 use super::*;
 use crate::model::Viewer;
-use crate::record::{build, chunk};
+use crate::record::{build, chunk, recent, writer};
 
 const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
@@ -71,6 +71,68 @@ fn totals_of_every_width_equal_the_rows() {
     let fresh = Lab::new();
     fresh.write(rows.clone());
     compare(&fresh, &rows);
+}
+
+/// Charts and rankings of the last hours, from the packed rows and from the table.
+#[test]
+fn s10_recent_rows_say_what_the_table_says() {
+    const BACK: i64 = 7_000;
+    let lab = Lab::new();
+    let now = writer::now();
+    let rows: Vec<Connection> = (0..5_000_u64)
+        .map(|n| Connection { time: now - (n.cast_signed() * 7_919 % BACK) * SECOND, ..any_row(n) })
+        .collect();
+    // As they come: in several transactions.
+    for rows in rows.chunks(700) {
+        lab.write(rows.to_vec());
+    }
+    let db = Database::open(lab.database()).unwrap();
+    assert!(recent::from(&db).unwrap() <= (now - BACK * SECOND) / HOUR);
+    let reader = lab.recorder.reader();
+    let bob = Viewer { rows: vec![1001..=1001], cmdlines: vec![1001..=1001] };
+    let domain = Query { domain: Some("h7.example.org".to_owned()), ..Query::default() };
+    let search = Query { search: Some("h1".to_owned()), ..Query::default() };
+    let ask = || {
+        let mut answers = Vec::new();
+        for (from, to) in [(BACK, 0), (BACK, 1_000), (5_000, 4_000), (3_600, 60), (200, 0)] {
+            for q in [&Query::default(), &domain, &search] {
+                let (since, until) = (Some(now - from * SECOND), Some(now - to * SECOND + 1));
+                let q = Query { since, until, limit: Some(50), ..q.clone() };
+                for (v, (by, _)) in
+                    [Viewer::everything(), bob.clone()].iter().zip(Dimension::ALL).cycle().take(16)
+                {
+                    let (totals, series) =
+                        (reader.summary(by, &q, v).unwrap().0, reader.series(by, &q, v).unwrap().0);
+                    answers.push(format!("{by:?} {q:?} {totals:?} {series:?}"));
+                }
+            }
+        }
+        answers
+    };
+    let sent = |q: &Query| -> u64 {
+        let since = Some(now - (BACK + 1) * SECOND);
+        let q = Query { since, until: Some(now + 1), limit: Some(50), ..q.clone() };
+        let (series, _) = reader.series(Dimension::Protocol, &q, &Viewer::everything()).unwrap();
+        series.iter().flat_map(|line| &line.points).map(|point| point.sent).sum()
+    };
+    let packed = ask();
+    assert_eq!(sent(&Query::default()), sums(rows.iter()).0);
+    // It was them that were read; the table says the same.
+    let kept = "CREATE TABLE kept AS SELECT * FROM recent; DELETE FROM recent;";
+    db.execute_batch(kept).unwrap();
+    assert_eq!(sent(&Query::default()), 0);
+    let from = recent::from(&db).unwrap();
+    recent::leave(&db, now / HOUR + 2).unwrap();
+    assert_eq!(ask(), packed);
+    db.execute_batch("INSERT INTO recent SELECT * FROM kept; DROP TABLE kept;").unwrap();
+    db.execute("UPDATE meta SET value = ?1 WHERE key = 'recent-from'", [from]).unwrap();
+    // What somebody deletes is gone from the charts as well, and the next rows are in them.
+    let deleted = sent(&domain);
+    assert!(deleted > 0);
+    reader.delete_history(&domain, &Viewer::everything()).unwrap();
+    assert_eq!((sent(&domain), sent(&Query::default())), (0, sums(rows.iter()).0 - deleted));
+    lab.write(vec![Connection { time: now, sent: 77, ..any_row(1) }]);
+    assert_eq!(sent(&Query::default()), sums(rows.iter()).0 - deleted + 77);
 }
 
 fn compare(lab: &Lab, rows: &[Connection]) {

@@ -7,7 +7,7 @@ use rusqlite::Connection as Database;
 use super::*;
 use crate::model::Viewer;
 use crate::record::database::MIGRATIONS;
-use crate::record::{chunk, place};
+use crate::record::{chunk, place, recent};
 
 /// Version 1: thirty rows on three days, days of totals before them, two events; as `.dump` writes it.
 const VERSION_1: &str = include_str!("version-1.sql");
@@ -21,6 +21,8 @@ const VERSION_4: &str = include_str!("version-4.sql");
 const VERSION_5: &str = include_str!("version-5.sql");
 /// Version 6, with the direction of an event.
 const VERSION_6: &str = include_str!("version-6.sql");
+/// Version 7, totals cut into segments.
+const VERSION_7: &str = include_str!("version-7.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -28,7 +30,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        7,
+        8,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -58,6 +60,11 @@ fn s04_version_6_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_6, 6);
 }
 
+#[test]
+fn s04_version_7_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_7, 7);
+}
+
 fn brought_up_to_date(dump: &str, version: i64) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("state")).unwrap();
@@ -76,6 +83,9 @@ fn brought_up_to_date(dump: &str, version: i64) {
     // Found hour by hour, each once.
     let db = Database::open(lab.database()).unwrap();
     assert_eq!(listed(&db), 30);
+    // Charts of the hours until then are made from the table, of those that follow from the packed rows.
+    let last: i64 = db.query_row("SELECT max(id) FROM connection", (), |row| row.get(0)).unwrap();
+    assert_eq!(recent::from(&db).unwrap(), place::hour_of(last) + 1);
     drop(db);
     // Twenty days of ten rows each; the rows of the last three are still there.
     let sums = |by, q: &Query, v: &Viewer| {
