@@ -118,26 +118,55 @@ pub(super) fn read(
             }
         })?;
         trouble?;
-        let mut take = |row: &Row<'_>| -> Result<()> {
-            let pair = (row.get(1)?, row.get(2)?);
-            let Some(number) = number(db, maps, plan, &mut memory, pair)? else { return Ok(()) };
-            let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
-            let sums = Sums { sent: count(3)?, received: count(4)?, connections: count(5)? };
-            give(number, row.get::<_, i64>(0)? >> TIE_BITS, sums);
-            Ok(())
-        };
+        let mut number = |pair| number(db, maps, plan, &mut memory, pair);
         if ids.len() * FEW < all {
             let mut select = db.prepare_cached(BY_ID)?;
             for id in ids {
-                select.query_row([id], |row| take(row)).optional()?;
+                select.query_row([id], |row| take(row, &mut number, &mut give)).optional()?;
             }
         } else {
-            let mut select = db.prepare_cached(BY_TIME)?;
-            let mut rows = select.query([from, to])?;
-            while let Some(row) = rows.next()? {
-                take(row)?;
-            }
+            walk(db, (from, to), number, &mut give)?;
         }
     }
+    Ok(())
+}
+
+/// The same where few rows are in the range, of an hour with many: none but those are looked at.
+pub(super) fn read_few(
+    db: &Database,
+    maps: &Maps,
+    plan: &Plan,
+    (from, to): (i64, i64),
+    mut give: impl FnMut(i64, i64, Sums),
+) -> Result<()> {
+    let mut memory = Memory::default();
+    let number = |pair| number(db, maps, plan, &mut memory, pair);
+    walk(db, (from << TIE_BITS, to << TIE_BITS), number, &mut give)
+}
+
+/// Reads the rows of a range of ids, one after the other.
+fn walk(
+    db: &Database,
+    (from, to): (i64, i64),
+    mut number: impl FnMut((i64, i64)) -> Result<Option<i64>>,
+    give: &mut impl FnMut(i64, i64, Sums),
+) -> Result<()> {
+    let mut select = db.prepare_cached(BY_TIME)?;
+    let mut rows = select.query([from, to])?;
+    while let Some(row) = rows.next()? {
+        take(row, &mut number, give)?;
+    }
+    Ok(())
+}
+
+fn take(
+    row: &Row<'_>,
+    number: &mut impl FnMut((i64, i64)) -> Result<Option<i64>>,
+    give: &mut impl FnMut(i64, i64, Sums),
+) -> Result<()> {
+    let Some(number) = number((row.get(1)?, row.get(2)?))? else { return Ok(()) };
+    let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
+    let sums = Sums { sent: count(3)?, received: count(4)?, connections: count(5)? };
+    give(number, row.get::<_, i64>(0)? >> TIE_BITS, sums);
     Ok(())
 }

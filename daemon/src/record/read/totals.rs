@@ -81,7 +81,9 @@ impl<'a> Ask<'a> {
         let whole = [(0, hour, hour + 1)];
         self.plan.read(self.db, &whole, None, |_, _, number, sums| numbers.at(number).add(sums))?;
         for range in outside {
-            self.rows(range, 1, |number, _, sums| numbers.at(number).take(sums))?;
+            rest::read_few(self.db, self.maps, &self.plan, range, |number, _, sums| {
+                numbers.at(number).take(sums);
+            })?;
         }
         Ok(())
     }
