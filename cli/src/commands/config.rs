@@ -289,9 +289,12 @@ fn document(settings: &Settings) -> String {
         "# The settings of picosnitchd as they are. Save and leave to change them; a line that is\n\
          # deleted stays as it is. What each one means stands in /etc/picosnitch/config.toml.\n",
     );
+    // By section: `log.ports` comes after `log.ignore.names`, and a section that begins twice is no TOML.
+    let mut entries: Vec<_> =
+        settings.iter().map(|(key, value)| (key.rsplit_once('.').unwrap_or(("", key)), value)).collect();
+    entries.sort_by_key(|(parts, _)| *parts);
     let mut section = "";
-    for (key, value) in settings {
-        let (head, word) = key.rsplit_once('.').unwrap_or(("", key));
+    for ((head, word), value) in entries {
         if head != section {
             text.push_str(&format!("\n[{head}]\n"));
             section = head;
@@ -319,6 +322,15 @@ mod tests {
 
     fn toml(text: &str) -> toml::Value {
         parse(&format!("v = {text}")).unwrap().remove("v").unwrap()
+    }
+
+    #[test]
+    fn what_is_edited_is_what_is_set() {
+        let text = "[log]\naddresses = true\nports = false\n[log.ignore]\nnames = [\"a b\"]\n[notify]\ndesktop = true\n";
+        let settings = parse(text).unwrap();
+        assert_eq!(settings.len(), 4);
+        let edited = document(&settings);
+        assert_eq!(parse(&edited), Ok(settings), "{edited}");
     }
 
     #[test]
