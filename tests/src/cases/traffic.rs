@@ -400,14 +400,30 @@ fn t29(lab: &mut Lab) -> Outcome {
             .sum();
         ensure(told == lost, || format!("{told} bytes told, {lost} counted as lost"))
     })?;
-    // A connection that was idle has given up its slot, and others have it now. It speaks first, and nothing but
-    // what it says and hears is counted.
-    report(&lab.programs.make("t29-again")?, &["udp-scatter", "to=127.16.0.1", "peers=60000"])?;
+    // A connection that is idle gives up its slot while there are so many, and others get it. It speaks first, and
+    // nothing but what it says and hears is counted.
+    let mut crowd = Running::start(
+        lab.programs.make("t29-crowd")?,
+        &["udp-scatter", "to=127.16.0.1", "peers=60000", "hold"],
+    )?;
+    crowd.report()?;
+    let live = |want: fn(u64) -> bool| {
+        settle(PATIENCE, || {
+            let live = stage.client.status()?.live_flows.unwrap_or(0);
+            ensure(want(live), || format!("{live} flows have a slot"))
+        })
+    };
+    live(|live| live > 50_000)?;
+    live(|live| live < 1_000)?;
+    // Slots are handed out again latest first: all of them, but for a few.
+    let taken = report(&lab.programs.make("t29-again")?, &["udp-scatter", "to=127.17.0.1", "peers=65500"])?;
+    ensure(taken.connections == 65_500, || "the slots are not all taken".to_owned())?;
     idle.say("6")?;
     idle.report()?;
     idle.say("5")?;
     idle.report()?;
     settle_sums(&stage, &quiet, (18, 18))?;
+    crowd.finish()?;
     idle.finish()?;
     Ok(())
 }

@@ -151,7 +151,12 @@ pub fn scatter(options: &Options) -> io::Result<Report> {
     for index in 0..peers {
         sent += sys::send_to(&fd, &pattern(10), nth(first, index))? as u64;
     }
-    Ok(Report { sent, connections: u64::from(peers), ..Report::of(Vec::new()) })
+    let report = Report { sent, connections: u64::from(peers), ..Report::of(Vec::new()) };
+    if options.is_set("hold") {
+        super::print(&report)?;
+        super::wait_line(&mut String::new())?;
+    }
+    Ok(report)
 }
 
 /// T17: `sendmmsg` and `recvmmsg`, on an unconnected socket to `peers` addresses in turn.
