@@ -830,6 +830,11 @@ static __noinline int tcp_received_otherwise(struct sock *sk)
 		return 0;
 	if (st->flags & SOCK_UNSEEDED)
 		st->charged += bytes;
+	/* Read as it arrives by the kernel (TLS, iSCSI), while any program may run. */
+	if (!sk->sk_lock.owned && st->owner) {
+		add(st->ref, bytes, 0);
+		return 0;
+	}
 	charge_connected(sk, st, owner_key(task), task, bytes, 0);
 	return 0;
 }

@@ -134,6 +134,9 @@ struct sock {
 	u16 sk_type;
 	u16 sk_protocol;
 	struct socket *sk_socket;
+	struct {
+		int owned; /* by a process, that may sleep with it */
+	} sk_lock;
 	u8 sk_kern_sock : 1;
 	u8 sk_userlocks : 4;
 };
