@@ -315,9 +315,11 @@ impl App {
 
     /// Another notification server took over, or the only one went.
     async fn server(&mut self, message: &zbus::Message) {
-        self.toaster.forget();
-        let owner = message.body().deserialize::<(String, String, String)>().map(|(_, _, new)| new);
-        if owner.is_ok_and(|new| !new.is_empty()) {
+        let body = message.body();
+        let owner = body.deserialize::<(&str, &str, &str)>().ok().map(|(_, _, new)| new);
+        let owner = owner.filter(|new| !new.is_empty());
+        self.toaster.forget(owner);
+        if owner.is_some() {
             self.toaster.learn().await;
             if std::mem::take(&mut self.unshown) && self.state.unread().len() > 0 {
                 self.waited(self.state.unread().cloned().collect()).await;

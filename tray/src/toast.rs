@@ -59,7 +59,8 @@ pub struct Toaster {
     shown: VecDeque<Shown>,
     /// Who shows them; nobody else is believed.
     server: Option<OwnedUniqueName>,
-    /// The notification server reads markup, so that text has to be escaped for it.
+    /// The notification server reads markup, so that text has to be escaped for it; unless it says that it does
+    /// not.
     markup: bool,
 }
 
@@ -85,7 +86,7 @@ impl Toaster {
                 }
             }
         });
-        Ok(Self { session: session.clone(), shown: VecDeque::new(), server: None, markup: false })
+        Ok(Self { session: session.clone(), shown: VecDeque::new(), server: None, markup: true })
     }
 
     async fn call<B>(&self, member: &str, body: &B) -> zbus::Result<zbus::Message>
@@ -101,7 +102,7 @@ impl Toaster {
 
     /// Learns what the notification server can; to be called again when another one takes over.
     pub async fn learn(&mut self) {
-        // Without an answer nothing is shown either, and the next server is asked anew.
+        self.markup = true;
         if let Ok(reply) = self.call("GetCapabilities", &()).await
             && let Ok(able) = reply.body().deserialize::<Vec<String>>()
         {
@@ -109,10 +110,13 @@ impl Toaster {
         }
     }
 
-    /// A new server knows nothing of what the old one showed.
-    pub fn forget(&mut self) {
-        self.shown.clear();
-        self.server = None;
+    /// `server` is the one that shows toasts from now on, if any. A new one knows nothing of what the old one
+    /// showed; but the bus may start it for a toast, and tell of it after the toast.
+    pub fn forget(&mut self, server: Option<&str>) {
+        if server.is_none() || self.server.as_ref().map(|known| known.as_str()) != server {
+            self.shown.clear();
+            self.server = None;
+        }
     }
 
     /// Shows it, in the place of what it replaces.
@@ -135,15 +139,16 @@ impl Toaster {
             Weight::Normal | Weight::Silent => -1,
         };
         let keys = std::iter::once(&toast.key).chain(&toast.replaces);
-        let mut old = keys.filter_map(|key| take(&mut self.shown, |shown| shown.toast.key == *key));
-        let replaces = old.next().map_or(0, |shown| shown.id);
-        let closing: Vec<u32> = old.map(|shown| shown.id).collect();
+        let of = |key: &String| self.shown.iter().find(|shown| shown.toast.key == *key).map(|shown| shown.id);
+        let old: Vec<u32> = keys.filter_map(of).collect();
+        let replaces = old.first().copied().unwrap_or(0);
         let title = toast.text.title.as_str();
         let call = ("picosnitch", replaces, APP_ID, title, body.as_str(), actions, hints, expires);
         let reply = self.call("Notify", &call).await?;
         let id = reply.body().deserialize()?;
         self.server = reply.header().sender().map(|by| by.to_owned().into());
-        for old in closing {
+        self.shown.retain(|shown| !old.contains(&shown.id));
+        for old in old.into_iter().skip(1) {
             self.close(old).await;
         }
         self.shown.push_back(Shown { id, toast, token: None });

@@ -122,6 +122,7 @@ pub struct Flows {
     rows: Vec<Connection>,
     next: u64,
     before: Before,
+    paused: bool,
     /// What the recorder was told last.
     told: Vec<u64>,
     /// Rows whose hash was given up for lack of room. Only grows.
@@ -145,6 +146,7 @@ impl Flows {
             waiting: Vec::new(),
             rows: Vec::new(),
             next: 1,
+            paused: false,
             hashes_given_up: 0,
         }
     }
@@ -313,11 +315,15 @@ impl Flows {
         if live.hidden {
             return;
         }
-        if sent == 0 && received == 0 && live.recorded {
+        if sent == 0 && received == 0 && (live.recorded || self.paused) {
             live.idle = live.idle.saturating_add(1);
             return;
         }
         live.idle = 0;
+        if self.paused {
+            live.read = counted;
+            return;
+        }
         if (live.flow.local_port.is_none() && live.flow.remote_port.is_some()) || live.flow.local.is_none() {
             // connect() chooses the local end after it has begun.
             if let Ok(Some(flow)) = self.slots.flow(live.at) {
@@ -447,6 +453,9 @@ impl Flows {
     }
 
     fn push(&mut self, mut subject: Subject, row: Connection) {
+        if self.paused {
+            return;
+        }
         if subject.settled() {
             self.rows.push(row);
         } else if self.waiting.len() < MAX_WAITING {
@@ -469,11 +478,16 @@ impl Flows {
         self.rows.len()
     }
 
-    /// Rows of this time (µs since the epoch) or later were not kept, nor are those that wait for a hash.
-    pub fn forget(&mut self, since: i64) {
-        self.waiting.retain(|waiting| waiting.row.time < since);
-        for live in self.live.iter_mut().flatten().filter(|live| live.opened >= since) {
-            live.recorded = false;
+    /// From now on nothing that is counted becomes a row. What waits for a hash already still does.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Ends that. What began meanwhile and goes on begins now, µs since the epoch.
+    pub fn resume(&mut self, now: i64) {
+        self.paused = false;
+        for live in self.live.iter_mut().flatten().filter(|live| !live.recorded) {
+            live.opened = now;
         }
     }
 

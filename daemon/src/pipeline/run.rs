@@ -18,7 +18,6 @@ use super::clock::Now;
 use super::flows::{Flows, Opening};
 use super::ignore::Ignored;
 use super::losses::{Losses, Totals};
-use super::pause::Pause;
 use super::{Command, Config, Facts, Tell};
 use crate::accounts::{Accounts, Renewal};
 use crate::capture::{Degradation, Lost, Slots};
@@ -104,7 +103,8 @@ pub(super) struct Pipeline {
     live_since: Now,
     pub(super) last: Now,
     next: Instant,
-    pub(super) paused: Option<Pause>,
+    /// Nothing is recorded until then.
+    pub(super) paused: Option<Instant>,
     /// Rows since the last collection, and whether there were so many that memory is to be given back.
     rows: usize,
     burst: bool,
@@ -207,7 +207,7 @@ impl Pipeline {
                     command => self.command(command),
                 }
             }
-            if self.paused.is_some_and(|pause| Instant::now() >= pause.until) {
+            if self.paused.is_some_and(|until| Instant::now() >= until) {
                 self.resume(None);
             } else if Instant::now() >= self.next {
                 self.collect();
@@ -219,7 +219,7 @@ impl Pipeline {
 
     /// How long to sleep: until the next collection or the judge's next deadline.
     fn patience(&self) -> Duration {
-        let next = self.paused.map_or(self.next, |pause| pause.until.min(self.next));
+        let next = self.paused.map_or(self.next, |until| until.min(self.next));
         let mut patience = next.saturating_duration_since(Instant::now());
         if let Some(deadline) = self.judge.deadline() {
             let left = deadline.saturating_sub(Now::read().moment().monotonic);
@@ -486,9 +486,6 @@ impl Pipeline {
     }
 
     fn submit(&mut self, mut rows: Vec<Connection>, through: i64, open: Option<Vec<u64>>) {
-        if let Some(pause) = self.paused {
-            rows.retain(|row| row.time < pause.since);
-        }
         if rows.is_empty() && open.is_none() {
             return;
         }
@@ -577,8 +574,8 @@ impl Pipeline {
             execs_lost: self.execs_lost,
             paused_until: match self.paused {
                 None => 0,
-                Some(pause) => {
-                    let left = pause.until.saturating_duration_since(Instant::now()).as_micros();
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now()).as_micros();
                     Now::read().wall.saturating_add(i64::try_from(left).unwrap_or(i64::MAX))
                 }
             },
