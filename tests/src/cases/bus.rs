@@ -117,7 +117,7 @@ fn b02_example(lab: &mut Lab) -> Outcome {
         let before = &before["ok"][name::action::READ_ANY];
         ensure(before == "challenge", || format!("{}: read-any at first: {before}", user.name))?;
     }
-    stage.bus.group("netadmin", "bob")?;
+    let bob = stage.bus.group("netadmin", &bob)?;
     stage.bus.example_rule()?;
     let answer = |user: &User, action: &str| -> Outcome<String> {
         let answer = stage.person(user, false)?.ask("permissions")?;

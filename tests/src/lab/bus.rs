@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::tools::{open_to_all, spawn, stop, tail, until};
-use super::{Outcome, Trouble, project};
+use super::{Outcome, Trouble, User, project};
 
 const POLKITD: [&str; 2] = ["/usr/lib/polkit-1/polkitd", "/usr/libexec/polkit-1/polkitd"];
 
@@ -281,14 +281,16 @@ exec "$4" --no-debug"#;
         self.rule(&self.dir.join("rules/50-picosnitch.rules"), &text)
     }
 
-    /// For polkitd a user is in a group of this name.
+    /// For polkitd a user is in a group of this name; the user as one who logged in since. Older versions look
+    /// into the list of groups, newer ones at the process.
     ///
     /// # Errors
     /// The file of groups cannot be written.
-    pub fn group(&self, name: &str, user: &str) -> Outcome {
+    pub fn group(&self, name: &str, user: &User) -> Outcome<User> {
+        let gid = 64_999;
         let mut file = std::fs::File::options().append(true).open(self.dir.join("group"))?;
-        std::io::Write::write_all(&mut file, format!("{name}:x:64999:{user}\n").as_bytes())?;
-        Ok(())
+        std::io::Write::write_all(&mut file, format!("{name}:x:{gid}:{}\n", user.name).as_bytes())?;
+        Ok(user.in_group(gid))
     }
 
     fn rule(&self, path: &Path, text: &str) -> Outcome {

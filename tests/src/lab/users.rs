@@ -17,6 +17,8 @@ pub struct User {
     /// Its uid.
     pub uid: u32,
     gid: u32,
+    /// A further group of all that it starts.
+    group: Option<u32>,
 }
 
 impl User {
@@ -34,7 +36,13 @@ impl User {
                 find().ok_or_else(|| Trouble::Failed(format!("useradd made no {name}")))?
             }
         };
-        Ok(User { name: name.to_owned(), uid: found.uid.as_raw(), gid: found.gid.as_raw() })
+        Ok(User { name: name.to_owned(), uid: found.uid.as_raw(), gid: found.gid.as_raw(), group: None })
+    }
+
+    /// The same, logged in with one more group.
+    #[must_use]
+    pub fn in_group(&self, gid: u32) -> User {
+        User { group: Some(gid), ..self.clone() }
     }
 
     /// A command that runs as this user.
@@ -44,7 +52,8 @@ impl User {
         command
             .arg(format!("--reuid={}", self.uid))
             .arg(format!("--regid={}", self.gid))
-            .args(["--init-groups", "--"])
+            .arg(self.group.map_or_else(|| "--init-groups".to_owned(), |group| format!("--groups={group}")))
+            .arg("--")
             .arg(program);
         command
     }
