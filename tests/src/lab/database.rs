@@ -120,7 +120,8 @@ impl Database {
             ),
             Kind::MariaDb => {
                 let socket = format!("--socket={dir}/socket");
-                run_with("mariadb", &["--no-defaults", &socket, "-u", "root", database], sql)
+                // Newer clients want TLS even here, where the socket is enough.
+                run_with("mariadb", &["--no-defaults", "--skip-ssl", &socket, "-u", "root", database], sql)
             }
         }
     }
@@ -237,7 +238,22 @@ impl Database {
             ),
             Kind::MariaDb => {
                 let socket = format!("--socket={dir}/socket");
-                run("mariadb", &["--no-defaults", &socket, "-u", "root", "-N", "-B", "-r", "-e", sql, "net"])
+                run(
+                    "mariadb",
+                    &[
+                        "--no-defaults",
+                        "--skip-ssl",
+                        &socket,
+                        "-u",
+                        "root",
+                        "-N",
+                        "-B",
+                        "-r",
+                        "-e",
+                        sql,
+                        "net",
+                    ],
+                )
             }
         }?;
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
