@@ -126,7 +126,7 @@ fn s02_disk(lab: &mut Lab) -> Outcome {
     // An end while nothing can be written says what is missing: both ends of a connection.
     disk.immutable(true)?;
     report(&lab.programs.make("s02-last")?, &["tcp-echo", &to])?;
-    stage.daemon.ends_with(5)?;
+    stage.daemon.ends_with(5, Duration::from_secs(20))?;
     let said = std::fs::read_to_string(stage.daemon.log())?;
     ensure(said.contains("2 rows with 40000 bytes, and 1 notices, are missing"), || {
         tail(&stage.daemon.log(), 5)

@@ -144,16 +144,16 @@ impl Daemon {
     /// # Errors
     /// It does not end in 10 s, or ends with a failure.
     pub fn stop(&mut self) -> Outcome {
-        self.ends_with(0)
+        self.ends_with(0, Duration::from_secs(10))
     }
 
-    /// Stops it, and it must end with this status.
+    /// Stops it, and it must end with this status within this time.
     ///
     /// # Errors
     /// It does not.
-    pub fn ends_with(&mut self, code: i32) -> Outcome {
+    pub fn ends_with(&mut self, code: i32, within: Duration) -> Outcome {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        if !stop(&mut child, Duration::from_secs(20)) {
+        if !stop(&mut child, within) {
             return Err(format!("the daemon did not end on SIGTERM:\n{}", tail(&self.log(), 10)).into());
         }
         let status: Option<ExitStatus> = child.try_wait()?;
