@@ -2,6 +2,7 @@
 //! The record as a whole, with real files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod deleting;
 mod faults;
 mod forgetting;
 mod logs;

@@ -47,8 +47,19 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Everything, for a row of `daily` or `connection` joined with `who w` and `peer p`.
-    pub(super) fn all(&self) -> Sql {
+    /// Everything, for a row `connection c` joined with `who w` and `peer p`.
+    pub(super) fn rows(&self, q: &Query) -> Sql {
+        let mut rows = self.all();
+        for (column, port) in [("remote_port", q.remote_port), ("local_port", q.local_port)] {
+            if let Some(port) = port {
+                rows.and(&format!("c.{column} = ?"), [Value::Integer(port.into())]);
+            }
+        }
+        rows
+    }
+
+    /// Everything but the row's own ports.
+    fn all(&self) -> Sql {
         let mut all = self.who.clone();
         all.and_all(&self.peer);
         if let Some((who, peer)) = &self.search {

@@ -274,10 +274,10 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// The query as conditions on a row and on a row of totals, for the writer.
+/// The query as conditions on a row (`connection c`, with `w` and `p`) and on a row of totals, for the writer.
 pub(super) fn conditions(db: &Database, q: &Query, v: &Viewer) -> Result<(Sql, Sql), api::Error> {
     let filter = filter::filter(db, q, v)?;
-    Ok((filter.all(), filter.totals()))
+    Ok((filter.rows(q), filter.totals()))
 }
 
 /// What the record knows at the start. A program that was only ever a parent is not among it: it is still news.
