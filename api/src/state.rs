@@ -3,12 +3,13 @@
 //! came last. One [`State::apply`], no I/O: a client feeds it what a [`crate::listen::Listener`] and its
 //! own calls give, does what the returned [`Effect`]s say and draws the state.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::listen::Event;
 use crate::row::{self, Status};
 
-/// Unread notices kept; beyond it the oldest are only counted by [`State::more_unread`].
+/// Unread notices kept; beyond it the oldest are only counted by [`State::more_unread`]. A client asks for so many
+/// of the latest: a shorter page is the whole history.
 pub const MAX_UNREAD: usize = 500;
 /// Latest programs kept.
 pub const MAX_PROGRAMS: usize = 12;
@@ -20,7 +21,7 @@ pub enum Input {
     Event(Event),
     /// The answer of `Status`.
     Status(Box<Status>),
-    /// Rows of `Events`: the newest ones.
+    /// Rows of `Events`: the newest [`MAX_UNREAD`].
     Notices(Vec<row::Event>),
     /// One row that was fetched because of [`Effect::Notify`].
     Details(Box<row::Event>),
@@ -63,10 +64,17 @@ pub struct State {
     present: bool,
     status: Option<Status>,
     unread: BTreeMap<i64, row::Event>,
+    /// What was unread when the daemon came up, until a page says what of it is still so: the history may be
+    /// another one now, with the same numbers for other things.
+    before: BTreeMap<i64, row::Event>,
     more_unread: u64,
     programs: VecDeque<row::Event>,
     /// Everything up to this number was told or counted.
     told: i64,
+    /// The newest number of a page since the daemon came up: what is not newer was in the history once.
+    paged: i64,
+    /// The daemon came up and no page was seen since then.
+    anew: bool,
     /// The first page of notices was seen since the client started.
     caught_up: bool,
 }
@@ -79,6 +87,7 @@ impl State {
             Input::Event(Event::Appeared) => {
                 self.present = true;
                 self.status = None;
+                self.begin();
                 return vec![Effect::Refresh];
             }
             Input::Event(Event::Gone) => {
@@ -114,44 +123,104 @@ impl State {
             Input::Acknowledged(ids) => {
                 for id in ids {
                     self.unread.remove(&id);
+                    self.before.remove(&id);
+                }
+                if self.unread.is_empty() && self.before.is_empty() {
+                    self.more_unread = 0;
                 }
             }
         }
         Vec::new()
     }
 
+    /// Its history may be the same, one that was put in its place, or one that lost its last notices when the
+    /// machine stopped: numbers say nothing until a page has been seen.
+    fn begin(&mut self) {
+        let unread = std::mem::take(&mut self.unread);
+        self.before.extend(unread);
+        self.programs.clear();
+        self.more_unread = 0;
+        self.told = 0;
+        self.paged = 0;
+        self.anew = true;
+    }
+
     fn notice(&mut self, notice: row::Event) -> Vec<Effect> {
         let Some(id) = notice.id else { return Vec::new() };
         let new = id > self.told && !self.unread.contains_key(&id);
+        // An error tells of something that Status says better: a pause, a loss, trouble with the history.
+        let trouble = notice.kind.as_deref() == Some("error");
         self.keep(id, notice.clone());
-        if !new {
-            return Vec::new();
+        let mut effects = Vec::new();
+        if new {
+            self.told = id;
+            effects.push(Effect::Notify(Box::new(notice)));
         }
-        self.told = self.told.max(id);
-        vec![Effect::Notify(Box::new(notice))]
+        if trouble {
+            effects.push(Effect::RefreshStatus);
+        }
+        effects
     }
 
     fn page(&mut self, rows: Vec<row::Event>) -> Vec<Effect> {
         let mut waiting = Vec::new();
-        let mut newest = self.told;
+        let mut listed = BTreeSet::new();
         for row in rows {
             let Some(id) = row.id else { continue };
-            newest = newest.max(id);
+            listed.insert(id);
             if row.acknowledged == Some(true) {
                 self.unread.remove(&id);
                 self.program(id, &row);
-                continue;
-            }
-            // Before the first page nothing was heard of what is older than the first signal.
-            let fresh = id > self.told || !self.caught_up;
-            if fresh && !self.unread.contains_key(&id) {
+            } else if self.listed(id, row) {
                 waiting.push(id);
             }
-            self.keep(id, row);
         }
-        self.told = newest;
+        self.told = self.told.max(listed.last().copied().unwrap_or(0));
+        self.forget_gone(&listed);
+        self.anew = false;
+        self.before.clear();
         self.caught_up = true;
         if waiting.is_empty() { Vec::new() } else { vec![Effect::Waiting(waiting)] }
+    }
+
+    /// An unread row of a page; true if nobody was told of it.
+    fn listed(&mut self, id: i64, row: row::Event) -> bool {
+        if self.unread.contains_key(&id) {
+            self.keep(id, row);
+            return false;
+        }
+        if let Some(held) = self.before.remove(&id).filter(|held| same(held, &row)) {
+            // It may say what the row does not.
+            self.keep(id, held);
+            self.keep(id, row);
+            return false;
+        }
+        // Before the first page nothing was heard of what is older than the first signal.
+        let fresh = id > self.told || self.anew || !self.caught_up;
+        let older = self.unread.first_key_value().is_some_and(|(first, _)| id < *first);
+        if !fresh && older && self.unread.len() >= MAX_UNREAD {
+            // Counted already.
+            self.program(id, &row);
+            return false;
+        }
+        if !fresh {
+            self.more_unread = self.more_unread.saturating_sub(1);
+        }
+        self.keep(id, row);
+        fresh
+    }
+
+    /// What a page does not list although it goes that far was deleted, or its time is over. What is newer than
+    /// any page is only on its way into the history.
+    fn forget_gone(&mut self, listed: &BTreeSet<i64>) {
+        let full = listed.len() >= MAX_UNREAD;
+        self.paged = self.paged.max(listed.last().copied().unwrap_or(0));
+        let from = listed.first().copied().filter(|_| full).unwrap_or(0);
+        let reached = from..=self.paged;
+        self.unread.retain(|id, _| !reached.contains(id) || listed.contains(id));
+        if !full || self.unread.range(reached).next().is_none() {
+            self.more_unread = 0;
+        }
     }
 
     fn keep(&mut self, id: i64, row: row::Event) {
@@ -208,7 +277,10 @@ impl State {
 
     /// Unread notices, newest first.
     pub fn unread(&self) -> impl DoubleEndedIterator<Item = &row::Event> + ExactSizeIterator {
-        self.unread.values().rev()
+        let before = self.before.iter().filter(|(id, _)| !self.unread.contains_key(id));
+        let mut all: Vec<_> = self.unread.iter().chain(before).collect();
+        all.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(**id));
+        all.into_iter().map(|(_, row)| row)
     }
 
     /// Unread notices that are too old to be kept here.
@@ -227,6 +299,12 @@ impl State {
     pub fn caught_up(&self) -> bool {
         self.caught_up
     }
+}
+
+/// Both are about the same thing; a signal knows no time.
+fn same(one: &row::Event, other: &row::Event) -> bool {
+    let time = one.time.is_none() || other.time.is_none() || one.time == other.time;
+    time && (&one.kind, &one.path, &one.error) == (&other.kind, &other.path, &other.error)
 }
 
 /// A row from `Events` says more than a signal; a signal never takes anything away from a row.
@@ -352,6 +430,141 @@ mod tests {
         let rows = || (1..=41).map(|id| new(id, &format!("/bin/{id}"))).collect();
         assert_eq!(state.apply(Input::Notices(rows())), [Effect::Waiting((1..=40).collect())]);
         assert_eq!(state.apply(Input::Notices(rows())), []);
+    }
+
+    fn timed(id: i64, path: &str, time: i64) -> row::Event {
+        row::Event { time: Some(time), ..new(id, path) }
+    }
+
+    fn ids(state: &State) -> Vec<i64> {
+        state.unread().filter_map(|row| row.id).collect()
+    }
+
+    /// A client that has told everything up to 1000, three of which are unread.
+    fn told_1000() -> State {
+        let mut state = State::default();
+        let _ = state.apply(Input::Event(Event::Appeared));
+        let page = || [998, 999, 1000].map(|id| timed(id, &format!("/bin/{id}"), id * 10)).into();
+        assert_eq!(state.apply(Input::Notices(page())), [Effect::Waiting(vec![998, 999, 1000])]);
+        let _ = state.apply(Input::Event(Event::Gone));
+        assert_eq!(ids(&state), [1000, 999, 998], "they wait while the daemon is away");
+        assert_eq!(state.apply(Input::Event(Event::Appeared)), [Effect::Refresh]);
+        assert_eq!(ids(&state), [1000, 999, 998], "nothing is known yet of the new one");
+        state
+    }
+
+    #[test]
+    fn d03_a_history_that_begins_anew_is_told() {
+        let mut state = told_1000();
+        assert!(matches!(&state.apply(signal(1, "/bin/one"))[..], [Effect::Notify(_)]));
+        let page = || [1, 2, 3].map(|id| timed(id, "/bin/one", 20_000 + id)).into();
+        assert_eq!(state.apply(Input::Notices(page())), [Effect::Waiting(vec![2, 3])]);
+        assert_eq!(ids(&state), [3, 2, 1], "what was in the other history is gone");
+        assert_eq!(state.programs().next().unwrap().id, Some(3));
+        assert_eq!(state.apply(Input::Notices(page())), []);
+    }
+
+    #[test]
+    fn d03_a_restart_tells_nothing_again() {
+        let mut state = told_1000();
+        let seen = row::Event { acknowledged: Some(true), ..timed(998, "/bin/998", 9_980) };
+        let page = vec![timed(1000, "/bin/1000", 10_000), timed(999, "/bin/999", 9_990), seen];
+        assert_eq!(state.apply(Input::Notices(page)), []);
+        assert_eq!(ids(&state), [1000, 999]);
+        assert!(matches!(&state.apply(signal(1001, "/bin/new"))[..], [Effect::Notify(_)]));
+    }
+
+    #[test]
+    fn d03_a_number_that_is_used_again_is_told() {
+        // The machine stopped before 1000 was written.
+        let mut state = told_1000();
+        let page = vec![timed(1000, "/bin/other", 30_000), timed(999, "/bin/999", 9_990)];
+        assert_eq!(state.apply(Input::Notices(page)), [Effect::Waiting(vec![1000])]);
+        assert_eq!(state.unread().next().unwrap().path.as_deref(), Some("/bin/other"));
+        // The same program, but another day.
+        let mut state = told_1000();
+        let page = vec![timed(1000, "/bin/1000", 30_000)];
+        assert_eq!(state.apply(Input::Notices(page)), [Effect::Waiting(vec![1000])]);
+    }
+
+    #[test]
+    fn d03_a_daemon_that_comes_twice_before_a_page_takes_nothing_away() {
+        let mut state = told_1000();
+        let _ = state.apply(signal(1001, "/bin/1001"));
+        let _ = state.apply(Input::Event(Event::Gone));
+        let _ = state.apply(Input::Event(Event::Appeared));
+        assert_eq!(ids(&state), [1001, 1000, 999, 998]);
+        let _ = state.apply(Input::Acknowledged(vec![999]));
+        let page = [1001, 1000, 998].map(|id| timed(id, &format!("/bin/{id}"), id * 10)).into();
+        assert_eq!(state.apply(Input::Notices(page)), []);
+        assert_eq!(ids(&state), [1001, 1000, 998]);
+    }
+
+    #[test]
+    fn d03_an_error_asks_for_the_state() {
+        // Pauses, losses and trouble with the history are told as errors, and by nothing else.
+        let pause = row::Event {
+            id: Some(5),
+            kind: Some("error".into()),
+            error: Some("pause".into()),
+            ..Default::default()
+        };
+        let mut state = State::default();
+        let effects = state.apply(Input::Event(Event::Notice(Box::new(pause))));
+        assert!(matches!(&effects[..], [Effect::Notify(_), Effect::RefreshStatus]), "{effects:?}");
+    }
+
+    #[test]
+    fn what_is_no_more_in_the_history_is_no_more_unread() {
+        let rows = |ids: std::ops::RangeInclusive<i64>| -> Input {
+            Input::Notices(ids.rev().map(|id| timed(id, &format!("/bin/{id}"), id)).collect())
+        };
+        let mut state = State::default();
+        let _ = state.apply(rows(1..=10));
+        let _ = state.apply(signal(11, "/bin/11"));
+        let _ = state.apply(rows(6..=9));
+        assert_eq!(ids(&state), [11, 9, 8, 7, 6], "11 is on its way, the others were deleted");
+        let _ = state.apply(rows(6..=11));
+        let _ = state.apply(Input::Notices(Vec::new()));
+        assert_eq!(ids(&state), [0; 0], "all was deleted");
+        // A full page says nothing of what is older.
+        let _ = state.apply(rows(12..=20));
+        let full = MAX_UNREAD as i64;
+        let seen = |id| row::Event { acknowledged: Some(true), ..timed(id, "/bin/x", id) };
+        let _ = state.apply(Input::Notices((21..21 + full).rev().map(seen).collect()));
+        assert_eq!(ids(&state).len(), 9);
+    }
+
+    #[test]
+    fn what_is_only_counted_is_counted_once_and_not_for_ever() {
+        let full = MAX_UNREAD as i64;
+        let page = |ids: std::ops::Range<i64>| -> Input {
+            Input::Notices(ids.rev().map(|id| timed(id, &format!("/bin/{id}"), id)).collect())
+        };
+        let flood = || {
+            let mut state = State::default();
+            let _ = state.apply(Input::Notices(Vec::new()));
+            for id in 1..=2 * full {
+                let _ = state.apply(signal(id, &format!("/bin/{id}")));
+            }
+            assert_eq!(state.more_unread(), MAX_UNREAD as u64);
+            // One that was asked for before the last ones came lists some that are only counted.
+            for _ in 0..3 {
+                let _ = state.apply(page(full - 9..2 * full - 9));
+                assert_eq!((state.unread().len(), state.more_unread()), (MAX_UNREAD, MAX_UNREAD as u64));
+            }
+            state
+        };
+        let mut state = flood();
+        let _ = state.apply(Input::Acknowledged((1..=2 * full).collect()));
+        assert_eq!(state.more_unread(), 0, "nothing is left");
+        let mut state = flood();
+        let _ = state.apply(page(2 * full - 3..2 * full + 1));
+        assert_eq!((state.unread().len(), state.more_unread()), (4, 0), "the history was cut");
+        let mut state = flood();
+        let seen = |id| row::Event { acknowledged: Some(true), ..new(id, "/bin/x") };
+        let _ = state.apply(Input::Notices((full + 1..=2 * full).rev().map(seen).collect()));
+        assert_eq!((state.unread().len(), state.more_unread()), (0, 0), "all were seen elsewhere");
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub enum Degradation {
     /// fanotify does not work.
     #[error("executables are not watched, short-lived programs may have no hash: {0}")]
     NoFanotify(String),
-    /// The database cannot be written.
-    #[error("the history is not written: {0}")]
+    /// The database cannot be written; the record's own sentence.
+    #[error("{0}")]
     Storage(String),
 }
 

@@ -14,8 +14,9 @@ impl Pipeline {
         self.collect();
         self.flows.pause();
         self.paused = Some(Instant::now() + time);
-        self.note("pause", format!("the record was paused for {} s by uid {uid}", time.as_secs()));
+        // First, so that who hears of it and asks is answered by what is so now.
         self.write_facts();
+        self.note("pause", format!("the record was paused for {} s by uid {uid}", time.as_secs()));
     }
 
     /// Ends a pause; `uid` does so, or its time is over.
@@ -27,13 +28,13 @@ impl Pipeline {
         self.flows.resume(self.last.wall);
         self.paused = None;
         let why = uid.map_or_else(|| "its time is over".to_owned(), |uid| format!("ended by uid {uid}"));
+        self.write_facts();
         self.note("resume", format!("the record goes on after a pause: {why}"));
         // Who began to talk meanwhile goes on unseen otherwise.
         let now = Now::read();
         for (id, subject, contact) in self.flows.talking() {
             self.judge_once(id, &subject, || contact, &now);
         }
-        self.write_facts();
     }
 
     /// Says it, however often the same was said a moment ago.

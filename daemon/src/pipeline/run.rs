@@ -435,7 +435,10 @@ impl Pipeline {
                 self.next = self.next.min(Instant::now() + interval(&settings));
                 self.settings = settings;
             }
-            Command::Error(kind, message) => self.error(kind, message),
+            Command::Error(kind, message) => {
+                self.storage(kind, &message);
+                self.error(kind, message);
+            }
             Command::Verdict(suspect, verdict) => {
                 let notice = self.judge.verdict(suspect, verdict, Now::read().moment());
                 self.say(vec![Output::Notice(notice)]);
@@ -443,6 +446,19 @@ impl Pipeline {
             Command::Unsignalled(number) => self.unsignalled += number,
             Command::Stop => {}
         }
+    }
+
+    /// Trouble with the history is a degradation for as long as it lasts.
+    fn storage(&mut self, kind: &str, message: &str) {
+        if !matches!(kind, "storage" | "storage-recovered" | "storage-damaged") {
+            return;
+        }
+        self.degradations.retain(|known| !matches!(known, Degradation::Storage(_)));
+        if kind == "storage" {
+            self.degradations.push(Degradation::Storage(message.to_owned()));
+        }
+        self.write_facts();
+        (self.tell)(Tell::Degraded(self.degradations.clone()));
     }
 
     /// Reads all counters, hands rows over, and looks for losses.
@@ -522,6 +538,8 @@ impl Pipeline {
             verdicts,
         };
         self.execs_lost = totals.files.execs_lost;
+        // Before it is told: who hears of it asks for the state.
+        self.write_facts();
         let now = Now::read().moment();
         let judge = &self.judge;
         for (kind, message) in self.losses.due(&totals, |kind| all || judge.may_tell(kind, now)) {

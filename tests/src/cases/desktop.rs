@@ -29,16 +29,16 @@ pub const CASES: &[Case] = &[
 ];
 
 /// The first day is silent by default; here it is not.
-const AT_ONCE: &[&str] = &["--announce-at-once"];
+pub(super) const AT_ONCE: &[&str] = &["--announce-at-once"];
 
-fn desktop(lab: &mut Lab, name: &str, panel: bool) -> Outcome<(Stage, Desktop)> {
+pub(super) fn desktop(lab: &mut Lab, name: &str, panel: bool) -> Outcome<(Stage, Desktop)> {
     let stage = lab.stage(name, "")?;
     let desktop = Desktop::start(&lab.new_dir(name)?, &stage.bus.address, panel)?;
     Ok((stage, desktop))
 }
 
 /// The other end is known and told before a case begins, so that the toasts are about its own programs.
-fn ready(lab: &mut Lab, stage: &Stage, desktop: &mut Desktop) -> Outcome {
+pub(super) fn ready(lab: &mut Lab, stage: &Stage, desktop: &mut Desktop) -> Outcome {
     report(lab.programs.make("desktop-before")?, &["tcp-echo", &lab.net.to()])?;
     settle(PATIENCE, || ensure(!stage.client.events(&Query::default())?.is_empty(), || "no event".into()))?;
     std::thread::sleep(Duration::from_secs(1));
@@ -47,7 +47,7 @@ fn ready(lab: &mut Lab, stage: &Stage, desktop: &mut Desktop) -> Outcome {
     desktop.clear()
 }
 
-fn wait_toasts(desktop: &Desktop, what: impl Fn(&[Toast]) -> bool) -> Outcome<Vec<Toast>> {
+pub(super) fn wait_toasts(desktop: &Desktop, what: impl Fn(&[Toast]) -> bool) -> Outcome<Vec<Toast>> {
     settle(PATIENCE, || {
         let toasts = desktop.toasts();
         ensure(what(&toasts), || format!("toasts: {toasts:?}; {}", desktop.tray_log()))
@@ -56,14 +56,14 @@ fn wait_toasts(desktop: &Desktop, what: impl Fn(&[Toast]) -> bool) -> Outcome<Ve
 }
 
 /// At least so many toasts about the case's own programs: the daemon sees the whole machine.
-fn wait_own(desktop: &Desktop, name: &str, count: usize) -> Outcome<Vec<Toast>> {
+pub(super) fn wait_own(desktop: &Desktop, name: &str, count: usize) -> Outcome<Vec<Toast>> {
     let own = |toasts: &[Toast]| -> Vec<Toast> {
         toasts.iter().filter(|toast| toast.title.contains(name)).cloned().collect()
     };
     wait_toasts(desktop, |toasts| own(toasts).len() >= count).map(|toasts| own(&toasts))
 }
 
-fn tooltip_says(desktop: &Desktop, text: &str) -> Outcome {
+pub(super) fn tooltip_says(desktop: &Desktop, text: &str) -> Outcome {
     settle(PATIENCE, || {
         let tip = desktop.tooltip()?;
         ensure(tip.contains(text), || format!("the tooltip says {tip:?} and not {text:?}"))

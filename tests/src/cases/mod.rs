@@ -7,6 +7,7 @@ pub mod bus;
 pub mod command;
 pub mod descriptors;
 pub mod desktop;
+pub mod desktop_daemon;
 pub mod disk;
 pub mod expect;
 pub mod faults;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Case> {
         verdicts::CASES,
         command::CASES,
         desktop::CASES,
+        desktop_daemon::CASES,
         window::CASES,
         renewed::CASES,
         many_rows::CASES,

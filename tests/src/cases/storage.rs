@@ -161,6 +161,7 @@ fn s02(lab: &mut Lab) -> Outcome {
             })
         })?;
         ensure(stage.daemon.is_running(), || format!("{name}: the daemon has ended"))?;
+        degraded(stage, true)?;
         release()?;
         // So little fits into memory: nothing is lost, so nothing is told as lost either.
         let written = settle(Duration::from_secs(30), || {
@@ -170,7 +171,8 @@ fn s02(lab: &mut Lab) -> Outcome {
         let lost = stage.client.status()?.lost_rows.unwrap_or(0);
         faults::count(what, made.2, totals(stage, &path)?.2, lost)?;
         ensure(lost == 0, || format!("{name}: {lost} rows reported lost"))?;
-        written
+        written?;
+        degraded(stage, false)
     };
     let filler = state.join("filler");
     // Fill what is left, to the last block.
@@ -188,6 +190,15 @@ fn s02(lab: &mut Lab) -> Outcome {
     let events = stage.client.events(&Query::default())?;
     ensure(events.iter().any(|event| event.error.as_deref() == Some("storage")), || {
         "no Error event tells of the storage".to_owned()
+    })
+}
+
+/// The state says that the history cannot be written, as long as it is so.
+fn degraded(stage: &Stage, so: bool) -> Outcome {
+    settle(PATIENCE, || {
+        let degraded = stage.client.status()?.degraded.unwrap_or_default();
+        let said = degraded.iter().any(|why| why.contains("the database cannot be written"));
+        ensure(said == so, || format!("degraded by {degraded:?}"))
     })
 }
 
