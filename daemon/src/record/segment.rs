@@ -110,22 +110,35 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// The second number, or how far it is from the one before, and the sums.
+    /// The second number, or how far it is from the one before.
     #[inline]
-    fn rest(&self) -> (u64, Sums) {
-        let numbers = match self {
+    fn second(&self) -> u64 {
+        match self {
             Numbers::Short(bytes, all) => {
-                let (mut all, mut from) = (*all, 0);
-                [0; 5].map(|_| {
-                    let to = all.trailing_zeros() + 1;
+                let from = all.trailing_zeros() + 1;
+                let all = all & (all - 1);
+                number(bytes, (from, all.trailing_zeros() + 1))
+            }
+            Numbers::Long(numbers) => numbers[1],
+        }
+    }
+
+    /// The sums.
+    #[inline]
+    fn sums(&self) -> Sums {
+        let [sent, received, connections] = match self {
+            Numbers::Short(bytes, all) => {
+                let mut all = all & (all - 1);
+                let mut from = all.trailing_zeros() + 1;
+                [0; 3].map(|_| {
                     all &= all - 1;
+                    let to = all.trailing_zeros() + 1;
                     number(bytes, (std::mem::replace(&mut from, to), to))
                 })
             }
-            Numbers::Long(numbers) => *numbers,
+            Numbers::Long([_, _, sums @ ..]) => *sums,
         };
-        let [_, second, sent, received, connections] = numbers;
-        (second, Sums { sent, received, connections })
+        Sums { sent, received, connections }
     }
 }
 
@@ -219,10 +232,10 @@ pub(super) fn decode_some(
         wanted = Some(here);
         // The second number counts from the one before of the same first number, wanted or not as well.
         if here {
-            let (second, sums) = numbers.rest();
-            b = b.wrapping_add(second);
+            b = b.wrapping_add(numbers.second());
+            // Most are not wanted, and the sums are most of the bytes.
             if both(a.cast_signed(), b.cast_signed()) {
-                give(a.cast_signed(), b.cast_signed(), sums);
+                give(a.cast_signed(), b.cast_signed(), numbers.sums());
             }
         }
     }
