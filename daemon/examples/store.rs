@@ -534,8 +534,8 @@ fn size(dir: &Path, recorder: &Recorder) -> Result<(), Box<dyn std::error::Error
     let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")?;
     // The second level is days: those before there is detail are days of a typical desktop.
     let oldest = number("SELECT coalesce(min(id) / 1024 / 86400000000, 0) FROM connection")?;
-    let days = "FROM chunk WHERE (id >> 44) & 7 = 1 AND ((id >> 20) & 0xffffff)";
-    let count = number(&format!("SELECT max(count(DISTINCT (id >> 20) & 0xffffff), 1) {days} < {oldest}"))?;
+    let days = "FROM chunk WHERE (id >> 57) & 7 = 1 AND ((id >> 33) & 0xffffff)";
+    let count = number(&format!("SELECT max(count(DISTINCT (id >> 33) & 0xffffff), 1) {days} < {oldest}"))?;
     let day = number(&format!("SELECT coalesce(sum(length(data)), 0) {days} < {oldest}"))? / count;
     let names = number("SELECT (SELECT count(*) FROM who) + (SELECT count(*) FROM peer)")?;
     let bytes = i64::try_from(bytes)? - free;

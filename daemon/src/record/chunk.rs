@@ -3,26 +3,32 @@
 //! segments of bytes (`segment.rs`). A chunk is a tenth of the size of the same sums as rows of a table, and reading
 //! one is decoding bytes in order: rankings of five years are a matter of milliseconds.
 //!
-//! Each stretch has the same sums in six ways ([`Kind`]). `Pair` answers everything; the others are small
-//! and answer the common questions. Stretches are hours, days, and 8, 64 and 512 days ([`WIDTHS`]). Hours grow
+//! Each stretch has the same sums in seven ways ([`Kind`]). `Pair` answers everything; the others are smaller or in
+//! another order, and answer the common questions. Stretches are hours, days, and 8, 64 and 512 days ([`WIDTHS`]). Hours grow
 //! with every transaction of rows; the wider ones are made from the next narrower ones when they are over
 //! (`build.rs`), and rows that come later still are added to all that there are.
 //!
 //! Readers cover a range with the widest stretches that fit, then the next narrower ones ([`cover`]).
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::rollup::{DAY, HOUR};
-use super::segment::{self, UNITS, decode, decode_some, unit};
+use super::segment::{self, NUMBERS, begin, decode, decode_some};
 
 /// Widths of the levels, µs.
 pub(super) const WIDTHS: [i64; 5] = [HOUR, DAY, 8 * DAY, 64 * DAY, 512 * DAY];
 /// Levels that are made from narrower ones.
 pub(super) const BUILT: std::ops::RangeInclusive<usize> = 1..=4;
-/// Units of first numbers that are made at once, where a bucket is made from narrower ones.
-const AT_ONCE: i64 = 1024;
-/// So few units are looked up one by one.
-const FEW_UNITS: usize = 48;
+/// First numbers that are made at once, where a bucket is made from narrower ones.
+const AT_ONCE: i64 = 16_384;
+/// Entries that are turned round at once.
+const TURNED_AT_ONCE: usize = 1 << 17;
+/// So few spans are looked up one by one.
+const FEW_SPANS: usize = 48;
+/// First numbers with no more than so many others between them are in one span: they are most often in one segment.
+const NEAR: i64 = 16;
 
 /// What the sums of a chunk are by. The numbers stand in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +45,59 @@ pub(super) enum Kind {
     Service = 4,
     /// Folded program and service.
     Use = 5,
+    /// Folded program and peer, as [`turned`]: what one program has to do with others. Not of hours.
+    Turned = 6,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 6] =
-        [Kind::Pair, Kind::Who, Kind::Domain, Kind::Address, Kind::Service, Kind::Use];
+    pub(super) const ALL: [Kind; 7] =
+        [Kind::Pair, Kind::Who, Kind::Domain, Kind::Address, Kind::Service, Kind::Use, Kind::Turned];
+
+    /// Whether this level has it.
+    fn is_of(self, level: usize) -> bool {
+        self != Kind::Turned || BUILT.contains(&level)
+    }
+}
+
+/// Peers of one first number, as a power of two: a program with very many peers is cut into segments as well.
+const PEER_BITS: u32 = 15;
+/// Stretches of peers that can be told apart, as a power of two; the last one has all others.
+const STRETCH_BITS: u32 = 9;
+
+/// A peer and a folded program in the order of programs.
+pub(super) fn turned(peer: i64, who: i64) -> (i64, i64) {
+    let stretch = (peer >> PEER_BITS).min((1 << STRETCH_BITS) - 1);
+    ((who << STRETCH_BITS) | stretch, peer - (stretch << PEER_BITS))
+}
+
+/// The folded program of a first number of [`Kind::Turned`].
+pub(super) fn who_of(first: i64) -> i64 {
+    first >> STRETCH_BITS
+}
+
+/// The peer of an entry of [`Kind::Turned`].
+pub(super) fn peer_of(first: i64, second: i64) -> i64 {
+    ((first & ((1 << STRETCH_BITS) - 1)) << PEER_BITS) + second
+}
+
+/// First and last of first numbers that are wanted; sorted, none within another.
+pub(super) type Span = (i64, i64);
+
+/// Spans of sorted numbers; those that are near each other are in one.
+pub(super) fn spans(numbers: impl Iterator<Item = i64>) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for number in numbers {
+        match spans.last_mut() {
+            Some((_, last)) if number - *last <= NEAR => *last = number,
+            _ => spans.push((number, number)),
+        }
+    }
+    spans
+}
+
+/// The spans of these programs in [`Kind::Turned`].
+pub(super) fn spans_of_whos(whos: &[Span]) -> Vec<Span> {
+    whos.iter().map(|(first, last)| (first << STRETCH_BITS, ((last + 1) << STRETCH_BITS) - 1)).collect()
 }
 
 /// No sum of a row overflows the database's integers: 2^53 bytes, 9 PB.
@@ -116,32 +170,38 @@ impl Total {
             Kind::Address => (self.remote, uid),
             Kind::Service => (self.service, uid),
             Kind::Use => (self.who, self.service),
+            Kind::Turned => turned(self.peer, self.who),
         }
     }
 }
 
-/// Where a segment stands in its table: in the order of kind, level, bucket and the unit that it begins with.
-pub(super) fn id(kind: Kind, level: usize, bucket: i64, unit: i64) -> i64 {
+/// Bits of `chunk.id` that say what a segment begins with, and that say the bucket.
+const BEGIN_BITS: u32 = 33;
+const BUCKET_BITS: u32 = 24;
+
+/// Where a segment stands in its table: in the order of kind, level, bucket and the number that it begins with.
+pub(super) fn id(kind: Kind, level: usize, bucket: i64, begin: i64) -> i64 {
     let place = (kind as i64) * 8 + i64::try_from(level).unwrap_or(7);
-    (place << 44) | (bucket.clamp(0, (1 << 24) - 1) << 20) | unit
+    let bucket = bucket.clamp(0, (1 << BUCKET_BITS) - 1);
+    (((place << BUCKET_BITS) | bucket) << BEGIN_BITS) | begin
 }
 
 fn bucket_of(id: i64) -> i64 {
-    (id >> 20) & ((1 << 24) - 1)
+    (id >> BEGIN_BITS) & ((1 << BUCKET_BITS) - 1)
 }
 
-fn unit_of(id: i64) -> i64 {
-    id & (UNITS - 1)
+fn begin_of(id: i64) -> i64 {
+    id & (NUMBERS - 1)
 }
 
-/// The segment that has a unit, if any has it: the last one of a bucket (its first id) that begins no later.
+/// The segment that may have a number: the last one of a bucket (its first id) that begins no later.
 const FIND: &str = "SELECT id, data FROM chunk WHERE id >= ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1";
 
 fn blob<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<&'a [u8]> {
     Ok(row.get_ref(column)?.as_blob().unwrap_or_default())
 }
 
-/// Writes sorted entries as segments; the first begins with this unit.
+/// Writes sorted entries as segments; the first begins with this number.
 pub(super) fn write(
     db: &Database,
     kind: Kind,
@@ -153,8 +213,8 @@ pub(super) fn write(
     let mut upsert = db.prepare_cached(
         "INSERT INTO chunk (id, data) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET data = excluded.data",
     )?;
-    for (unit, data) in segment::cut(entries, begin) {
-        upsert.execute(params![id(kind, level, bucket, unit), data])?;
+    for (begin, data) in segment::cut(entries, begin) {
+        upsert.execute(params![id(kind, level, bucket, begin), data])?;
     }
     Ok(())
 }
@@ -168,23 +228,23 @@ fn add(db: &Database, kind: Kind, level: usize, bucket: i64, mut entries: &[Entr
     while let Some(((first, _), _)) = entries.first() {
         all.clear();
         let found = find
-            .query_row([start, id(kind, level, bucket, unit(*first))], |row| {
+            .query_row([start, id(kind, level, bucket, begin(*first))], |row| {
                 let id = row.get(0)?;
-                decode(blob(row, 1)?, unit_of(id), |a, b, sums| all.push(((a, b), sums)))?;
+                decode(blob(row, 1)?, begin_of(id), |a, b, sums| all.push(((a, b), sums)))?;
                 Ok(id)
             })
             .optional()?;
         let here = found.unwrap_or(start);
         let next: Option<i64> = follow.query_row([here, end], |row| row.get(0))?;
         let count = next
-            .map_or(entries.len(), |next| entries.partition_point(|((a, _), _)| unit(*a) < unit_of(next)));
+            .map_or(entries.len(), |next| entries.partition_point(|((a, _), _)| begin(*a) < begin_of(next)));
         let (these, rest) = entries.split_at(count);
         if found.is_some() {
             all.extend_from_slice(these);
             add_up(&mut all);
-            write(db, kind, level, bucket, &all, unit_of(here))?;
+            write(db, kind, level, bucket, &all, begin_of(here))?;
         } else {
-            write(db, kind, level, bucket, these, unit_of(here))?;
+            write(db, kind, level, bucket, these, begin_of(here))?;
         }
         entries = rest;
     }
@@ -194,7 +254,7 @@ fn add(db: &Database, kind: Kind, level: usize, bucket: i64, mut entries: &[Entr
 /// Adds totals to a bucket, in every way.
 pub(super) fn add_totals(db: &Database, level: usize, bucket: i64, totals: &[Total]) -> Result<()> {
     let mut entries: Vec<Entry> = Vec::with_capacity(totals.len());
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_of(level)) {
         entries.clear();
         entries.extend(totals.iter().map(|total| (total.key(kind), total.sums)));
         add_up(&mut entries);
@@ -212,28 +272,28 @@ pub(super) fn clear(db: &Database, level: usize, bucket: i64) -> Result<()> {
     Ok(())
 }
 
-/// Makes a bucket from those of the next narrower level, some units at once.
+/// Makes a bucket from those of the next narrower level, some first numbers at once.
 pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
     clear(db, level, bucket)?;
     let ratio = WIDTHS[level] / WIDTHS[level - 1];
     let children = bucket * ratio..(bucket + 1) * ratio;
-    let mut last =
+    let mut newest =
         db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?;
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_of(level - 1) && *kind != Kind::Turned) {
         let mut end = 0;
         for child in children.clone() {
             let range = [id(kind, level - 1, child, 0), id(kind, level - 1, child + 1, 0)];
-            let unit = last
-                .query_row(range, |row| segment::last_unit(blob(row, 1)?, unit_of(row.get(0)?)))
+            let last = newest
+                .query_row(range, |row| segment::last(blob(row, 1)?, begin_of(row.get(0)?)))
                 .optional()?;
-            end = end.max(unit.map_or(0, |unit| unit + 1));
+            end = end.max(last.map_or(0, |last| last + 1));
         }
         let mut all: Vec<Entry> = Vec::new();
         for begin in (0..end).step_by(AT_ONCE as usize) {
-            let units = begin..begin + AT_ONCE;
+            let numbers = begin..begin + AT_ONCE;
             all.clear();
             for child in children.clone() {
-                read_units(db, kind, (level - 1, child), &units, |a, b, sums| all.push(((a, b), sums)))?;
+                read_between(db, kind, (level - 1, child), &numbers, |a, b, sums| all.push(((a, b), sums)))?;
             }
             add_up(&mut all);
             if !all.is_empty() {
@@ -241,27 +301,63 @@ pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
             }
         }
     }
+    turn(db, level, bucket)
+}
+
+/// Makes the sums in the order of programs from those in the order of peers, some entries at once.
+pub(super) fn turn(db: &Database, level: usize, bucket: i64) -> Result<()> {
+    db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?
+        .execute([id(Kind::Turned, level, bucket, 0), id(Kind::Turned, level, bucket + 1, 0)])?;
+    let piece = (level, bucket, bucket + 1);
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    read(db, Kind::Pair, piece, |_, peer, who, _| *counts.entry(turned(peer, who).0).or_default() += 1)?;
+    let mut all: Vec<Entry> = Vec::new();
+    let mut begin = 0;
+    while let Some((last, end)) = at_once(&counts, begin) {
+        all.clear();
+        read(db, Kind::Pair, piece, |_, peer, who, sums| {
+            let key = turned(peer, who);
+            if key.0 >= begin && key.0 <= last {
+                all.push((key, sums));
+            }
+        })?;
+        add_up(&mut all);
+        write(db, Kind::Turned, level, bucket, &all, begin)?;
+        begin = end;
+    }
     Ok(())
 }
 
-/// Reads the entries of some units.
-fn read_units(
+/// The last of the first numbers from this one on that are turned at once, and where those begin that follow.
+fn at_once(counts: &BTreeMap<i64, usize>, begin: i64) -> Option<(i64, i64)> {
+    let (mut last, mut entries) = (None, 0);
+    for (number, count) in counts.range(begin..) {
+        if last.is_some() && entries + count > TURNED_AT_ONCE {
+            break;
+        }
+        (last, entries) = (Some(*number), entries + count);
+    }
+    last.map(|last| (last, last + 1))
+}
+
+/// Reads the entries of some first numbers.
+fn read_between(
     db: &Database,
     kind: Kind,
     (level, bucket): (usize, i64),
-    units: &std::ops::Range<i64>,
+    numbers: &std::ops::Range<i64>,
     mut give: impl FnMut(i64, i64, Sums),
 ) -> Result<()> {
     let start = id(kind, level, bucket, 0);
-    let (first, end) = (start + units.start, start + units.end.min(UNITS));
+    let (first, end) = (start + numbers.start, start + numbers.end.min(NUMBERS));
     let mut find = db.prepare_cached(FIND)?;
     let begin: Option<i64> = find.query_row([start, first], |row| row.get(0)).optional()?;
     let mut select =
         db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id")?;
     let mut rows = select.query([begin.unwrap_or(first), end])?;
     while let Some(row) = rows.next()? {
-        let wanted = |a| units.contains(&unit(a));
-        decode_some(blob(row, 1)?, unit_of(row.get(0)?), wanted, |_, _| true, &mut give)?;
+        let wanted = |a| numbers.contains(&segment::begin(a));
+        decode_some(blob(row, 1)?, begin_of(row.get(0)?), wanted, |_, _| true, &mut give)?;
     }
     Ok(())
 }
@@ -395,50 +491,34 @@ pub(super) fn read(
     read_some(db, kind, piece, None, |_| true, |_, _| true, give)
 }
 
-/// The same of those entries whose first number, and both, are wanted; `units` are those of the wanted first
-/// numbers, sorted, or all. What is in other segments is not read.
+/// The same of those entries whose first number, and both, are wanted; the wanted first numbers are all in `spans`.
+/// What is in other segments is not read.
 pub(super) fn read_some(
     db: &Database,
     kind: Kind,
     (level, first, last): Piece,
-    units: Option<&[i64]>,
+    spans: Option<&[Span]>,
     mut wanted: impl FnMut(i64) -> bool,
     mut both: impl FnMut(i64, i64) -> bool,
     mut give: impl FnMut(i64, i64, i64, Sums),
 ) -> Result<()> {
     let end = id(kind, level, last, 0);
     let mut visit = |id: i64, data: &[u8]| {
-        decode_some(data, unit_of(id), &mut wanted, &mut both, |a, b, sums| give(bucket_of(id), a, b, sums))
+        let give = |a, b, sums| give(bucket_of(id), a, b, sums);
+        decode_some(data, begin_of(id), &mut wanted, &mut both, give)
     };
-    if let Some(units) = units
-        && units.len() <= FEW_UNITS
+    if let Some(spans) = spans
+        && spans.len() <= FEW_SPANS
     {
         let mut ids =
             db.prepare_cached("SELECT id FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1")?;
-        let mut find = db.prepare_cached(FIND)?;
         let mut bucket = first;
         // The next bucket that has anything.
         while let Some(found) =
             ids.query_row([id(kind, level, bucket, 0), end], |row| row.get::<_, i64>(0)).optional()?
         {
             bucket = bucket_of(found);
-            // All up to this unit was looked at.
-            let mut done = -1;
-            for unit in units {
-                if *unit <= done {
-                    continue;
-                }
-                let range = [id(kind, level, bucket, 0), id(kind, level, bucket, *unit)];
-                let read = |row: &rusqlite::Row<'_>| {
-                    let (id, data) = (row.get(0)?, blob(row, 1)?);
-                    let last = segment::last_unit(data, unit_of(id))?;
-                    if *unit <= last {
-                        visit(id, data)?;
-                    }
-                    Ok(last)
-                };
-                done = find.query_row(range, read).optional()?.map_or(done, |last| last.max(done));
-            }
+            visit_few(db, id(kind, level, bucket, 0), spans, &mut visit)?;
             bucket += 1;
         }
         return Ok(());
@@ -448,15 +528,67 @@ pub(super) fn read_some(
     let mut rows = select.query([id(kind, level, first, 0), end])?;
     while let Some(row) = rows.next()? {
         let (id, data) = (row.get(0)?, blob(row, 1)?);
-        let begin = unit_of(id);
-        let next = units.map(|units| units.get(units.partition_point(|unit| *unit < begin)));
+        let begin = begin_of(id);
+        let next = spans.map(|spans| spans.get(spans.partition_point(|(_, last)| *last < begin)));
         let has = match next {
             None => true,
             Some(None) => false,
-            Some(Some(unit)) => *unit <= segment::last_unit(data, begin)?,
+            Some(Some((first, _))) => *first <= segment::last(data, begin)?,
         };
         if has {
             visit(id, data)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads pairs of the programs in these spans of [`Kind::Turned`]. Asks and gives peer and program.
+pub(super) fn read_turned(
+    db: &Database,
+    piece: Piece,
+    spans: &[Span],
+    mut who: impl FnMut(i64) -> bool,
+    mut both: impl FnMut(i64, i64) -> bool,
+    mut give: impl FnMut(i64, i64, i64, Sums),
+) -> Result<()> {
+    read_some(
+        db,
+        Kind::Turned,
+        piece,
+        Some(spans),
+        |first| who(who_of(first)),
+        |first, second| both(peer_of(first, second), who_of(first)),
+        |bucket, first, second, sums| give(bucket, peer_of(first, second), who_of(first), sums),
+    )
+}
+
+/// Visits the segments of a bucket (its first id) that have anything of these spans, each once.
+fn visit_few(
+    db: &Database,
+    start: i64,
+    spans: &[Span],
+    visit: &mut impl FnMut(i64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    // The segment that may have the first number of a span, and those that begin within it.
+    let mut select = db.prepare_cached(
+        "SELECT id, data FROM chunk
+           WHERE id >= coalesce((SELECT max(id) FROM chunk WHERE id >= ?1 AND id <= ?2), ?2) AND id <= ?3 ORDER BY id",
+    )?;
+    // All up to this number was looked at.
+    let mut done = -1;
+    for (first, last) in spans {
+        let from = (*first).max(done + 1);
+        if from > *last {
+            continue;
+        }
+        let mut rows = select.query([start, start + begin(from), start + begin(*last)])?;
+        while let Some(row) = rows.next()? {
+            let (id, data) = (row.get(0)?, blob(row, 1)?);
+            let end = segment::last(data, begin_of(id))?;
+            if from <= end {
+                visit(id, data)?;
+            }
+            done = done.max(end);
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Takes the totals of older versions over. Those of version 1 into chunks: days from `daily`, hours from the rows
 //! where all rows of the day are there. Hours of which only totals by one dimension were kept are given up; their
-//! days are not. Those of versions 2 to 5 into segments.
+//! days are not. Those of versions 2 to 6 into segments, those of versions 7 and 8 into others of the same kind that
+//! are told apart by whole numbers.
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
@@ -46,6 +47,7 @@ pub(super) fn totals(db: &Database) -> Result<()> {
             .optional()?;
     }
     chunk::raise(db, SEGMENTED, 1)?;
+    chunk::raise(db, WHOLE, 1)?;
     db.execute_batch("DROP TABLE daily; DROP TABLE rollup;")
 }
 
@@ -80,7 +82,58 @@ pub(super) fn segments(db: &Database) -> Result<()> {
         read_old(row.get_ref(2)?.as_blob()?, row.get(1)?, &mut entries);
     }
     segmented(db, place, &mut entries, &services)?;
+    chunk::raise(db, WHOLE, 1)?;
     db.execute_batch("DROP TABLE chunk_old")
+}
+
+/// Name in `meta`: the segments were made by this version, on the way from an older one than 7.
+const WHOLE: &str = "segments-of-numbers";
+
+/// In the transaction of the migration: segments of `chunk_old` begin with first numbers / 16, and there are no pairs
+/// in the order of programs.
+pub(super) fn turned(db: &Database) -> Result<()> {
+    let made = db.execute("DELETE FROM meta WHERE key = ?1", [WHOLE])?;
+    if made > 0 {
+        db.execute_batch("DROP TABLE chunk; ALTER TABLE chunk_old RENAME TO chunk;")?;
+    } else {
+        let mut select = db.prepare("SELECT id >> 20, id & 1048575, data FROM chunk_old ORDER BY id")?;
+        let mut rows = select.query(())?;
+        let (mut place, mut entries) = (0, Vec::new());
+        while let Some(row) = rows.next()? {
+            let next = row.get(0)?;
+            if next != place {
+                whole(db, place, &mut entries)?;
+                place = next;
+            }
+            let begin = row.get::<_, i64>(1)? << 4;
+            // What is damaged at its end is left out.
+            let read = segment::decode(row.get_ref(2)?.as_blob()?, begin, |a, b, sums| entries.push(((a, b), sums)));
+            if let Err(error) = read {
+                tracing::warn!("a part of the totals is left out: {error}");
+            }
+        }
+        whole(db, place, &mut entries)?;
+        db.execute_batch("DROP TABLE chunk_old")?;
+    }
+    for level in chunk::BUILT {
+        let mut bucket = 0;
+        while let Some(next) = chunk::next(db, level, bucket, i64::from(u32::MAX))? {
+            chunk::turn(db, level, next)?;
+            bucket = next + 1;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a bucket; `place` is its kind, level (3 bits) and number (24 bits).
+fn whole(db: &Database, place: i64, entries: &mut Vec<Entry>) -> Result<()> {
+    let (level, bucket) = (usize::try_from((place >> 24) & 7).unwrap_or(7), place & ((1 << 24) - 1));
+    let kind = Kind::ALL.into_iter().find(|kind| *kind as i64 == place >> 27);
+    if let Some(kind) = kind.filter(|_| !entries.is_empty()) {
+        chunk::write(db, kind, level, bucket, entries, 0)?;
+    }
+    entries.clear();
+    Ok(())
 }
 
 /// Writes a bucket; `place` is its kind (3 bits), level (3 bits) and number (24 bits).

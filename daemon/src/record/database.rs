@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     (include_str!("migrations/2026-11-22-direction-of-events.sql"), None),
     (include_str!("migrations/2026-11-22-segments.sql"), Some(super::convert::segments)),
     (include_str!("migrations/2026-11-22-recent-rows.sql"), Some(super::recent::begin)),
+    (include_str!("migrations/2026-11-23-turned-totals.sql"), Some(super::convert::turned)),
 ];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.

@@ -18,7 +18,7 @@ use super::place;
 use super::recent;
 use super::rollup::{DAY, HOUR};
 use super::writer::TIE_BITS;
-use super::{Settings, build, segment};
+use super::{Settings, build};
 
 /// Rows per transaction.
 const STEP: i64 = 4_000;
@@ -347,14 +347,13 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
     }
     if !candidates.is_empty() {
         let mut used = HashSet::new();
-        let units: Vec<i64> = (segment::unit(position + 1)..=segment::unit(last)).collect();
         let wanted = |number| number > position && number <= last;
         for piece in chunk::everything(&reach) {
             chunk::read_some(
                 db,
                 kind,
                 piece,
-                Some(&units),
+                Some(&[(position + 1, last)]),
                 wanted,
                 |_, _| true,
                 |_, number, _, _| {

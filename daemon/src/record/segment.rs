@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A *segment* is a stretch of a chunk's entries as bytes: numbers of variable length, each entry the step from
 //! the first number before, the second number or (if the first is the same) the step from the second before, and
-//! the three sums. In front of all stands how many units further the last entry is than the first unit.
+//! the three sums. In front of all stands how much further the last first number is than the one that the segment
+//! begins with.
 //!
-//! A segment begins at a *unit*, 16 first numbers, and is cut so that it fits into a page of the database: a reader
-//! that wants a few numbers reads a few pages, and a writer that adds a few writes a few.
+//! A segment is cut so that it fits into a page of the database: a reader that wants a few numbers reads a few pages,
+//! and a writer that adds a few writes a few.
 
 use rusqlite::Result;
 
 use super::chunk::{Entry, Sums};
 
-/// First numbers of one unit, as a power of two.
-const UNIT_BITS: u32 = 4;
 /// Bytes of a segment that is cut no further. What SQLite keeps in one page of 4 KiB is 40 bytes more.
 const LONG: usize = 4_000;
 /// Bytes of a segment that was just cut, at about the most: more will be added.
 const FULL: usize = 3_200;
-/// Units that can be told apart.
-pub(super) const UNITS: i64 = 1 << 20;
+/// First numbers that a segment can begin with.
+pub(super) const NUMBERS: i64 = 1 << 33;
 
-/// The unit that has this number.
-pub(super) fn unit(number: i64) -> i64 {
-    (number >> UNIT_BITS).clamp(0, UNITS - 1)
+/// What a segment begins with that has this first number as its first.
+pub(super) fn begin(number: i64) -> i64 {
+    number.clamp(0, NUMBERS - 1)
 }
 
 pub(super) fn put(data: &mut Vec<u8>, mut number: u64) {
@@ -152,12 +151,12 @@ fn short(bytes: &[u8; 32]) -> Option<u32> {
     (four & (four >> 4) == 0).then_some(all)
 }
 
-/// Entries that begin in this unit, as bytes.
-fn encode(entries: &[Entry], unit: i64) -> Vec<u8> {
+/// Entries as bytes; the segment begins with this number.
+fn encode(entries: &[Entry], begin: i64) -> Vec<u8> {
     let mut data = Vec::with_capacity(entries.len() * 10 + 4);
-    let span = entries.last().map_or(0, |((a, _), _)| self::unit(*a) - unit);
+    let span = entries.last().map_or(0, |((a, _), _)| self::begin(*a) - begin);
     put(&mut data, span.cast_unsigned());
-    let mut last = (unit << UNIT_BITS, 0);
+    let mut last = (begin, 0);
     for ((a, b), sums) in entries {
         if *a != last.0 {
             last.1 = 0;
@@ -172,23 +171,23 @@ fn encode(entries: &[Entry], unit: i64) -> Vec<u8> {
     data
 }
 
-/// Sorted entries as segments, each with its unit; the first begins at this one.
-pub(super) fn cut(entries: &[Entry], unit: i64) -> Vec<(i64, Vec<u8>)> {
-    let whole = encode(entries, unit);
+/// Sorted entries as segments, each with the number that it begins with; the first begins with this one.
+pub(super) fn cut(entries: &[Entry], begin: i64) -> Vec<(i64, Vec<u8>)> {
+    let whole = encode(entries, begin);
     if whole.len() <= LONG {
-        return vec![(unit, whole)];
+        return vec![(begin, whole)];
     }
     let each = (entries.len() / whole.len().div_ceil(FULL)).max(1);
     let mut segments = Vec::new();
-    let (mut begin, mut from, mut end) = (unit, 0, 0);
-    for these in entries.chunk_by(|((a, _), _), ((b, _), _)| self::unit(*a) == self::unit(*b)) {
+    let (mut number, mut from, mut end) = (begin, 0, 0);
+    for these in entries.chunk_by(|((a, _), _), ((b, _), _)| self::begin(*a) == self::begin(*b)) {
         if end > from && end - from + these.len() > each {
-            segments.push((begin, encode(&entries[from..end], begin)));
-            (begin, from) = (these.first().map_or(begin, |((a, _), _)| self::unit(*a)), end);
+            segments.push((number, encode(&entries[from..end], number)));
+            (number, from) = (these.first().map_or(number, |((a, _), _)| self::begin(*a)), end);
         }
         end += these.len();
     }
-    segments.push((begin, encode(&entries[from..], begin)));
+    segments.push((number, encode(&entries[from..], number)));
     segments
 }
 
@@ -197,27 +196,27 @@ fn broken() -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why)
 }
 
-/// The last unit of a segment that begins at this one.
-pub(super) fn last_unit(mut data: &[u8], unit: i64) -> Result<i64> {
+/// The last first number of a segment that begins with this one.
+pub(super) fn last(mut data: &[u8], begin: i64) -> Result<i64> {
     let span = take(&mut data).ok_or_else(broken)?;
-    Ok(unit.saturating_add_unsigned(span))
+    Ok(begin.saturating_add_unsigned(span))
 }
 
 /// Reads entries in their order.
-pub(super) fn decode(data: &[u8], unit: i64, give: impl FnMut(i64, i64, Sums)) -> Result<()> {
-    decode_some(data, unit, |_| true, |_, _| true, give)
+pub(super) fn decode(data: &[u8], begin: i64, give: impl FnMut(i64, i64, Sums)) -> Result<()> {
+    decode_some(data, begin, |_| true, |_, _| true, give)
 }
 
 /// Reads those entries whose first number is wanted, asked once for each, and both.
 pub(super) fn decode_some(
     mut data: &[u8],
-    unit: i64,
+    begin: i64,
     mut first: impl FnMut(i64) -> bool,
     mut both: impl FnMut(i64, i64) -> bool,
     mut give: impl FnMut(i64, i64, Sums),
 ) -> Result<()> {
     take(&mut data).ok_or_else(broken)?;
-    let (mut a, mut b) = ((unit << UNIT_BITS).cast_unsigned(), 0_u64);
+    let (mut a, mut b) = (begin.cast_unsigned(), 0_u64);
     let mut wanted = None;
     while !data.is_empty() {
         let numbers = Numbers::take(&mut data).ok_or_else(broken)?;

@@ -142,12 +142,14 @@ pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
 }
 
 /// Connections in the totals of each kind, in all.
-pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 6] {
+pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 7] {
     use super::chunk::{self, Kind, Reach};
     let reach = Reach::read(db).unwrap();
     Kind::ALL.map(|kind| {
         let mut connections = 0;
         for piece in chunk::everything(&reach) {
+            // Hours have no sums in the order of programs.
+            let kind = if piece.0 == 0 && kind == Kind::Turned { Kind::Pair } else { kind };
             chunk::read(db, kind, piece, |_, _, _, sums| connections += sums.connections).unwrap();
         }
         connections

@@ -14,9 +14,8 @@ use super::maps::Maps;
 use super::sought::{self, sought};
 use crate::model::Viewer;
 use crate::record::Map;
-use crate::record::chunk::{self, Kind, Piece, Sums};
+use crate::record::chunk::{self, Kind, Piece, Span, Sums};
 use crate::record::dimension::{self, IN, NO_PORT, OUT};
-use crate::record::segment;
 use crate::record::writer::unavailable;
 
 /// Numbers below this are looked up by index.
@@ -72,22 +71,27 @@ fn none(table: &Table<bool>) -> bool {
     !table.entries().any(|(_, counts)| counts)
 }
 
-/// Units of the numbers that count, sorted.
-fn units(set: &Table<bool>) -> Vec<i64> {
-    let numbers = set.entries().filter(|(_, counts)| *counts);
-    let mut units: Vec<i64> = numbers.map(|(number, _)| segment::unit(number)).collect();
-    units.sort_unstable();
-    units.dedup();
-    units
+/// Spans of the numbers that count.
+fn spans(set: &Table<bool>) -> Vec<Span> {
+    let mut numbers: Vec<i64> =
+        set.entries().filter(|(_, counts)| *counts).map(|(number, _)| number).collect();
+    numbers.sort_unstable();
+    chunk::spans(numbers.into_iter())
 }
 
 /// See the module.
 pub(super) struct Plan {
     kind: Kind,
     first: Set,
-    /// Units of `first`.
-    units: OnceCell<Option<Vec<i64>>>,
+    /// Spans of `first`.
+    spans: OnceCell<Option<Vec<Span>>>,
     second: Set,
+    /// Not only who asks, the query too says which programs count: of pairs, those of these programs are read.
+    by_whos: bool,
+    /// Spans of `second`, and of programs that are searched for, in the order of programs.
+    turned: OnceCell<(Vec<Span>, Vec<Span>)>,
+    /// Spans of peers that are searched for.
+    sought: OnceCell<Vec<Span>>,
     /// Of a search: one of these must hold, peer or program.
     either: Option<(Table<bool>, Table<bool>)>,
     /// `first` and `second` do not say that already.
@@ -318,8 +322,11 @@ impl Plan {
         let mut plan = Plan {
             kind,
             first: None,
-            units: OnceCell::new(),
+            spans: OnceCell::new(),
             second: None,
+            by_whos: false,
+            turned: OnceCell::new(),
+            sought: OnceCell::new(),
             either: None,
             by_either: either.is_some() && by_program.is_none() && by_peer.is_none(),
             cmdline: None,
@@ -350,13 +357,11 @@ impl Plan {
                 plan.by_second = !of_program(by);
                 plan.keys = Some(if plan.by_second { services(db, by)? } else { program_keys() });
             }
-            Kind::Pair => {
+            // Pairs are asked for as pairs; in which order they are read is decided then.
+            Kind::Pair | Kind::Turned => {
                 plan.first = peers(maps, &places, by_peer);
-                if of_some_programs(q)
-                    || q.uid.is_some()
-                    || by_program.is_some()
-                    || *v != Viewer::everything()
-                {
+                plan.by_whos = of_some_programs(q) || by_program.is_some();
+                if plan.by_whos || q.uid.is_some() || *v != Viewer::everything() {
                     plan.second = Some(programs(db, maps, (&plan.cmdline, by_program), q, v)?);
                 }
                 plan.by_second = of_program(by);
@@ -402,32 +407,44 @@ impl Plan {
         give: impl FnMut(usize, i64, i64, Sums),
     ) -> Result<()> {
         match lines {
-            None => self.scan(db, pieces, (&self.first, self.units()), |_| true, give),
+            None => self.scan(db, pieces, (&self.first, self.spans()), |_| true, give),
             Some(lines) if self.by_second => {
                 let wanted = |number| lines.get(number) != 0;
-                self.scan(db, pieces, (&self.first, self.units()), wanted, give)
+                self.scan(db, pieces, (&self.first, self.spans()), wanted, give)
             }
             Some(lines) => {
                 let mut first = Table::new();
                 for (number, _) in lines.entries().filter(|(_, line)| *line != 0) {
                     *first.at(number) = holds(&self.first, number);
                 }
-                let units = units(&first);
-                self.scan(db, pieces, (&Some(first), Some(&units)), |_| true, give)
+                let spans = spans(&first);
+                self.scan(db, pieces, (&Some(first), Some(&spans)), |_| true, give)
             }
         }
     }
 
-    fn units(&self) -> Option<&[i64]> {
-        self.units.get_or_init(|| self.first.as_ref().map(units)).as_deref()
+    fn spans(&self) -> Option<&[Span]> {
+        self.spans.get_or_init(|| self.first.as_ref().map(spans)).as_deref()
     }
 
-    /// Reads what counts of these first numbers, in these units.
+    /// Spans of the programs that count, and of those that are searched for, in the order of programs.
+    fn turned(&self) -> &(Vec<Span>, Vec<Span>) {
+        let of = |set: Option<&Table<bool>>| {
+            chunk::spans_of_whos(&set.map(spans).unwrap_or_default())
+        };
+        self.turned.get_or_init(|| (of(self.second.as_ref()), of(self.either.as_ref().map(|(_, whos)| whos))))
+    }
+
+    fn sought(&self) -> &[Span] {
+        self.sought.get_or_init(|| self.either.as_ref().map(|(peers, _)| spans(peers)).unwrap_or_default())
+    }
+
+    /// Reads what counts of these first numbers, in these spans.
     fn scan(
         &self,
         db: &Database,
         pieces: &[Piece],
-        (firsts, units): (&Set, Option<&[i64]>),
+        (firsts, spans): (&Set, Option<&[Span]>),
         mut wanted: impl FnMut(i64) -> bool,
         mut give: impl FnMut(usize, i64, i64, Sums),
     ) -> Result<()> {
@@ -460,17 +477,23 @@ impl Plan {
             wanted(if self.by_second { second } else { first })
         };
         for piece in pieces {
-            chunk::read_some(
-                db,
-                self.kind,
-                *piece,
-                units,
-                |first| holds(firsts, first),
-                &mut both,
-                |bucket, first, second, sums| {
-                    give(piece.0, bucket, if self.by_second { second } else { first }, sums);
-                },
-            )?;
+            let mut give = |bucket, first, second, sums| {
+                give(piece.0, bucket, if self.by_second { second } else { first }, sums);
+            };
+            let first = |first| holds(firsts, first);
+            if self.kind != Kind::Pair || piece.0 == 0 || !(self.by_whos || either.is_some()) {
+                chunk::read_some(db, self.kind, *piece, spans, first, &mut both, &mut give)?;
+            } else if let Some((peers, whos)) = either {
+                // Those of the peers that are searched for, and of the others those of the programs that are.
+                let found = |peer| first(peer) && peers.get(peer);
+                chunk::read_some(db, self.kind, *piece, Some(self.sought()), found, &mut both, &mut give)?;
+                let other = |peer| first(peer) && !peers.get(peer);
+                let (counts, spans) = (|who| whos.get(who), &self.turned().1);
+                chunk::read_turned(db, *piece, spans, counts, |a, b| other(a) && both(a, b), &mut give)?;
+            } else {
+                let (counts, spans) = (|who| holds(&self.second, who), &self.turned().0);
+                chunk::read_turned(db, *piece, spans, counts, |a, b| first(a) && both(a, b), &mut give)?;
+            }
         }
         Ok(())
     }
@@ -524,7 +547,7 @@ impl Plan {
             false
         };
         let pieces = [(level, bucket, bucket + 1)];
-        self.scan(db, &pieces, (&self.first, self.units()), found, |_, _, _, _| {})?;
+        self.scan(db, &pieces, (&self.first, self.spans()), found, |_, _, _, _| {})?;
         Ok(any)
     }
 
@@ -535,7 +558,7 @@ impl Plan {
             return false;
         }
         match self.kind {
-            Kind::Pair => !holds(set, peer),
+            Kind::Pair | Kind::Turned => !holds(set, peer),
             Kind::Who => false,
             Kind::Domain => !holds(set, maps.peer(peer).domain.into()),
             Kind::Address => !holds(set, maps.peer(peer).remote.into()),
@@ -551,7 +574,7 @@ impl Plan {
         }
         let uid = maps.program(folded).map_or(0, |program| program.uid);
         let (first, second) = match self.kind {
-            Kind::Pair => (peer, folded),
+            Kind::Pair | Kind::Turned => (peer, folded),
             Kind::Who => (folded, 0),
             Kind::Domain => (maps.peer(peer).domain.into(), i64::from(uid)),
             Kind::Address => (maps.peer(peer).remote.into(), i64::from(uid)),

@@ -6,29 +6,28 @@ fn sums(n: u64) -> Sums {
     Sums { sent: n, received: n << 40, connections: n % 3 }
 }
 
-fn all(data: &[u8], unit: i64) -> Vec<Entry> {
+fn all(data: &[u8], begin: i64) -> Vec<Entry> {
     let mut back = Vec::new();
-    decode(data, unit, |a, b, sums| back.push(((a, b), sums))).unwrap();
+    decode(data, begin, |a, b, sums| back.push(((a, b), sums))).unwrap();
     back
 }
 
 #[test]
 fn entries_come_back_as_they_were() {
-    for unit in [0, 3] {
-        let start = unit << UNIT_BITS;
+    for begin in [0, 3] {
         let entries: Vec<Entry> = (0..2000_i64)
-            .map(|n| ((start + n / 3, n % 3 * 5 + 1000), sums(n.cast_unsigned())))
-            .chain([((start + (1 << 34), u32::MAX.into()), sums(u64::MAX >> 24))])
+            .map(|n| ((begin + n / 3, n % 3 * 5 + 1000), sums(n.cast_unsigned())))
+            .chain([((begin + (1 << 40), u32::MAX.into()), sums(u64::MAX >> 24))])
             .collect();
-        let data = encode(&entries, unit);
-        assert_eq!(all(&data, unit), entries);
-        assert_eq!(last_unit(&data, unit).unwrap(), UNITS - 1);
+        let data = encode(&entries, begin);
+        assert_eq!(all(&data, begin), entries);
+        assert_eq!(last(&data, begin).unwrap(), NUMBERS - 1);
         for cut in 1..12 {
-            assert!(decode(&data[..data.len() - cut], unit, |_, _, _| {}).is_err(), "{cut}");
+            assert!(decode(&data[..data.len() - cut], begin, |_, _, _| {}).is_err(), "{cut}");
         }
     }
     assert!(decode(&[0xff; 60], 0, |_, _, _| {}).is_err());
-    assert!(decode(&[], 0, |_, _, _| {}).is_err() && last_unit(&[], 0).is_err());
+    assert!(decode(&[], 0, |_, _, _| {}).is_err() && last(&[], 0).is_err());
 }
 
 /// The quick way and the slow one agree, whatever length each number has.
@@ -72,9 +71,9 @@ fn segments_fit_into_a_page_and_follow_each_other() {
     let segments = cut(&entries, 2);
     assert!(segments.len() > 50 && segments[0].0 == 2);
     assert!(segments.iter().all(|(_, data)| data.len() <= LONG));
-    assert!(segments.iter().all(|(unit, data)| last_unit(data, *unit).unwrap() < UNITS));
-    assert!(segments.windows(2).all(|pair| last_unit(&pair[0].1, pair[0].0).unwrap() < pair[1].0));
-    let back: Vec<Entry> = segments.iter().flat_map(|(unit, data)| all(data, *unit)).collect();
+    assert!(segments.iter().all(|(begin, data)| last(data, *begin).unwrap() < NUMBERS));
+    assert!(segments.windows(2).all(|pair| last(&pair[0].1, pair[0].0).unwrap() < pair[1].0));
+    let back: Vec<Entry> = segments.iter().flat_map(|(begin, data)| all(data, *begin)).collect();
     assert_eq!(back, entries);
     assert_eq!(cut(&entries[..100], 0).len(), 1);
 }

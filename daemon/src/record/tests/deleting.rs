@@ -111,6 +111,6 @@ fn what_a_filter_deletes_is_what_it_shows() {
             assert_eq!(connections, left.len() as u64, "{q:?} by {word}");
         }
         let db = rusqlite::Connection::open(lab.database()).unwrap();
-        assert_eq!(connections_by_kind(&db), [left.len() as u64; 6], "{q:?}");
+        assert_eq!(connections_by_kind(&db), [left.len() as u64; 7], "{q:?}");
     }
 }

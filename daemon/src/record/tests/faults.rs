@@ -72,7 +72,7 @@ fn s01_kill_9_loses_nothing_that_was_committed() {
         assert!(found >= total, "{found} rows, {total} were committed");
         assert_eq!(
             connections_by_kind(&db),
-            [found.cast_unsigned(); 6],
+            [found.cast_unsigned(); 7],
             "totals are of the same transaction as the rows"
         );
         total = found;

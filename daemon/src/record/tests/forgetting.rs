@@ -149,7 +149,7 @@ fn s06_a_wrong_clock_costs_two_days_at_most() {
     let days: i64 = db.query_row("SELECT count(DISTINCT day) FROM volume", (), |row| row.get(0)).unwrap();
     let rows: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
     assert_eq!((days, rows), (363, 3630));
-    assert_eq!(connections_by_kind(&db), [3630; 6]);
+    assert_eq!(connections_by_kind(&db), [3630; 7]);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn s01_a_deletion_that_is_broken_off_leaves_no_trace_of_what_is_gone() {
         }
         assert_eq!(left("SELECT sum(connections) FROM volume"), rows);
         let db = Database::open(lab.database()).unwrap();
-        assert_eq!(connections_by_kind(&db), [rows; 6]);
+        assert_eq!(connections_by_kind(&db), [rows; 7]);
         let (mut hour, mut listed) = (0, 0);
         while let Some(next) = crate::record::place::next(&db, hour, i64::from(i32::MAX)).unwrap() {
             listed += crate::record::place::read(&db, next, |_| {}).unwrap();

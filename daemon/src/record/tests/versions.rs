@@ -23,6 +23,8 @@ const VERSION_5: &str = include_str!("version-5.sql");
 const VERSION_6: &str = include_str!("version-6.sql");
 /// Version 7, totals cut into segments.
 const VERSION_7: &str = include_str!("version-7.sql");
+/// Version 8, with the rows of the last hours.
+const VERSION_8: &str = include_str!("version-8.sql");
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -30,7 +32,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        8,
+        9,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -63,6 +65,11 @@ fn s04_version_6_is_brought_up_to_date_with_its_data() {
 #[test]
 fn s04_version_7_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_7, 7);
+}
+
+#[test]
+fn s04_version_8_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_8, 8);
 }
 
 fn brought_up_to_date(dump: &str, version: i64) {
@@ -120,7 +127,7 @@ fn brought_up_to_date(dump: &str, version: i64) {
     while crate::record::build::step(&transaction, DAY0 + 100 * DAY).unwrap() {}
     transaction.commit().unwrap();
     assert!(chunk::next(&db, 2, 0, 1 << 22).unwrap().is_some());
-    assert_eq!(connections_by_kind(&db), [201; 6]);
+    assert_eq!(connections_by_kind(&db), [201; 7]);
     assert_eq!(sums(Dimension::Domain, &Query::default(), &all), (201, 201));
     let check: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
@@ -165,5 +172,5 @@ fn s04_version_2_is_brought_up_to_date_with_its_data() {
     assert_eq!(batch.rows, 1);
     assert!(batch.origin > 0);
     let db = Database::open(lab.database()).unwrap();
-    assert_eq!(connections_by_kind(&db), [201; 6]);
+    assert_eq!(connections_by_kind(&db), [201; 7]);
 }
