@@ -637,4 +637,70 @@ mod tests {
             assert!(pieces.iter().all(|(level, _, last)| *level == 0 || *last <= reach.built[*level]));
         }
     }
+
+    #[test]
+    fn pairs_are_turned_and_back() {
+        for who in [1, 77, 1 << 23] {
+            for peer in [1, 32_767, 32_768, 16_700_000, 1 << 32] {
+                let (first, second) = turned(peer, who);
+                assert_eq!((who_of(first), peer_of(first, second)), (who, peer));
+                let [span] = spans_of_whos(&[(who, who)])[..] else { panic!("one span") };
+                assert!(span.0 <= first && first <= span.1);
+            }
+        }
+        assert_eq!(spans([1, 2, 18, 35, 36].into_iter()), [(1, 18), (35, 36)]);
+    }
+
+    fn total(who: i64, peer: i64) -> Total {
+        let sums = Sums { sent: who.cast_unsigned(), received: 5, connections: 1 };
+        Total { who, uid: 1000, peer, domain: 1, remote: 1, service: 1, sums }
+    }
+
+    /// More pairs than are turned at once, a program with most of them, and numbers that were once clamped.
+    #[test]
+    fn what_is_read_in_either_order_is_the_same() {
+        let db = Database::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE chunk (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;").unwrap();
+        let pairs = (0..150_000_i64).map(|n| (if n % 3 == 0 { n % 7000 } else { 7 }, n * 150));
+        let mut totals: Vec<Total> = pairs.map(|(who, peer)| total(who + (1 << 23), peer)).collect();
+        totals.sort_by_key(|total| total.peer);
+        for (hour, totals) in totals.chunks(totals.len() / 24 + 1).enumerate() {
+            add_totals(&db, 0, i64::try_from(hour).unwrap(), totals).unwrap();
+        }
+        build(&db, 1, 0).unwrap();
+        let late = total(9 + (1 << 23), 1 << 31);
+        add_totals(&db, 1, 0, &[late]).unwrap();
+        totals.push(late);
+        let segments = |kind| {
+            let sql = "SELECT count(*), max(length(data)) FROM chunk WHERE id >= ?1 AND id < ?2";
+            db.query_row(sql, [id(kind, 1, 0, 0), id(kind, 1, 1, 0)], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let (count, longest): (i64, i64) = segments(Kind::Pair).unwrap();
+        assert!(count > 300 && longest < 4096, "{count} segments, the longest has {longest} bytes");
+        for whos in [vec![7 + (1 << 23)], vec![9 + (1 << 23), 300 + (1 << 23)], vec![1]] {
+            let mut found = Vec::new();
+            let spans = spans_of_whos(&spans(whos.iter().copied()));
+            let wanted = |who| whos.contains(&who);
+            read_turned(
+                &db,
+                (1, 0, 1),
+                &spans,
+                wanted,
+                |peer, _| peer % 4 != 1,
+                |_, peer, who, sums| {
+                    found.push((who, peer, sums.sent));
+                },
+            )
+            .unwrap();
+            found.sort_unstable();
+            let mut expected: Vec<_> = totals
+                .iter()
+                .filter(|total| whos.contains(&total.who) && total.peer % 4 != 1)
+                .map(|total| (total.who, total.peer, total.sums.sent))
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+            assert_eq!(found.is_empty(), whos == [1]);
+        }
+    }
 }

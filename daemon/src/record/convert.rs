@@ -107,7 +107,8 @@ pub(super) fn turned(db: &Database) -> Result<()> {
             }
             let begin = row.get::<_, i64>(1)? << 4;
             // What is damaged at its end is left out.
-            let read = segment::decode(row.get_ref(2)?.as_blob()?, begin, |a, b, sums| entries.push(((a, b), sums)));
+            let read =
+                segment::decode(row.get_ref(2)?.as_blob()?, begin, |a, b, sums| entries.push(((a, b), sums)));
             if let Err(error) = read {
                 tracing::warn!("a part of the totals is left out: {error}");
             }

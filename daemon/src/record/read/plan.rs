@@ -429,9 +429,7 @@ impl Plan {
 
     /// Spans of the programs that count, and of those that are searched for, in the order of programs.
     fn turned(&self) -> &(Vec<Span>, Vec<Span>) {
-        let of = |set: Option<&Table<bool>>| {
-            chunk::spans_of_whos(&set.map(spans).unwrap_or_default())
-        };
+        let of = |set: Option<&Table<bool>>| chunk::spans_of_whos(&set.map(spans).unwrap_or_default());
         self.turned.get_or_init(|| (of(self.second.as_ref()), of(self.either.as_ref().map(|(_, whos)| whos))))
     }
 

@@ -103,6 +103,14 @@ fn brought_up_to_date(dump: &str, version: i64) {
         assert_eq!(sums(by, &Query::default(), &all), (200, 200), "{word}");
         assert_eq!(sums(by, &Query::default(), &bob), (100, 100), "{word}");
     }
+    // Of one program, which is read in the order of programs.
+    for v in [&all, &bob] {
+        let (programs, _) = reader.summary(Dimension::Path, &Query::default(), v).unwrap();
+        for total in programs {
+            let q = Query { path: Some(total.key), ..Query::default() };
+            assert_eq!(sums(Dimension::Domain, &q, v), (total.sent, total.connections));
+        }
+    }
     let day =
         |n: i64| Query { since: Some(DAY0 + n * DAY), until: Some(DAY0 + (n + 1) * DAY), ..Query::default() };
     for n in 0..20 {
