@@ -31,6 +31,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// It runs, and does not answer.
+    fn silent() -> Self {
+        Self {
+            why: tr("The monitor does not answer.").to_owned(),
+            hint: Some(tr("It may be busy or hang: journalctl -u picosnitchd says more.")),
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let trouble = Trouble::of(&error);
@@ -52,6 +62,9 @@ impl From<Error> for Failure {
 /// Questions of pages under way at one time. Each makes up to four calls, and the monitor refuses a client
 /// with more than sixteen.
 const QUESTIONS: usize = 3;
+
+/// How long a page waits for its turn and its answer. No question of a page asks a person anything.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks, once there is somebody to ask.
 #[derive(Clone)]
@@ -94,16 +107,18 @@ impl Asker {
         let (of, open) = self.open.get();
         self.open.set((view, if of == view { open + 1 } else { 1 }));
         relm4::spawn(async move {
-            // It is never closed; without a permit it would only be asked at once.
-            let permit = gate.acquire_owned().await;
-            // What nobody waits for any more is not asked.
-            let got = if latest.load(Ordering::Relaxed) == view {
-                answer.await.unwrap_or_else(|error| Got::Failed(place, error.into()))
-            } else {
-                Got::Late
+            let asked = async {
+                // It is never closed; without a permit it would only be asked at once.
+                let _permit = gate.acquire_owned().await;
+                // What nobody waits for any more is not asked.
+                if latest.load(Ordering::Relaxed) == view {
+                    answer.await.unwrap_or_else(|error| Got::Failed(place, error.into()))
+                } else {
+                    Got::Late
+                }
             };
-            drop(permit);
-            sender.emit(Msg::Got(view, got));
+            let got = tokio::time::timeout(LIMIT, asked).await;
+            sender.emit(Msg::Got(view, got.unwrap_or_else(|_| Got::Failed(place, Failure::silent()))));
         });
     }
 

@@ -2,7 +2,7 @@
 //! Icons of programs, from the desktop entries that are installed. Only a file in a folder that root or the
 //! package manager fills gets one: a file called `firefox` in a home must not look like Firefox.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,15 @@ const RUNNERS: [&str; 12] =
     ["bash", "dash", "env", "flatpak", "java", "node", "perl", "pkexec", "python3", "sh", "snap", "sudo"];
 
 thread_local! {
-    static KNOWN: OnceCell<HashMap<String, gio::Icon>> = const { OnceCell::new() };
+    static KNOWN: RefCell<HashMap<String, gio::Icon>> = RefCell::default();
     static PLAIN: gio::Icon = gio::ThemedIcon::new("application-x-executable-symbolic").upcast();
 }
 
-fn known() -> HashMap<String, gio::Icon> {
+/// Icons by the name of a program's file, as texts that GIO reads.
+pub type Names = HashMap<String, String>;
+
+/// Reads all desktop entries, and follows the links to their programs: not on the thread that draws.
+pub fn read() -> Names {
     let mut known = HashMap::new();
     for app in gio::AppInfo::all() {
         // `executable()` of the binding ends the program at an entry without a command.
@@ -28,7 +32,9 @@ fn known() -> HashMap<String, gio::Icon> {
         let word = line.to_string_lossy().split_whitespace().next().unwrap_or_default().replace('"', "");
         let file = PathBuf::from(word);
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if let Some(icon) = app.icon().filter(|_| !name.is_empty() && !RUNNERS.contains(&name.as_str())) {
+        let icon = app.icon().and_then(|icon| IconExt::to_string(&icon));
+        if let Some(icon) = icon.filter(|_| !name.is_empty() && !RUNNERS.contains(&name.as_str())) {
+            let icon = icon.to_string();
             // `/usr/bin/name` may be a link to what is executed in the end.
             let real = glib::find_program_in_path(&file).and_then(|path| path.canonicalize().ok());
             let real = real.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
@@ -41,11 +47,17 @@ fn known() -> HashMap<String, gio::Icon> {
     known
 }
 
-/// The icon of the program at this path; a plain one where there is none of its own.
+/// These are the icons from now on.
+pub fn set(names: &Names) {
+    let icon = |(name, icon): (&String, &String)| Some((name.clone(), gio::Icon::for_string(icon).ok()?));
+    KNOWN.set(names.iter().filter_map(icon).collect());
+}
+
+/// The icon of the program at this path; a plain one where there is none of its own, or it is not known yet.
 pub fn of(path: &str) -> gio::Icon {
     let own = TRUSTED.iter().any(|place| path.starts_with(place)).then(|| {
         let name = PathBuf::from(path).file_name().and_then(|name| name.to_str()).map(str::to_owned)?;
-        KNOWN.with(|cell| cell.get_or_init(known).get(&name).cloned())
+        KNOWN.with_borrow(|known| known.get(&name).cloned())
     });
     own.flatten().unwrap_or_else(|| PLAIN.with(Clone::clone))
 }

@@ -7,6 +7,7 @@ use picosnitch_api::{Client, Dimension, Permission};
 
 use crate::ask::Failure;
 use crate::chart::scale::Data;
+use crate::icon::Names;
 use crate::range::Range;
 use crate::words::Chip;
 
@@ -59,6 +60,20 @@ pub enum Got {
     Late,
     /// It could not answer for this place.
     Failed(Place, Failure),
+}
+
+impl Got {
+    /// How many rows of others it says are hidden. What comes later to a list is of fewer days than the list.
+    pub fn hidden(&self) -> Option<u64> {
+        match self {
+            Got::Totals(totals) => Some(totals.hidden),
+            Got::Groups(_, hidden) => Some(*hidden),
+            Got::Executables(page, Part::First) => Some(page.hidden),
+            Got::Notices(page, Part::First) => Some(page.hidden),
+            Got::Connections(page, Part::First) | Got::ProgramConnections(page) => Some(page.hidden),
+            _ => None,
+        }
+    }
 }
 
 /// Which part of a list it is.
@@ -161,8 +176,14 @@ pub enum Msg {
     Hold(bool),
     /// Ask for everybody's rows.
     ShowAll,
-    /// Everybody's rows are allowed.
-    AllShown,
+    /// Whether everybody's rows are allowed: how many are hidden all the same.
+    AllShown(Result<u64, Failure>),
+    /// Go to what is unread.
+    Review,
+    /// The window is looked at again.
+    Focus,
+    /// The icons of programs.
+    Icons(Names),
     /// These were seen.
     Seen(Vec<i64>),
     /// The monitor knows that they were seen.

@@ -73,6 +73,14 @@ impl Range {
         Range::Custom(since, until.max(since + 1_000_000))
     }
 
+    /// This one, if it moves with the clock and reaches back to that moment; else the shortest one that does.
+    pub fn reaching(self, moment: i64, now: i64) -> Range {
+        let reaches =
+            |range: &Range| range.is_live() && range.bounds(now).0.is_none_or(|since| since <= moment);
+        let presets = Self::PRESETS.iter().map(|(range, _)| *range);
+        std::iter::once(self).chain(presets).find(reaches).unwrap_or(Range::All)
+    }
+
     /// It moves with the clock, so that what is recorded now belongs to it.
     pub fn is_live(self) -> bool {
         !matches!(self, Range::Custom(..))
@@ -116,6 +124,15 @@ mod tests {
     fn a_drag_in_either_direction_is_the_same_range() {
         assert_eq!(Range::zoom(9_000_000, 5_000_000), Range::Custom(5_000_000, 9_000_000));
         assert_eq!(Range::zoom(5, 5), Range::Custom(5, 1_000_005));
+    }
+
+    #[test]
+    fn d05_a_range_is_widened_until_a_moment_is_in_it() {
+        let now = 1_700_000_000_000_000;
+        assert_eq!(Range::Day.reaching(now - HOUR, now), Range::Day);
+        assert_eq!(Range::Hour.reaching(now - 2 * HOUR, now), Range::Day);
+        assert_eq!(Range::Custom(0, 1).reaching(now - 8 * DAY, now), Range::Month);
+        assert_eq!(Range::Week.reaching(0, now), Range::All);
     }
 
     #[test]

@@ -63,7 +63,20 @@ impl View {
     /// Adds a filter; another one of the same dimension makes way for it.
     pub fn add(&mut self, chip: Chip) {
         self.chips.retain(|known| known.by != chip.by);
+        self.search = words::without(&self.search, chip.by);
         self.chips.push(chip);
+    }
+
+    /// Searches for this; filters of a dimension that it has words for make way for them.
+    pub fn search(&mut self, text: String, people: &People) {
+        let words = words::parse(&text, people).chips;
+        self.chips.retain(|known| words.iter().all(|word| word.by != known.by));
+        self.search = text;
+    }
+
+    /// What of the filters is not understood: then nothing is asked for, for it would be asked without them.
+    pub fn problem(&self, people: &People) -> Option<String> {
+        self.filter(people).1
     }
 
     /// Something besides the range is filtered.
@@ -95,5 +108,21 @@ mod tests {
         assert_eq!(query.scope, Some(Scope::System));
         let before = view.before(NOW, &People::default()).unwrap();
         assert_eq!((before.until, before.remote_port), (query.since, Some(443)));
+    }
+
+    #[test]
+    fn d05_of_each_dimension_there_is_one_filter_and_it_is_shown() {
+        let people = People::default();
+        let mut view = View::default();
+        view.add(Chip::of(Dimension::RemotePort, "443").unwrap());
+        view.add(Chip::of(Dimension::Uid, "1000").unwrap());
+        view.search("port:80 backup".into(), &people);
+        assert_eq!(view.chips, [Chip::of(Dimension::Uid, "1000").unwrap()], "the word took its place");
+        assert_eq!(view.filter(&people).0.remote_port, Some(80));
+        view.add(Chip::of(Dimension::RemotePort, "22").unwrap());
+        assert_eq!((view.search.as_str(), view.filter(&people).0.remote_port), ("backup", Some(22)));
+        assert_eq!(view.problem(&people), None);
+        view.search("port:https".into(), &people);
+        assert!(view.problem(&people).is_some());
     }
 }

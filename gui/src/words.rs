@@ -96,12 +96,33 @@ pub fn parse(text: &str, people: &People) -> Search {
     search
 }
 
-fn chip(by: Dimension, value: &str, people: &People) -> Result<Chip, String> {
-    let by = match by {
-        // A name alone is no path.
+/// The search without its words for this dimension.
+pub fn without(text: &str, by: Dimension) -> String {
+    let is = |word: &str| {
+        let (key, value) = word.split_once(':')?;
+        let (_, known) = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(key))?;
+        Some(named(*known, value) == by)
+    };
+    let words = split(text);
+    if !words.iter().any(|word| is(word) == Some(true)) {
+        return text.to_owned();
+    }
+    let kept = words.into_iter().filter(|word| is(word) != Some(true));
+    let quoted =
+        kept.map(|word| if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { word });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A name alone is no path.
+fn named(by: Dimension, value: &str) -> Dimension {
+    match by {
         Dimension::Path if !value.starts_with(['/', '[']) => Dimension::Name,
         by => by,
-    };
+    }
+}
+
+fn chip(by: Dimension, value: &str, people: &People) -> Result<Chip, String> {
+    let by = named(by, value);
     let value = match by {
         Dimension::Uid => match people.uid(value) {
             Some(uid) => uid.to_string(),
@@ -219,6 +240,17 @@ mod tests {
 
     fn chips(text: &str) -> Vec<(Dimension, String)> {
         parse(text, &People::load()).chips.into_iter().map(|chip| (chip.by, chip.value)).collect()
+    }
+
+    #[test]
+    fn d05_words_of_one_dimension_are_taken_out_of_a_search() {
+        assert_eq!(without("port:80 a  b", Dimension::Uid), "port:80 a  b");
+        assert_eq!(without("port:80 backup cmd:\"a b\"", Dimension::RemotePort), "backup \"cmd:a b\"");
+        assert_eq!(
+            parse("backup \"cmd:a b\"", &People::default()),
+            parse("backup cmd:\"a b\"", &People::default())
+        );
+        assert_eq!(without("program:curl PATH:/bin/x", Dimension::Path), "program:curl");
     }
 
     #[test]

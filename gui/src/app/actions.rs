@@ -17,8 +17,15 @@ use crate::msg::{Msg, Place, Sender};
 pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, range: &gtk4::MenuButton) {
     let add = |name: &str, keys: &[&str], message: fn() -> Msg| {
         let action = gio::SimpleAction::new(name, None);
-        let sender = sender.clone();
-        action.connect_activate(move |_, _| sender.emit(message()));
+        let (sender, window) = (sender.clone(), app.downgrade());
+        action.connect_activate(move |_, _| {
+            sender.emit(message());
+            // From outside, as by the menu of the desktop's icon, it may be behind others.
+            let window = window.upgrade().and_then(|app| app.active_window());
+            if let Some(window) = window.filter(|window| !window.is_active()) {
+                window.present();
+            }
+        });
         app.add_action(&action);
         app.set_accels_for_action(&format!("app.{name}"), keys);
     };

@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 
+use picosnitch_api::Scope;
+
 use crate::msg::Place;
 use crate::range::Range;
+use crate::table::Spot;
 use crate::view::View;
 
 /// Steps that are remembered.
@@ -17,8 +20,8 @@ pub struct Step {
     pub place: Place,
     /// With which filters and which time.
     pub view: View,
-    /// Scrolled to, in pixels.
-    pub spot: f64,
+    /// How far it was scrolled, and what was selected.
+    pub spot: Spot,
 }
 
 /// See the module.
@@ -53,6 +56,13 @@ impl History {
     /// The latest range that moves with the clock: what a closer look is a part of.
     pub fn wider(&self) -> Range {
         self.0.iter().rev().map(|step| step.view.range).find(|range| range.is_live()).unwrap_or(Range::Day)
+    }
+
+    /// Whose rows are shown is one for all pages as well.
+    pub fn scope(&mut self, scope: Scope) {
+        for step in &mut self.0 {
+            step.view.scope = scope;
+        }
     }
 
     /// There is nothing to go back to.
@@ -90,6 +100,11 @@ impl Held {
         self.pages.retain(|page, _| Some(*page) != self.last);
     }
 
+    /// Nobody answers: no page holds anything that can be relied on.
+    pub fn clear(&mut self) {
+        self.pages.clear();
+    }
+
     /// The page could not be asked for.
     pub fn failed(&mut self, page: &'static str) {
         self.pages.remove(page);
@@ -107,7 +122,7 @@ mod tests {
     use super::*;
 
     fn step(place: Place, range: Range, spot: f64) -> Step {
-        Step { place, view: View { range, ..View::default() }, spot }
+        Step { place, view: View { range, ..View::default() }, spot: Spot::pixels(spot) }
     }
 
     #[test]
@@ -118,7 +133,7 @@ mod tests {
         history.push(step(Place::Overview, Range::Custom(0, 100), 0.0));
         assert_eq!(history.pop().unwrap().view.range, Range::Custom(0, 100));
         let first = history.pop().unwrap();
-        assert_eq!((first.view.range, first.spot), (Range::Day, 120.0));
+        assert_eq!((first.view.range, first.spot.at), (Range::Day, 120.0));
         assert!(history.is_empty() && history.pop().is_none());
     }
 
@@ -169,5 +184,7 @@ mod tests {
         );
         held.failed("program");
         assert!(!held.has("program", Place::Program(7), &view));
+        held.clear();
+        assert!(!held.has("overview", Place::Overview, &view));
     }
 }

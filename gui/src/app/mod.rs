@@ -22,6 +22,7 @@ use relm4::{Component, ComponentParts, ComponentSender};
 
 use crate::ask::{self, Asker};
 use crate::format::{self, Units};
+use crate::icon;
 use crate::msg::{Got, Msg, Place, Sender, Totals};
 use crate::page::groups::Groups;
 use crate::page::health::Health;
@@ -32,7 +33,9 @@ use crate::page::programs::Programs;
 use crate::page::timeline::Timeline;
 use crate::page::{Context, now};
 use crate::prefs::Prefs;
+use crate::range::Range;
 use crate::settings;
+use crate::table::Spot;
 use crate::view::View;
 use crate::words;
 use history::{Held, History, Step};
@@ -63,7 +66,7 @@ pub struct App {
     been: History,
     held: Held,
     /// Where the page that comes is to be scrolled to.
-    spot: Option<f64>,
+    spot: Option<Spot>,
     /// How many programs and destinations there are in the range, as the sidebar says it.
     counts: [String; 2],
     pages: Pages,
@@ -76,6 +79,8 @@ pub struct App {
     settings_wanted: bool,
     /// The timeline will be looked at in a moment.
     looking: bool,
+    /// A person is asked whether everybody's rows may be shown.
+    asking_all: bool,
     root: adw::ApplicationWindow,
     sender: Sender,
 }
@@ -164,6 +169,14 @@ impl Component for App {
             actions::set(&app, &sender, &frame.search_bar, &frame.range);
         }
         actions::escape(&root, &sender);
+        let emit = sender.clone();
+        root.connect_is_active_notify(move |root| {
+            if root.is_active() {
+                emit.emit(Msg::Focus);
+            }
+        });
+        let emit = sender.clone();
+        relm4::spawn_blocking(move || emit.emit(Msg::Icons(icon::read())));
         ask::listen(sender.clone());
         let mut app = App {
             context,
@@ -182,6 +195,7 @@ impl Component for App {
             pace: Pace::default(),
             settings_wanted: false,
             looking: false,
+            asking_all: false,
             root,
             sender: sender.clone(),
         };
@@ -193,6 +207,21 @@ impl Component for App {
 
     fn update(&mut self, message: Msg, _: ComponentSender<Self>, _: &Self::Root) {
         self.take(message);
+    }
+}
+
+/// Numbers of all notices that nobody has seen yet.
+async fn unread(client: &Client) -> Result<Vec<i64>, picosnitch_api::Error> {
+    let mut ids = Vec::new();
+    let mut query = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..Query::default() };
+    loop {
+        let page = client.events(&query).await?;
+        let unread = page.rows.iter().filter(|row| row.acknowledged != Some(true));
+        ids.extend(unread.filter_map(|row| row.id));
+        if page.cursor.is_empty() {
+            return Ok(ids);
+        }
+        query.cursor = Some(page.cursor);
     }
 }
 
@@ -266,8 +295,10 @@ impl App {
                 });
             }
             Msg::Search(text) => {
+                self.frame.searched.replace(text.clone());
                 if self.context.view.search != text {
-                    self.change(|view| view.search = text);
+                    let people = self.context.people.clone();
+                    self.change(|view| view.search(text, &people));
                 }
             }
             Msg::More(Place::Program(_)) => {
@@ -284,27 +315,46 @@ impl App {
                 }
                 return;
             }
+            Msg::Focus => return self.ask_unread(),
+            Msg::Icons(names) => {
+                icon::set(&names);
+                let pages = &self.pages;
+                pages.overview.refill();
+                pages.programs.refill();
+                pages.timeline.refill();
+                pages.live.refill();
+                return;
+            }
+            Msg::Review => self.review(),
             Msg::Renew => {
                 self.pace.waited();
                 return self.renew();
             }
             Msg::Hold(held) => {
-                if !held && self.place == Place::Live {
-                    self.pages.live.recorded(&self.context);
+                match self.place {
+                    Place::Live if !held => self.pages.live.recorded(&self.context),
+                    Place::Timeline if !held => self.pages.timeline.renew(&self.context),
+                    _ => {}
                 }
                 return;
             }
             Msg::ShowAll => self.show_all(),
-            Msg::AllShown => self.change(|view| view.scope = Scope::Any),
+            Msg::AllShown(answer) => self.all_shown(answer),
             Msg::Seen(ids) => self.seen(ids),
             Msg::Acknowledged(ids) => {
                 self.apply(Input::Acknowledged(ids));
+                // There may be more of them than are known here.
+                self.ask_unread();
+                self.pages.timeline.fall_behind();
                 if self.place == Place::Timeline {
                     self.pages.timeline.load(&self.context);
                 }
             }
             Msg::Export => self.export(),
-            Msg::Refresh => self.change(|_| ()),
+            Msg::Refresh => {
+                self.ask_unread();
+                self.change(|_| ());
+            }
             Msg::Settings => {
                 self.settings_wanted = true;
                 // The command line asks before the bus is there.
@@ -341,12 +391,14 @@ impl App {
                 }
                 ("--filter", Some(text)) => {
                     let search = words::parse(text, &self.context.people);
-                    if let Some(problem) = search.problem {
-                        self.sender.emit(Msg::Note(problem));
-                    }
-                    self.change(|view| {
-                        search.chips.into_iter().for_each(|chip| view.add(chip));
-                        view.search = search.text;
+                    let people = self.context.people.clone();
+                    self.change(|view| match search.problem {
+                        // It stands in the entry, where what is not understood is explained.
+                        Some(_) => view.search(text.to_owned(), &people),
+                        None => {
+                            search.chips.into_iter().for_each(|chip| view.add(chip));
+                            view.search = search.text;
+                        }
                     });
                 }
                 ("--page", Some("settings")) => self.sender.emit(Msg::Settings),
@@ -368,6 +420,9 @@ impl App {
             self.renew();
         }
         // A burst of notices is one look.
+        if matches!(event, Event::Notice(_)) {
+            self.pages.timeline.fall_behind();
+        }
         if matches!(event, Event::Notice(_)) && self.place == Place::Timeline && !self.looking {
             self.looking = true;
             let sender = self.sender.clone();
@@ -429,10 +484,7 @@ impl App {
                     self.context.asker.tell(true, |client: Client| async move {
                         Ok(Msg::Permissions(client.permissions().await?))
                     });
-                    self.context.asker.tell(true, |client: Client| async move {
-                        let query = Query { limit: Some(NOTICES), ..Query::default() };
-                        Ok(Msg::Unread(client.events(&query).await?.rows))
-                    });
+                    self.ask_unread();
                     self.load();
                 }
                 Effect::RefreshStatus => self.ask_status(),
@@ -442,13 +494,24 @@ impl App {
         }
     }
 
+    fn ask_unread(&self) {
+        self.context.asker.tell(true, |client: Client| async move {
+            let query = Query { limit: Some(NOTICES), ..Query::default() };
+            Ok(Msg::Unread(client.events(&query).await?.rows))
+        });
+    }
+
     fn ask_status(&self) {
         self.context
             .asker
             .tell(true, |client: Client| async move { Ok(Msg::Status(Box::new(client.status().await?))) });
     }
 
-    fn failed(&self, failure: &ask::Failure) {
+    /// Nobody answers. No page holds anything any more, so that the way back asks for it again.
+    fn failed(&mut self, failure: &ask::Failure) {
+        self.held.clear();
+        self.lost();
+        self.pages.overview.forget();
         for place in PLACES {
             if let Some(frame) = self.frame_of(place) {
                 frame.failed(failure);
@@ -477,6 +540,12 @@ impl App {
 
     /// Something else is to be shown: asks for it.
     fn load(&mut self) {
+        self.load_at(None);
+    }
+
+    /// The same; it is to be scrolled there.
+    fn load_at(&mut self, spot: Option<Spot>) {
+        self.spot = spot;
         if let Some(frame) = self.frame_of(self.place) {
             frame.loading();
         }
@@ -487,7 +556,13 @@ impl App {
     fn ask(&mut self) {
         self.drop_open();
         self.pace.asked(now());
+        if let (Some(problem), Some(frame)) =
+            (self.context.view.problem(&self.context.people), self.frame_of(self.place))
+        {
+            return frame.unclear(&problem);
+        }
         self.held.ask(name(self.place), self.place, &self.context.view);
+        self.come_back();
         let context = &self.context;
         match self.place {
             Place::Overview => self.pages.overview.load(context),
@@ -500,11 +575,26 @@ impl App {
         }
     }
 
+    /// Lists are told where they were; other pages are scrolled when their answer is there.
+    fn come_back(&mut self) {
+        let Some(spot) = &self.spot else { return };
+        let (spot, pages) = (spot.clone(), &self.pages);
+        match self.place {
+            Place::Programs => pages.programs.come_back(spot),
+            Place::Destinations => pages.groups.come_back(spot),
+            Place::Timeline => pages.timeline.come_back(spot),
+            Place::Live => pages.live.come_back(spot),
+            _ => return,
+        }
+        self.spot = None;
+    }
+
     /// Answers that are on their way are for what is not shown any more.
     fn drop_open(&mut self) {
         if self.context.asker.is_open(self.context.number) {
             self.held.drop_open();
         }
+        self.lost();
         self.context.number += 1;
     }
 
@@ -521,35 +611,45 @@ impl App {
     fn lost(&self) {
         self.pages.live.lost();
         self.pages.programs.lost();
+        self.pages.groups.lost();
         self.pages.timeline.lost();
     }
 
     fn got(&mut self, number: u64, got: Got) {
+        // One for what is not shown any more.
         if number != self.context.number {
-            return self.lost();
+            return;
+        }
+        if let Some(hidden) = got.hidden() {
+            if hidden > 0 && self.context.view.scope == Scope::Any {
+                return self.all_ended();
+            }
+            self.hidden = hidden;
+            self.show_whose();
         }
         if let Got::Totals(totals) = &got {
-            self.hidden = totals.hidden;
             self.count(totals);
             self.show();
         }
         let first = !matches!(got, Got::Late | Got::Failed(..) | Got::Chart(..) | Got::ProgramChart(..));
         if let Some(spot) = self.spot.take_if(|_| first) {
             match self.place {
-                Place::Overview => self.pages.overview.scroll(spot),
-                Place::Program(_) => self.pages.program.scroll(spot),
+                Place::Overview => self.pages.overview.scroll(spot.at),
+                Place::Program(_) => self.pages.program.scroll(spot.at),
                 _ => {}
             }
+        }
+        // Others may have seen some of them.
+        if let Got::Notices(page, _) = &got {
+            let seen = page.rows.iter().filter(|row| row.acknowledged == Some(true));
+            self.apply(Input::Acknowledged(seen.filter_map(|row| row.id).collect()));
+            self.show();
         }
         let (pages, context) = (&self.pages, &self.context);
         match got {
             Got::Totals(_) | Got::Chart(..) | Got::Programs(..) => pages.overview.got(got, context),
             Got::Executables(page, part) => pages.programs.got(page, part, context),
-            Got::Groups(totals, hidden) => {
-                self.hidden = hidden;
-                pages.groups.got(totals, context);
-                self.show();
-            }
+            Got::Groups(totals, _) => pages.groups.got(totals, context),
             Got::Notices(page, part) => pages.timeline.got(page, part, context),
             Got::Connections(page, part) => pages.live.got(page, part, context),
             Got::Program(program) => pages.program.got(*program, context),
@@ -559,6 +659,9 @@ impl App {
             Got::Failed(place, failure) => {
                 self.lost();
                 self.held.failed(name(place));
+                if place == Place::Overview {
+                    self.pages.overview.forget();
+                }
                 if let Some(frame) = self.frame_of(place) {
                     frame.failed(&failure);
                 }
@@ -570,13 +673,13 @@ impl App {
     fn step(&mut self) {
         let pages = &self.pages;
         let spot = match self.place {
-            Place::Overview => pages.overview.spot(),
+            Place::Overview => Spot::pixels(pages.overview.spot()),
             Place::Programs => pages.programs.spot(),
             Place::Destinations => pages.groups.spot(),
             Place::Timeline => pages.timeline.spot(),
             Place::Live => pages.live.spot(),
-            Place::Health => 0.0,
-            Place::Program(_) => pages.program.spot(),
+            Place::Health => Spot::default(),
+            Place::Program(_) => Spot::pixels(pages.program.spot()),
         };
         self.been.push(Step { place: self.place, view: self.context.view.clone(), spot });
     }
@@ -598,10 +701,14 @@ impl App {
         self.context.view = step.view;
         // Answers for the page that is left are not for this one.
         self.drop_open();
-        if !self.held.has(name(self.place), self.place, &self.context.view) {
-            self.spot = Some(step.spot);
-            self.load();
+        let stale = self.place == Place::Timeline && self.pages.timeline.is_behind();
+        if stale || !self.held.has(name(self.place), self.place, &self.context.view) {
+            return self.load_at(Some(step.spot));
         }
+        // It is as it was left: what was to come into sight, and what was recorded since, is asked for.
+        self.more(self.place);
+        self.pace.recorded();
+        self.renew();
     }
 
     fn count(&mut self, totals: &Totals) {
@@ -647,19 +754,72 @@ impl App {
     /// The one thing besides saving settings that may ask for a password.
     fn show_all(&mut self) {
         if self.context.view.scope == Scope::Any {
-            return self.change(|view| view.scope = Scope::System);
+            return self.scope(Scope::System);
         }
+        self.asking_all = self.client.is_some();
         self.context.asker.tell(false, |client: Client| async move {
             let query = Query { scope: Some(Scope::Any), limit: Some(1), ..Query::default() };
-            client.asking().connections(&query).await?;
-            Ok(Msg::AllShown)
+            let page = client.asking().connections(&query).await;
+            Ok(Msg::AllShown(page.map(|page| page.hidden).map_err(ask::Failure::from)))
         });
+    }
+
+    /// Whose rows are shown, on this page and on the way back.
+    fn scope(&mut self, scope: Scope) {
+        self.been.scope(scope);
+        self.change(|view| view.scope = scope);
+    }
+
+    /// The monitor answers with what may be seen; a refusal is that something stays hidden.
+    fn all_shown(&mut self, answer: Result<u64, ask::Failure>) {
+        self.asking_all = false;
+        match answer {
+            Ok(0) => self.scope(Scope::Any),
+            Ok(_) => self.take(Msg::Note(tr("Permission to see all users was not given.").into())),
+            Err(failure) => self.take(Msg::Note(failure.why)),
+        }
+    }
+
+    /// Rows of others are hidden again.
+    fn all_ended(&mut self) {
+        self.scope(Scope::System);
+        self.take(Msg::Note(tr("The permission to see all users has ended.").into()));
+    }
+
+    /// The range in which everything is that is unread.
+    fn range_of_unread(&self) -> Range {
+        let oldest = self.state.unread().filter_map(|row| row.time).min().unwrap_or_else(now);
+        let oldest = if self.state.more_unread() > 0 { i64::MIN } else { oldest };
+        self.context.view.range.reaching(oldest, now())
+    }
+
+    /// Everything that is unread is on the timeline as it is.
+    fn shows_unread(&self) -> bool {
+        !self.context.view.is_filtered() && self.context.view.range == self.range_of_unread()
+    }
+
+    /// Shows what is unread, whatever was looked for before.
+    fn review(&mut self) {
+        self.step();
+        self.place = Place::Timeline;
+        let range = self.range_of_unread();
+        // What others did is told to those who may see it without being asked.
+        let any = self.may(action::READ_ANY) == Permission::Yes;
+        self.change(|view| {
+            view.range = range;
+            view.chips.clear();
+            view.search.clear();
+            if any {
+                view.scope = Scope::Any;
+            }
+        });
+        self.frame.show_content();
     }
 
     /// These, or all that are unread.
     fn seen(&mut self, ids: Vec<i64>) {
-        let ids = if ids.is_empty() { self.state.unread().filter_map(|row| row.id).collect() } else { ids };
         self.context.asker.tell(false, |client: Client| async move {
+            let ids = if ids.is_empty() { unread(&client).await? } else { ids };
             for chunk in ids.chunks(picosnitch_api::query::MAX_PAGE as usize) {
                 client.acknowledge(chunk).await?;
             }
@@ -668,6 +828,9 @@ impl App {
     }
 
     fn export(&self) {
+        if let Some(problem) = self.context.view.problem(&self.context.people) {
+            return self.sender.emit(Msg::Note(problem));
+        }
         let query = self.context.query();
         let what = match self.place {
             Place::Overview => actions::Shown::Totals(Dimension::Path, self.pages.overview.shown()),

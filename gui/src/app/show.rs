@@ -116,7 +116,7 @@ impl App {
         frame.review.set(review);
         let here = match self.place {
             Place::Health => !review,
-            Place::Timeline => review,
+            Place::Timeline => review && self.shows_unread(),
             _ => false,
         };
         frame.banner.set_visible(!here);
@@ -134,9 +134,31 @@ impl App {
         let filters = view.chips.iter().enumerate();
         chips.extend(filters.map(|(at, chip)| (chip.label(people), Removes::Filter(at))));
         self.show_chips(chips);
-        let problem = view.filter(&self.context.people).1;
+        self.show_search();
+        let problem = view.problem(&self.context.people);
         frame.problem.set_visible(problem.is_some());
         frame.problem.set_text(&problem.unwrap_or_default());
+    }
+
+    /// The entry says what is searched for, also when nobody wrote it there: it comes from the command line, or from the
+    /// way back. The keyboard stays where it is.
+    fn show_search(&self) {
+        let (frame, text) = (&self.frame, &self.context.view.search);
+        if *frame.searched.borrow() == *text {
+            return;
+        }
+        frame.searched.replace(text.clone());
+        let focus = GtkWindowExt::focus(&self.root);
+        frame.search_bar.set_search_mode(!text.is_empty());
+        if frame.search.text() != *text {
+            frame.search.set_text(text);
+            frame.search.set_position(-1);
+        }
+        let gone =
+            focus.as_ref().is_some_and(|focus| focus.is_ancestor(&frame.search_bar)) && text.is_empty();
+        if !gone {
+            GtkWindowExt::set_focus(&self.root, focus.as_ref());
+        }
     }
 
     /// Those that are there already stay, with the keyboard where it is.
@@ -186,7 +208,7 @@ impl App {
         }
     }
 
-    fn show_whose(&self) {
+    pub(super) fn show_whose(&self) {
         let frame = &self.frame;
         let all = self.context.view.scope == Scope::Any;
         let mut text = if all {
@@ -202,6 +224,7 @@ impl App {
         }
         frame.whose.set_text(&text);
         frame.show_all.set_visible(self.may_see_all() || all);
+        frame.show_all.set_sensitive(!self.asking_all);
         frame.show_all.set_label(if all { tr("Show Only Yours") } else { tr("Show All Users…") });
     }
 }

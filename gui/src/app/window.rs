@@ -57,6 +57,8 @@ pub struct Frame {
     pub search: gtk4::SearchEntry,
     /// Shown while something is searched.
     pub search_bar: gtk4::SearchBar,
+    /// What was searched for last, as far as the entry knows.
+    pub searched: RefCell<String>,
     /// What of the search is not understood.
     pub problem: gtk4::Label,
     /// The time range.
@@ -194,9 +196,13 @@ impl Frame {
         let banner_button = gtk4::Button::builder().valign(gtk4::Align::Center).build();
         let review = Rc::new(Cell::new(false));
         let where_to = review.clone();
-        on_click(&banner_button, sender, move || {
-            Msg::Go(if where_to.get() { Place::Timeline } else { Place::Health })
-        });
+        on_click(
+            &banner_button,
+            sender,
+            move || {
+                if where_to.get() { Msg::Review } else { Msg::Go(Place::Health) }
+            },
+        );
         let banner = gtk4::Box::builder().spacing(8).css_classes(["banner"]).visible(false).build();
         banner.append(&gtk4::Image::from_icon_name("dialog-warning-symbolic"));
         banner.append(&banner_label);
@@ -256,6 +262,7 @@ impl Frame {
             title,
             search,
             search_bar,
+            searched: RefCell::default(),
             problem,
             range,
             range_label,

@@ -14,7 +14,7 @@ use picosnitch_api::{Client, Dimension, Query};
 use super::{Context, Frame, bar, value};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Place, Sender};
-use crate::table::{Column, Table};
+use crate::table::{Column, Spot, Table};
 use crate::words::{self, Chip};
 
 /// See the module.
@@ -117,9 +117,19 @@ impl Groups {
         self.table.is_busy() || self.table.is_hovered()
     }
 
-    /// Where it is scrolled to.
-    pub fn spot(&self) -> f64 {
-        self.table.root.vadjustment().value()
+    /// Where it is scrolled to, and what is selected.
+    pub fn spot(&self) -> Spot {
+        self.table.spot()
+    }
+
+    /// What is asked for next is shown as it was then.
+    pub fn come_back(&self, to: Spot) {
+        self.table.come_back(to);
+    }
+
+    /// An answer that will not come any more.
+    pub fn lost(&self) {
+        self.table.lost();
     }
 
     /// What is shown, for an export.

@@ -13,9 +13,12 @@ use picosnitch_api::{Client, Dimension, People, Query, inert};
 use super::{Context, Frame, bar, file_name, value};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
-use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
+use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
 use crate::words::Chip;
 
+/// How far back it is asked for what is newer, in µs: a row that waits for the hash of its program, or for its
+/// interval, is written later than others and keeps its time.
+const LATE: i64 = 60_000_000;
 /// With so many on the first page it is asked for anew, instead of what is newer alone.
 const MOST: usize = 4 * PAGE as usize;
 
@@ -29,7 +32,6 @@ pub struct Live {
     /// Something was recorded while the answer was on its way.
     behind: Cell<bool>,
     newest: Cell<i64>,
-    hover: gtk4::EventControllerMotion,
     hold: gtk4::ToggleButton,
     note: gtk4::Label,
 }
@@ -40,12 +42,18 @@ pub fn chips(row: &Connection) -> Vec<Chip> {
     let port = |value: Option<u16>| value.map(|value| value.to_string());
     [
         (Dimension::Path, row.path.clone()),
+        (Dimension::Name, row.name.clone()),
+        (Dimension::Cmdline, row.cmdline.clone()),
         (Dimension::Domain, row.domain.clone()),
         (Dimension::Address, row.address.clone()),
         (Dimension::RemotePort, port(row.remote_port)),
+        (Dimension::LocalPort, port(row.local_port)),
         (Dimension::Protocol, row.protocol.clone()),
+        (Dimension::Direction, row.direction.clone()),
         (Dimension::Uid, number(row.uid)),
         (Dimension::Parent, row.parent.clone()),
+        (Dimension::Grandparent, row.grandparent.clone()),
+        (Dimension::Netns, number(row.netns)),
         (Dimension::Unit, row.unit.clone()),
         (Dimension::Container, row.container.clone()),
         (Dimension::Sha256, row.sha256.clone()),
@@ -74,15 +82,7 @@ impl Live {
         let emit = sender.clone();
         table.on_sight(move || emit.emit(Msg::More(Place::Live)));
         let emit = sender.clone();
-        table.root.vadjustment().connect_value_changed(move |at| {
-            if at.value() <= 0.0 {
-                emit.emit(Msg::Hold(false));
-            }
-        });
-        let hover = gtk4::EventControllerMotion::new();
-        let emit = sender.clone();
-        hover.connect_leave(move |_| emit.emit(Msg::Hold(false)));
-        table.view().add_controller(hover.clone());
+        table.on_release(move || emit.emit(Msg::Hold(false)));
         let hold = gtk4::ToggleButton::builder()
             .label(tr("Hold"))
             .tooltip_text(tr("Keep the list as it is"))
@@ -104,7 +104,6 @@ impl Live {
             query: RefCell::default(),
             behind: Cell::new(false),
             newest: Cell::new(0),
-            hover,
             hold,
             note,
         }
@@ -117,9 +116,11 @@ impl Live {
     }
 
     fn first(&self, context: &Context) {
-        self.query.replace(Query { limit: Some(PAGE), ..context.query() });
+        let query = context.query();
+        let limit = Some(self.table.first_page());
+        self.query.replace(Query { limit: Some(PAGE), ..query.clone() });
         self.table.ask();
-        self.ask(context, Part::First, self.query.borrow().clone());
+        self.ask(context, Part::First, Query { limit, ..query });
     }
 
     /// Asks for the page that is in sight, if it is not here.
@@ -137,13 +138,16 @@ impl Live {
 
     /// Something was recorded: asks for it, unless the list holds still.
     pub fn recorded(&self, context: &Context) {
-        let held = self.hold.is_active() || self.hover.contains_pointer() || self.table.is_busy();
+        if !context.view.range.is_live() {
+            return;
+        }
+        let held = self.hold.is_active() || self.table.is_hovered() || self.table.is_busy();
         self.note.set_text(if held {
             tr("Held while you point at it, read further down or a row is selected.")
         } else {
             tr("New connections appear as they are recorded.")
         });
-        if held || !context.view.range.is_live() {
+        if held {
             return;
         }
         self.behind.set(self.table.is_asking());
@@ -154,8 +158,9 @@ impl Live {
             return self.first(context);
         }
         self.table.ask();
-        let since = Some(self.newest.get() + 1);
-        self.ask(context, Part::Newer, Query { limit: Some(PAGE), since, ..context.query() });
+        let query = context.query();
+        let since = Some((self.newest.get() - LATE).max(query.since.unwrap_or(i64::MIN)));
+        self.ask(context, Part::Newer, Query { limit: u32::try_from(MOST).ok(), since, ..query });
     }
 
     fn ask(&self, context: &Context, part: Part, query: Query) {
@@ -164,9 +169,19 @@ impl Live {
         });
     }
 
-    /// Where it is scrolled to.
-    pub fn spot(&self) -> f64 {
-        self.table.root.vadjustment().value()
+    /// Where it is scrolled to, and what is selected.
+    pub fn spot(&self) -> Spot {
+        self.table.spot()
+    }
+
+    /// What is asked for next is shown as it was then.
+    pub fn come_back(&self, to: Spot) {
+        self.table.come_back(to);
+    }
+
+    /// Icons are known now.
+    pub fn refill(&self) {
+        self.table.refill();
     }
 
     /// An answer that will not come any more.
@@ -196,7 +211,7 @@ impl Live {
                 tr("Connections of this time, newest first.")
             });
         }
-        self.table.take(page, part, |a, b| a == b);
+        self.table.take(page, part, |a, b| a == b, |a, b| a.time < b.time);
         self.frame.content();
         if self.behind.take() {
             self.recorded(context);

@@ -105,6 +105,9 @@ impl Frame {
 
     /// It is there.
     pub fn content(&self) {
+        // Screen readers are told of pages that nobody sees, too.
+        self.status.set_title("");
+        self.status.set_description(None);
         self.root.set_visible_child_name("content");
     }
 
@@ -124,6 +127,16 @@ impl Frame {
         }));
         self.action.set_label(tr(CLEAR));
         self.action.set_visible(filtered);
+        self.root.set_visible_child_name("status");
+    }
+
+    /// It is not asked for, as the filters cannot be.
+    pub fn unclear(&self, problem: &str) {
+        self.status.set_icon_name(Some("dialog-warning-symbolic"));
+        self.status.set_title(tr("The filters are not understood"));
+        self.status.set_description(Some(&gtk4::glib::markup_escape_text(problem)));
+        self.action.set_label(tr(CLEAR));
+        self.action.set_visible(true);
         self.root.set_visible_child_name("status");
     }
 

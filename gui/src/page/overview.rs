@@ -220,6 +220,16 @@ impl Overview {
         self.table.is_selected() || self.table.is_hovered() || self.chart.is_hovered()
     }
 
+    /// Nothing of what was shown is to be exported.
+    pub fn forget(&self) {
+        self.lines.take();
+    }
+
+    /// Icons are known now.
+    pub fn refill(&self) {
+        self.table.refill();
+    }
+
     /// Totals by program that are shown, for an export.
     pub fn shown(&self) -> Vec<Total> {
         self.lines.borrow().iter().map(|line| line.total.clone()).collect()
@@ -237,6 +247,7 @@ impl Overview {
 
     fn totals(&self, totals: Totals, context: &Context) {
         if totals.programs.is_empty() {
+            self.forget();
             let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
             return self.frame.empty("network-receive-symbolic", tr("No traffic yet"), text, &context.view);
         }
@@ -288,8 +299,7 @@ impl Overview {
         let is_new = |row: &Executable| is_new(row, since);
         let count = new_of(&self.counted.borrow(), &about, since);
         let more = if about.len() >= picosnitch_api::query::MAX_PAGE as usize { "+" } else { "" };
-        let mut by_path: HashMap<String, Executable> =
-            about.into_iter().filter_map(|row| Some((row.path.clone()?, row))).collect();
+        let mut by_path = by_path(about);
         let mut sparks: HashMap<String, Vec<f64>> =
             sparks.into_iter().map(|line| (line.key.clone(), coarse(&line))).collect();
         let lines: Vec<Line> = self
@@ -313,6 +323,18 @@ impl Overview {
         self.table.set(lines.clone(), same);
         self.lines.replace(lines);
     }
+}
+
+/// Programs by their path; of those that share one, as on the host and in a container, the one that comes first: they
+/// come by when they were last seen.
+fn by_path(about: Vec<Executable>) -> HashMap<String, Executable> {
+    let mut all = HashMap::new();
+    for row in about {
+        if let Some(path) = row.path.clone() {
+            all.entry(path).or_insert(row);
+        }
+    }
+    all
 }
 
 fn is_new(row: &Executable, since: Option<i64>) -> bool {
@@ -358,6 +380,7 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
                 .and_then(|row| row.last_seen)
                 .map_or(String::new(), |last| format::ago(last, now()))
         })
+        .ages()
         .sorted(|a, b| {
             let last = |line: &Line| line.about.as_ref().and_then(|row| row.last_seen);
             last(a).cmp(&last(b))
@@ -439,6 +462,18 @@ async fn programs(client: Client, query: Query) -> Result<Got, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d05_of_programs_that_share_a_path_the_one_seen_last_is_linked() {
+        let row = |id, last| Executable {
+            id: Some(id),
+            path: Some("/a".into()),
+            last_seen: Some(last),
+            ..Executable::default()
+        };
+        let known = by_path(vec![row(7, 20), row(8, 10), Executable::default()]);
+        assert_eq!((known.len(), known.get("/a").and_then(|row| row.id)), (1, Some(7)));
+    }
 
     #[test]
     fn d05_there_are_never_more_new_programs_than_programs() {

@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use gtk4::prelude::*;
 use picosnitch_api::row::{Executable, Page};
 use picosnitch_api::tongue::tr;
 use picosnitch_api::{Client, Dimension, Query};
@@ -13,7 +12,7 @@ use picosnitch_api::{Client, Dimension, Query};
 use super::{Context, Frame, file_name, now, place};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
-use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
+use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
 use crate::words::Chip;
 
 /// See the module.
@@ -69,7 +68,7 @@ impl Programs {
     fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
         let (sort, descending) = self.table.order().unwrap_or(("last-seen", true));
         let query = Query {
-            limit: Some(PAGE),
+            limit: Some(if part == Part::First { self.table.first_page() } else { PAGE }),
             sort: Some(sort.into()),
             descending: Some(descending),
             cursor,
@@ -90,9 +89,19 @@ impl Programs {
         self.table.is_busy() || self.table.is_hovered()
     }
 
-    /// Where it is scrolled to.
-    pub fn spot(&self) -> f64 {
-        self.table.root.vadjustment().value()
+    /// Where it is scrolled to, and what is selected.
+    pub fn spot(&self) -> Spot {
+        self.table.spot()
+    }
+
+    /// What is asked for next is shown as it was then.
+    pub fn come_back(&self, to: Spot) {
+        self.table.come_back(to);
+    }
+
+    /// Icons are known now.
+    pub fn refill(&self) {
+        self.table.refill();
     }
 
     /// Shows what came.
@@ -103,7 +112,7 @@ impl Programs {
             let icon = "application-x-executable-symbolic";
             return self.frame.empty(icon, tr("No programs yet"), text, &context.view);
         }
-        self.table.take(page, part, |a, b| a.id == b.id);
+        self.table.take(page, part, |a, b| a.id == b.id, |_, _| true);
         self.frame.content();
         self.more(context);
     }
@@ -136,7 +145,11 @@ fn columns(units: &Rc<Cell<Units>>) -> Vec<Column<Executable>> {
             .asked("sent"),
         Column::number(tr("Connections"), |row: &Executable| format::count(row.connections.unwrap_or(0)))
             .asked("connections"),
-        Column::number(tr("First seen"), move |row: &Executable| when(row.first_seen)).asked("first-seen"),
-        Column::number(tr("Last seen"), move |row: &Executable| when(row.last_seen)).asked("last-seen"),
+        Column::number(tr("First seen"), move |row: &Executable| when(row.first_seen))
+            .asked("first-seen")
+            .ages(),
+        Column::number(tr("Last seen"), move |row: &Executable| when(row.last_seen))
+            .asked("last-seen")
+            .ages(),
     ]
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The inbox: everything that was news, whether or not it was shown as a notification.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Event, Page};
-use picosnitch_api::tongue::{say, tr};
+use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
 use super::{Context, Frame, bar, file_name, now, value};
 use crate::format;
 use crate::msg::{Got, Msg, Part, Place, Sender};
-use crate::table::{Column, Name, PAGE, Show, Table, Wanted};
+use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
 use crate::words::Chip;
 
 /// See the module.
@@ -19,8 +20,14 @@ pub struct Timeline {
     /// What is put into the window.
     pub frame: Frame,
     table: Table<Event>,
+    /// There are notices, or some were seen, since it was asked for.
+    behind: Cell<bool>,
+    note: gtk4::Label,
     seen: gtk4::Button,
 }
+
+/// What stands above the list.
+const ABOUT: &str = mark("New and changed programs, and gaps in the record.");
 
 /// What a notice says in its first line.
 fn title(row: &Event) -> String {
@@ -71,13 +78,22 @@ impl Timeline {
                 }
             },
             |row| {
-                let uid = row.uid.map(|uid| uid.to_string());
+                let port = |port: Option<u16>| port.map(|port| port.to_string());
                 [
                     (Dimension::Path, row.path.clone()),
+                    (Dimension::Name, row.name.clone()),
                     (Dimension::Domain, row.domain.clone()),
                     (Dimension::Address, row.address.clone()),
+                    (Dimension::RemotePort, port(row.remote_port)),
+                    (Dimension::LocalPort, port(row.local_port)),
+                    (Dimension::Protocol, row.protocol.clone()),
+                    (Dimension::Direction, row.direction.clone()),
                     (Dimension::Parent, row.parent.clone()),
-                    (Dimension::Uid, uid),
+                    (Dimension::Cmdline, row.cmdline.clone()),
+                    (Dimension::Uid, row.uid.map(|uid| uid.to_string())),
+                    (Dimension::Unit, row.unit.clone()),
+                    (Dimension::Container, row.container.clone()),
+                    (Dimension::Sha256, row.sha256.clone()),
                 ]
                 .into_iter()
                 .filter_map(|(by, value)| Chip::of(by, value?))
@@ -86,6 +102,8 @@ impl Timeline {
         );
         let emit = sender.clone();
         table.on_sight(move || emit.emit(Msg::More(Place::Timeline)));
+        let emit = sender.clone();
+        table.on_release(move || emit.emit(Msg::Hold(false)));
         let seen = gtk4::Button::builder()
             .label(tr("Mark All as Seen"))
             .sensitive(false)
@@ -99,25 +117,44 @@ impl Timeline {
         let emit = sender.clone();
         seen.connect_clicked(move |_| emit.emit(Msg::Seen(Vec::new())));
         let head = bar();
-        head.append(
-            &gtk4::Label::builder()
-                .label(tr("New and changed programs, and gaps in the record."))
-                .css_classes(["dim-label"])
-                .hexpand(true)
-                .xalign(0.0)
-                .wrap(true)
-                .build(),
-        );
+        let note = gtk4::Label::builder()
+            .label(tr(ABOUT))
+            .css_classes(["dim-label"])
+            .hexpand(true)
+            .xalign(0.0)
+            .wrap(true)
+            .build();
+        head.append(&note);
         head.append(&seen);
         let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
         all.append(&head);
         all.append(&table.root);
-        Self { frame: Frame::new(&all, sender), table, seen }
+        Self { frame: Frame::new(&all, sender), table, behind: Cell::new(false), note, seen }
     }
 
-    /// Where it is scrolled to.
-    pub fn spot(&self) -> f64 {
-        self.table.root.vadjustment().value()
+    /// Where it is scrolled to, and what is selected.
+    pub fn spot(&self) -> Spot {
+        self.table.spot()
+    }
+
+    /// What is asked for next is shown as it was then.
+    pub fn come_back(&self, to: Spot) {
+        self.table.come_back(to);
+    }
+
+    /// Icons are known now.
+    pub fn refill(&self) {
+        self.table.refill();
+    }
+
+    /// Something is new, or was seen, since it was asked for.
+    pub fn fall_behind(&self) {
+        self.behind.set(true);
+    }
+
+    /// It does not show the latest.
+    pub fn is_behind(&self) -> bool {
+        self.behind.get()
     }
 
     /// There is something to mark.
@@ -127,13 +164,22 @@ impl Timeline {
 
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
+        self.behind.set(false);
         self.table.ask();
         self.ask(context, Part::First, None);
     }
 
-    /// There is something new: asks for it, unless somebody reads further down.
+    /// Asks for what is new, unless somebody points at the list, selected a row or reads further down: what lets
+    /// go of it leads here again, and so does the answer that is on its way.
     pub fn renew(&self, context: &Context) {
-        if !self.table.is_busy() && !self.table.is_asking() {
+        let held = self.table.is_busy() || self.table.is_hovered();
+        let waits = self.behind.get() && held && !self.frame.is_empty();
+        self.note.set_text(if waits {
+            tr("There is something new. It comes when you neither point at the list nor select a row.")
+        } else {
+            tr(ABOUT)
+        });
+        if self.behind.get() && !waits && !self.table.is_asking() {
             self.load(context);
         }
     }
@@ -146,7 +192,8 @@ impl Timeline {
     }
 
     fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
-        let query = Query { limit: Some(PAGE), cursor, ..context.query() };
+        let limit = Some(if part == Part::First { self.table.first_page() } else { PAGE });
+        let query = Query { limit, cursor, ..context.query() };
         context.asker.ask(context.number, Place::Timeline, move |client: Client| async move {
             Ok(Got::Notices(client.events(&query).await?, part))
         });
@@ -164,11 +211,13 @@ impl Timeline {
             let text = tr(
                 "When a program uses the network for the first time, or its file changes, it is told here.",
             );
-            return self.frame.empty("emblem-ok-symbolic", tr("Nothing new"), text, &context.view);
+            self.frame.empty("emblem-ok-symbolic", tr("Nothing new"), text, &context.view);
+        } else {
+            self.table.take(page, part, |a, b| a.id == b.id, |_, _| true);
+            self.frame.content();
+            self.more(context);
         }
-        self.table.take(page, part, |a, b| a.id == b.id);
-        self.frame.content();
-        self.more(context);
+        self.renew(context);
     }
 }
 
@@ -200,6 +249,7 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
         Column::number(tr("When"), |row: &Event| {
             row.time.map_or(String::new(), |time| format::ago(time, now()))
         })
-        .wide(100),
+        .wide(100)
+        .ages(),
     ]
 }

@@ -15,6 +15,7 @@ use gtk4::glib::BoxedAnyObject;
 use gtk4::prelude::*;
 use gtk4::{gdk, gio, glib};
 use picosnitch_api::People;
+use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::Page;
 use picosnitch_api::tongue::{say, tr};
 
@@ -25,6 +26,30 @@ pub use pages::{PAGE, Wanted};
 
 /// Rows above and below the screen that are asked for before they come into sight.
 const NEAR: u32 = 60;
+
+/// How often what cells say of the time since is written anew, in seconds.
+const AGES: u32 = 60;
+
+/// How far a list is scrolled, and what is selected in it: enough to come back to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spot {
+    /// In pixels.
+    pub at: f64,
+    /// Rows from the beginning to the end of the screen.
+    rows: u32,
+    /// Pixels of a row.
+    height: f64,
+    /// The first row on the screen: its place, and what it is.
+    top: Option<(u32, glib::Object)>,
+    selected: Option<glib::Object>,
+}
+
+impl Spot {
+    /// So many pixels down, where nothing is selected.
+    pub fn pixels(at: f64) -> Self {
+        Self { at, ..Self::default() }
+    }
+}
 
 /// What a cell says of a row.
 pub type Says<T> = Rc<dyn Fn(&T) -> String>;
@@ -76,12 +101,13 @@ pub struct Column<T> {
     show: Show<T>,
     sort: Sort<T>,
     width: i32,
+    ages: bool,
 }
 
 impl<T: 'static> Column<T> {
     /// A column that takes its share of the room.
     pub fn new(title: &'static str, show: Show<T>) -> Self {
-        Self { title, show, sort: Sort::Nobody, width: -1 }
+        Self { title, show, sort: Sort::Nobody, width: -1, ages: false }
     }
 
     /// A column of text.
@@ -106,6 +132,12 @@ impl<T: 'static> Column<T> {
         self
     }
 
+    /// It says how long ago something was.
+    pub fn ages(mut self) -> Self {
+        self.ages = true;
+        self
+    }
+
     /// A fixed width, in pixels.
     pub fn wide(mut self, width: i32) -> Self {
         self.width = width;
@@ -125,6 +157,10 @@ pub struct Table<T: 'static> {
     rows: Model,
     /// A page is on its way.
     asking: Cell<bool>,
+    /// Where to come back to with the answer that is on its way.
+    back: RefCell<Option<Spot>>,
+    /// Cells of columns whose text changes by itself.
+    cells: Cells,
     selection: gtk4::SingleSelection,
     view: gtk4::ColumnView,
     hover: gtk4::EventControllerMotion,
@@ -165,8 +201,9 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         view.set_model(Some(&selection));
         let chips: Chips<T> = Rc::new(chips);
         let ends: Vec<bool> = columns.iter().map(|column| matches!(column.show, Show::Number(_))).collect();
+        let cells = Cells::default();
         for column in columns {
-            view.append_column(&build(column, &chips, people, sender));
+            view.append_column(&build(column, &chips, people, sender, &cells));
         }
         align_titles(&view, &ends);
         view.connect_activate(move |view, at| {
@@ -183,7 +220,18 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
             .build();
         let hover = gtk4::EventControllerMotion::new();
         view.add_controller(hover.clone());
-        Self { root, rows, asking: Cell::new(false), selection, view, hover, row: std::marker::PhantomData }
+        clock(&root, &cells);
+        Self {
+            root,
+            rows,
+            asking: Cell::new(false),
+            back: RefCell::default(),
+            cells,
+            selection,
+            view,
+            hover,
+            row: std::marker::PhantomData,
+        }
     }
 
     /// Shows these rows, which are all.
@@ -195,7 +243,9 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
     /// tells by which one the selection is found again.
     fn begin(&self, page: Page<T>, same: impl Fn(&T, &T) -> bool) {
         let rows = page.rows;
-        let selected = self.selection.selected_item();
+        let back = self.back.take();
+        let selected =
+            back.as_ref().map_or_else(|| self.selection.selected_item(), |back| back.selected.clone());
         let at = self.root.vadjustment().value();
         let old = self.rows.first();
         let count = old.len();
@@ -209,23 +259,82 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         let end = rows.len() - tail;
         let fresh = rows.into_iter().take(end).skip(head).map(BoxedAnyObject::new).collect();
         let changed = self.rows.begin(head, tail, fresh, page.cursor);
-        if !changed {
+        if !changed && back.is_none() {
             return;
         }
-        if let Some(selected) = selected.as_ref().and_then(row_of::<T>) {
-            let found = (0..self.selection.n_items()).find(|index| {
+        let find = |item: &glib::Object| {
+            let wanted = row_of::<T>(item)?;
+            (0..self.selection.n_items()).find(|index| {
                 let item = self.selection.item(*index);
-                item.as_ref().and_then(row_of::<T>).is_some_and(|row| same(&row, &selected))
-            });
-            self.selection.set_selected(found.unwrap_or(gtk4::INVALID_LIST_POSITION));
+                item.as_ref().and_then(row_of::<T>).is_some_and(|row| same(&row, &wanted))
+            })
+        };
+        if let Some(selected) = &selected {
+            self.selection.set_selected(find(selected).unwrap_or(gtk4::INVALID_LIST_POSITION));
         }
-        if at > 0.0 && count > 0 {
+        if let Some(back) = back {
+            // What came above it meanwhile is above it now.
+            let moved = back.top.and_then(|(at, item)| Some(f64::from(find(&item)?) - f64::from(at)));
+            let at = if back.at > 0.0 { back.at + moved.unwrap_or(0.0) * back.height } else { 0.0 };
+            self.scroll(at.max(0.0));
+        } else if at > 0.0 && count > 0 {
             self.scroll(at);
         }
     }
 
+    /// Rows that came since the beginning was asked for, or are older and came late; those that are here already
+    /// are passed over. Both are in order; `after` says that the first comes after the second.
+    fn merge(&self, rows: Vec<T>, after: impl Fn(&T, &T) -> bool) {
+        let known = self.rows.first();
+        let is_known =
+            |row: &T| known.iter().any(|item| item.try_borrow::<T>().is_ok_and(|known| *known == *row));
+        let fresh: Vec<_> = rows.into_iter().filter(|row| !is_known(row)).map(BoxedAnyObject::new).collect();
+        self.rows.merge(fresh, |fresh, known| match (fresh.try_borrow::<T>(), known.try_borrow::<T>()) {
+            (Ok(fresh), Ok(known)) => after(&fresh, &known),
+            _ => false,
+        });
+    }
+
+    /// Where it is scrolled to, and what is selected.
+    pub fn spot(&self) -> Spot {
+        let scrolled = self.root.vadjustment();
+        let count = self.selection.n_items();
+        let height = scrolled.upper() / f64::from(count.max(1));
+        let row = |pixels: f64| (pixels / height.max(1.0)) as u32;
+        let top = row(scrolled.value());
+        Spot {
+            at: scrolled.value(),
+            rows: if scrolled.value() > 0.0 { row(scrolled.value() + scrolled.page_size()) + 1 } else { 0 },
+            height,
+            top: self.selection.item(top).map(|item| (top, item)),
+            selected: self.selection.selected_item(),
+        }
+    }
+
+    /// The answer that is asked for next is shown as it was then.
+    pub fn come_back(&self, to: Spot) {
+        self.back.replace(Some(to));
+    }
+
+    /// How many rows to ask for first: more than a page to come back to what is further down.
+    pub fn first_page(&self) -> u32 {
+        let rows = self.back.borrow().as_ref().map_or(0, |back| back.rows);
+        if rows == 0 { PAGE } else { (rows + PAGE).min(MAX_PAGE) }
+    }
+
+    /// Writes the cells anew that change by themselves.
+    pub fn refill(&self) {
+        refill(&self.cells, false);
+    }
+
     /// Takes a page that was asked for.
-    pub fn take(&self, page: Page<T>, part: Part, same: impl Fn(&T, &T) -> bool) {
+    pub fn take(
+        &self,
+        page: Page<T>,
+        part: Part,
+        same: impl Fn(&T, &T) -> bool,
+        after: impl Fn(&T, &T) -> bool,
+    ) {
         self.asking.set(false);
         let objects = |rows: Vec<T>| rows.into_iter().map(BoxedAnyObject::new).collect();
         match part {
@@ -234,7 +343,7 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
                 let kept = Some(self.selection.selected()).filter(|at| *at != gtk4::INVALID_LIST_POSITION);
                 self.rows.fill(at, objects(page.rows), page.cursor, kept);
             }
-            Part::Newer => self.rows.prepend(objects(page.rows)),
+            Part::Newer => self.merge(page.rows, after),
         }
     }
 
@@ -246,6 +355,7 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
     /// An answer that will not come any more.
     pub fn lost(&self) {
         self.asking.set(false);
+        self.back.take();
     }
 
     /// A page is on its way.
@@ -296,9 +406,22 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         self.is_selected() || self.root.vadjustment().value() > 1.0
     }
 
-    /// Where the keyboard goes.
-    pub fn view(&self) -> &gtk4::ColumnView {
-        &self.view
+    /// Calls it when nothing may hold the list any more: the pointer leaves, a selection ends, or it is scrolled back to
+    /// the top.
+    pub fn on_release(&self, released: impl Fn() + Clone + 'static) {
+        let call = released.clone();
+        self.hover.connect_leave(move |_| call());
+        let call = released.clone();
+        self.selection.connect_selected_notify(move |selection| {
+            if selection.selected() == gtk4::INVALID_LIST_POSITION {
+                call();
+            }
+        });
+        self.root.vadjustment().connect_value_changed(move |at| {
+            if at.value() <= 0.0 {
+                released();
+            }
+        });
     }
 
     /// Calls it when something comes into sight that is not held.
@@ -330,6 +453,41 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         let answer = self.view.sorter()?.compare(&one, &other);
         Some((COMPARED.take()?, answer == gtk4::Ordering::Larger))
     }
+}
+
+/// Cells that change by themselves: whether they say how long ago something was, and what writes one anew as long as it
+/// is there.
+type Cells = Rc<RefCell<Vec<(bool, Box<dyn Fn(bool) -> bool>)>>>;
+
+/// Writes cells anew: those that say how long ago something was, or all.
+fn refill(cells: &Cells, ages: bool) {
+    cells.borrow_mut().retain(|(aging, again)| again(*aging || !ages));
+}
+
+/// While a table is seen, what it says of the time since is written anew once a minute.
+fn clock(root: &gtk4::ScrolledWindow, cells: &Cells) {
+    let running: Rc<RefCell<Option<glib::SourceId>>> = Rc::default();
+    let (of, cells, set) = (root.downgrade(), cells.clone(), running.clone());
+    root.connect_map(move |_| {
+        refill(&cells, true);
+        let (of, cells) = (of.clone(), cells.clone());
+        let tick = move || {
+            let surface = of.upgrade().and_then(|root| root.native()).and_then(|native| native.surface());
+            let top = surface.and_downcast::<gdk::Toplevel>();
+            if top.is_some_and(|top| !top.state().contains(gdk::ToplevelState::MINIMIZED)) {
+                refill(&cells, true);
+            }
+            glib::ControlFlow::Continue
+        };
+        if let Some(old) = set.replace(Some(glib::timeout_add_seconds_local(AGES, tick))) {
+            old.remove();
+        }
+    });
+    root.connect_unmap(move |_| {
+        if let Some(source) = running.take() {
+            source.remove();
+        }
+    });
 }
 
 /// The row of an item; none where a row is stood in for.
@@ -366,13 +524,30 @@ fn build<T: 'static>(
     chips: &Chips<T>,
     people: &Rc<People>,
     sender: &Sender,
+    cells: &Cells,
 ) -> gtk4::ColumnViewColumn {
     let factory = gtk4::SignalListItemFactory::new();
     let show = Rc::new(column.show);
     let (make, chips, people, sender) = (show.clone(), chips.clone(), people.clone(), sender.clone());
+    let ages = column.ages;
+    let cells = cells.clone();
     factory.connect_setup(move |_, item| {
         let Some(item) = item.downcast_ref::<gtk4::ListItem>() else { return };
         let widget = cell::make(&make);
+        if ages || matches!(*make, Show::Name(_)) {
+            let (of, show) = (item.downgrade(), make.clone());
+            let again = move |write: bool| {
+                let Some(item) = of.upgrade() else { return false };
+                if write
+                    && let (Some(row), Some(widget)) = (item.item(), item.child())
+                    && let Some(row) = row_of::<T>(&row)
+                {
+                    cell::fill(&show, &row, &widget);
+                }
+                true
+            };
+            cells.borrow_mut().push((ages, Box::new(again)));
+        }
         on_click(&widget, item, &chips, &people, &sender);
         item.set_child(Some(&widget));
     });

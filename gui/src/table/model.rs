@@ -73,9 +73,13 @@ impl Model {
         self.change(|pages| Some(pages.begin(head, tail, fresh, next)))
     }
 
-    /// See [`Pages::prepend`].
-    pub fn prepend(&self, fresh: Vec<BoxedAnyObject>) {
-        self.change(|pages| pages.prepend(fresh));
+    /// See [`Pages::merge`].
+    pub fn merge(
+        &self,
+        fresh: Vec<BoxedAnyObject>,
+        after: impl Fn(&BoxedAnyObject, &BoxedAnyObject) -> bool,
+    ) {
+        self.change(|pages| pages.merge(fresh, after));
     }
 
     /// See [`Pages::fill`] and [`Pages::let_go`].

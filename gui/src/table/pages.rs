@@ -107,17 +107,26 @@ impl<R> Pages<R> {
         Change { at: length(head), gone: length(before - head - kept), come: length(come) }
     }
 
-    /// More rows before the first one, on the first page.
-    pub fn prepend(&mut self, mut fresh: Vec<R>) -> Option<Change> {
-        let come = fresh.len();
-        if self.pages.is_empty() {
-            return None;
+    /// More rows on the first page, each before the first one that it does not come after; both are in order.
+    pub fn merge(&mut self, fresh: Vec<R>, after: impl Fn(&R, &R) -> bool) -> Option<Change> {
+        let page = self.pages.first_mut().filter(|_| !fresh.is_empty())?;
+        let before = page.count;
+        let mut known = page.rows.take()?.into_iter().peekable();
+        let mut rows = Vec::with_capacity(before + fresh.len());
+        let (mut at, mut end) = (before, 0);
+        for row in fresh {
+            while let Some(known) = known.next_if(|known| after(&row, known)) {
+                rows.push(known);
+            }
+            at = at.min(rows.len());
+            rows.push(row);
+            end = rows.len();
         }
-        let page = self.pages.first_mut()?;
-        fresh.append(page.rows.as_mut()?);
-        page.count = fresh.len();
-        page.rows = Some(fresh);
-        Some(Change { at: 0, gone: 0, come: length(come) })
+        rows.extend(known);
+        let tail = rows.len() - end;
+        page.count = rows.len();
+        page.rows = Some(rows);
+        Some(Change { at: length(at), gone: length(before - at - tail), come: length(end - at) })
     }
 
     /// A page that was asked for: a further one, or one that was let go.
@@ -230,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn d05_rows_that_come_late_stand_where_they_belong() {
+        let mut pages = Pages::default();
+        // Newest first, as the numbers are times.
+        let after = |fresh: &i32, known: &i32| fresh < known;
+        assert_eq!(pages.merge(vec![1], after), None, "nothing is asked for yet");
+        pages.begin(0, 0, vec![50, 40, 30], "c".into());
+        pages.fill(1, vec![20, 10], String::new());
+        assert_eq!(pages.merge(Vec::new(), after), None);
+        assert_eq!(pages.merge(vec![70, 60], after), Some(Change { at: 0, gone: 0, come: 2 }));
+        assert_eq!(pages.first(), [70, 60, 50, 40, 30]);
+        assert_eq!(pages.merge(vec![45, 35], after), Some(Change { at: 3, gone: 1, come: 3 }));
+        assert_eq!(pages.first(), [70, 60, 50, 45, 40, 35, 30]);
+        assert_eq!(pages.merge(vec![80, 25], after), Some(Change { at: 0, gone: 7, come: 9 }));
+        assert_eq!(pages.first(), [80, 70, 60, 50, 45, 40, 35, 30, 25]);
+        assert_eq!((pages.count(), pages.row(9), pages.row(10)), (11, Some(Some(&20)), Some(Some(&10))));
+    }
+
+    #[test]
     fn d05_the_first_page_changes_where_it_differs() {
         let mut pages = scrolled(3);
         assert_eq!(pages.first(), (0..10).collect::<Vec<_>>());
@@ -239,9 +266,8 @@ mod tests {
         assert_eq!(pages.first(), [100, 101, 2, 3, 4, 5, 6, 7, 8, 9]);
         let change = pages.begin(1, 8, vec![7], "c".into());
         assert_eq!(change, Change { at: 1, gone: 1, come: 1 });
-        assert_eq!(pages.prepend(vec![102]), Some(Change { at: 0, gone: 0, come: 1 }));
-        assert_eq!((pages.count(), pages.row(0)), (11, Some(Some(&102))));
-        assert_eq!(pages.begin(0, 0, Vec::new(), String::new()), Change { at: 0, gone: 11, come: 0 });
+        assert_eq!(pages.first(), [100, 7, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(pages.begin(0, 0, Vec::new(), String::new()), Change { at: 0, gone: 10, come: 0 });
         assert_eq!(pages.wanted(0, 100), None);
     }
 }

@@ -26,6 +26,7 @@ pub mod traffic;
 pub mod trouble;
 pub mod verdicts;
 pub mod window;
+pub mod window_truth;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Case> {
         desktop::CASES,
         desktop_daemon::CASES,
         window::CASES,
+        window_truth::CASES,
         renewed::CASES,
         many_rows::CASES,
         if long() { scale::LONG } else { &[] },

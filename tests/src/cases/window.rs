@@ -48,7 +48,7 @@ pub fn title(tree: &Tree) -> &str {
 }
 
 /// A daemon with two programs on record, one with three connections, and the window.
-fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access, [String; 2])> {
+pub(super) fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access, [String; 2])> {
     let stage = lab.stage(name, "")?;
     let mut names = Vec::new();
     for (program, times) in [("one", 3), ("two", 1)] {
@@ -72,14 +72,14 @@ fn open(lab: &mut Lab, name: &str) -> Outcome<(Stage, Desktop, Access, [String; 
     Ok((stage, desktop, access, names))
 }
 
-fn press(desktop: &Desktop, access: &Access, role: &str, name: &str) -> Outcome {
+pub(super) fn press(desktop: &Desktop, access: &Access, role: &str, name: &str) -> Outcome {
     desktop.seen(access, name, |tree| tree.find(role, name).is_some())?;
     // What was pressed before may still be at work.
     settle(PATIENCE, || access.press(access.tree()?.find(role, name).ok_or("gone")?))
 }
 
 /// Clicks into the middle of the first label that says this, in a table.
-fn click(desktop: &Desktop, access: &Access, table: &str, text: &str, times: &str) -> Outcome {
+pub(super) fn click(desktop: &Desktop, access: &Access, table: &str, text: &str, times: &str) -> Outcome {
     desktop.seen(access, text, |tree| rows(tree, table).contains(&text))?;
     let place = || -> Outcome<(i32, i32)> {
         let tree = access.tree()?;

@@ -13,6 +13,7 @@ use super::Outcome;
 const CHECKED: u32 = 4;
 const FOCUSABLE: u32 = 11;
 const FOCUSED: u32 = 12;
+const PRESSED: u32 = 20;
 const SELECTED: u32 = 23;
 
 /// What places are counted from (`AtspiCoordType`).
@@ -61,6 +62,8 @@ pub struct Widget {
     pub selected: bool,
     /// It is on.
     pub checked: bool,
+    /// It is pressed, and stays so.
+    pub pressed: bool,
     /// Places of what it is in, in the list of all, outermost first.
     pub within: Vec<usize>,
     bus: String,
@@ -193,6 +196,7 @@ impl Access {
             focused: has(FOCUSED),
             selected: has(SELECTED),
             checked: has(CHECKED),
+            pressed: has(PRESSED),
             within: within.to_vec(),
             bus,
             path,
@@ -236,6 +240,21 @@ impl Access {
             reply.body().deserialize()
         })?;
         super::ensure(done, || format!("{} {:?} cannot be pressed", widget.role, widget.name))
+    }
+
+    /// What is written in an entry.
+    ///
+    /// # Errors
+    /// It has no text.
+    pub fn text(&self, widget: &Widget) -> Outcome<String> {
+        let face = "org.a11y.atspi.Text";
+        let text = self.runtime.block_on(async {
+            let bus = Some(widget.bus.as_str());
+            let reply =
+                self.bus.call_method(bus, &widget.path, Some(face), "GetText", &(0_i32, -1_i32)).await?;
+            reply.body().deserialize::<String>()
+        })?;
+        Ok(text)
     }
 
     /// The middle of it in its window, which without a manager of windows is at the corner of the screen.
