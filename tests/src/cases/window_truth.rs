@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use picosnitch_api::{Query, name};
 
 use super::Case;
@@ -24,6 +25,11 @@ pub const CASES: &[Case] = &[
     Case { id: "D05", title: "a search stands in its entry wherever it comes from", run: d05_search },
     Case { id: "D05", title: "what is unread is found, and goes when others saw it", run: d05_unread },
     Case { id: "D03", title: "the monitor goes and comes: each page of the window says so", run: d03_window },
+    Case {
+        id: "D03",
+        title: "a monitor that hangs and time that goes by: the window says so",
+        run: d03_hangs,
+    },
 ];
 
 /// The list of what is new.
@@ -206,6 +212,8 @@ fn d05_unread(lab: &mut Lab) -> Outcome {
     sees("what changed, as unread", &|tree| {
         let rows = rows(tree, TIMELINE);
         title(tree) == TIMELINE
+            && tree.find("push button", "Time range: Last 24 hours").is_some()
+            && !page_says(tree, TIMELINE, "Nothing here")
             && rows.contains(&format!("{one} changed").as_str())
             && rows.contains(&"unread")
     })?;
@@ -236,6 +244,35 @@ fn d05_unread(lab: &mut Lab) -> Outcome {
         title(tree) == TIMELINE && rows(tree, TIMELINE).contains(&new.as_str())
     })?;
     let _ = two;
+    Ok(())
+}
+
+/// How long a page waits for an answer, and some.
+const LIMIT: Duration = Duration::from_secs(45);
+/// In this time `now` becomes minutes.
+const MINUTES: Duration = Duration::from_secs(110);
+
+fn d03_hangs(lab: &mut Lab) -> Outcome {
+    let (stage, desktop, access, _) = open(lab, "d03-hangs")?;
+    desktop.input(&["key", "alt+4"])?;
+    let ages = |tree: &Tree, text: &str| rows(tree, TIMELINE).iter().any(|row| row.ends_with(text));
+    desktop.seen(&access, "what is new now", |tree| ages(tree, "now"))?;
+    stage.daemon.signal(Signal::SIGSTOP)?;
+    // Nothing is recorded, and nothing asked: only the clock goes on.
+    settle(MINUTES, || {
+        let tree = access.tree()?;
+        ensure(ages(&tree, "min ago") && !ages(&tree, "now"), || format!("{:?}", rows(&tree, TIMELINE)))
+    })?;
+    desktop.input(&["key", "alt+2"])?;
+    settle(LIMIT, || {
+        let tree = access.tree()?;
+        ensure(page_says(&tree, "Programs", "No answer"), || "it waits for ever".to_owned())
+    })?;
+    stage.daemon.signal(Signal::SIGCONT)?;
+    desktop.input(&["key", "F5"])?;
+    desktop.seen(&access, "the programs", |tree| {
+        !rows(tree, "Programs").is_empty() && !page_says(tree, "Programs", "No answer")
+    })?;
     Ok(())
 }
 
