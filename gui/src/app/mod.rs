@@ -310,7 +310,7 @@ impl App {
             Msg::More(place) => return self.more(place),
             Msg::Look => {
                 self.looking = false;
-                if self.place == Place::Timeline {
+                if self.place == Place::Timeline && self.is_clear() {
                     self.pages.timeline.renew(&self.context);
                 }
                 return;
@@ -332,6 +332,7 @@ impl App {
             }
             Msg::Hold(held) => {
                 match self.place {
+                    _ if !self.is_clear() => {}
                     Place::Live if !held => self.pages.live.recorded(&self.context),
                     Place::Timeline if !held => self.pages.timeline.renew(&self.context),
                     _ => {}
@@ -346,7 +347,7 @@ impl App {
                 // There may be more of them than are known here.
                 self.ask_unread();
                 self.pages.timeline.fall_behind();
-                if self.place == Place::Timeline {
+                if self.place == Place::Timeline && self.is_clear() {
                     self.pages.timeline.load(&self.context);
                 }
             }
@@ -438,7 +439,7 @@ impl App {
     /// Asks for what was recorded since the page was asked for: now, or as soon as it may be asked again and
     /// nobody points at it. What is recorded last is shown too, when nothing follows it.
     fn renew(&mut self) {
-        if !self.context.view.range.is_live() {
+        if !self.context.view.range.is_live() || !self.is_clear() {
             return;
         }
         let pages = &self.pages;
@@ -573,6 +574,11 @@ impl App {
             Place::Health => self.ask_status(),
             Place::Program(id) => self.pages.program.load(id, context),
         }
+    }
+
+    /// The filters are understood; else nothing is asked for.
+    fn is_clear(&self) -> bool {
+        self.context.view.problem(&self.context.people).is_none()
     }
 
     /// Lists are told where they were; other pages are scrolled when their answer is there.
