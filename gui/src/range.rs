@@ -73,11 +73,12 @@ impl Range {
         Range::Custom(since, until.max(since + 1_000_000))
     }
 
-    /// This one, if it moves with the clock and reaches back to that moment; else the shortest one that does.
+    /// This one, if it moves with the clock and reaches back to that moment; else the shortest one of a day or more that
+    /// does.
     pub fn reaching(self, moment: i64, now: i64) -> Range {
         let reaches =
             |range: &Range| range.is_live() && range.bounds(now).0.is_none_or(|since| since <= moment);
-        let presets = Self::PRESETS.iter().map(|(range, _)| *range);
+        let presets = Self::PRESETS.iter().map(|(range, _)| *range).filter(|range| *range != Range::Hour);
         std::iter::once(self).chain(presets).find(reaches).unwrap_or(Range::All)
     }
 

@@ -253,7 +253,8 @@ const LIMIT: Duration = Duration::from_secs(45);
 const MINUTES: Duration = Duration::from_secs(110);
 
 fn d03_hangs(lab: &mut Lab) -> Outcome {
-    let (stage, desktop, access, _) = open(lab, "d03-hangs")?;
+    let (stage, desktop, access, [one, _]) = open(lab, "d03-hangs")?;
+    desktop.seen(&access, "the overview", |tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
     desktop.input(&["key", "alt+4"])?;
     let ages = |tree: &Tree, text: &str| rows(tree, TIMELINE).iter().any(|row| row.ends_with(text));
     desktop.seen(&access, "what is new now", |tree| ages(tree, "now"))?;

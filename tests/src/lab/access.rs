@@ -250,8 +250,10 @@ impl Access {
         let face = "org.a11y.atspi.Text";
         let text = self.runtime.block_on(async {
             let bus = Some(widget.bus.as_str());
-            let reply =
-                self.bus.call_method(bus, &widget.path, Some(face), "GetText", &(0_i32, -1_i32)).await?;
+            let reply = self
+                .bus
+                .call_method(bus, &widget.path, Some(face), "GetText", &(0_i32, i32::from(i16::MAX)))
+                .await?;
             reply.body().deserialize::<String>()
         })?;
         Ok(text)
