@@ -219,7 +219,12 @@ impl Writer {
         if self.retention.freed() {
             self.interner.forget();
         }
-        self.shared.numbers.retaining.store(self.retention.busy(), Ordering::Relaxed);
+        let busy = self.retention.busy();
+        self.shared.numbers.retaining.store(busy, Ordering::Relaxed);
+        if !busy {
+            // The pages of what is old are not wanted again.
+            self.shrink();
+        }
     }
 
     /// Sleeps until there is something to do; true if it is the end.
