@@ -108,9 +108,13 @@ install:
 .PHONY: desktop-files
 desktop-files:
 	@for file in $(wildcard data/applications/*.desktop); do \
-		install -D -m 644 $$file $(DESTDIR)$(datadir)/applications/$${file##*/} || exit 1; done
+		install -d $(DESTDIR)$(datadir)/applications && sed 's|@bindir@|$(bindir)|' $$file \
+			> $(DESTDIR)$(datadir)/applications/$${file##*/} && \
+			chmod 644 $(DESTDIR)$(datadir)/applications/$${file##*/} || exit 1; done
 	@for file in $(wildcard data/autostart/*.desktop); do \
-		install -D -m 644 $$file $(DESTDIR)$(sysconfdir)/xdg/autostart/$${file##*/} || exit 1; done
+		install -d $(DESTDIR)$(sysconfdir)/xdg/autostart && sed 's|@bindir@|$(bindir)|' $$file \
+			> $(DESTDIR)$(sysconfdir)/xdg/autostart/$${file##*/} && \
+			chmod 644 $(DESTDIR)$(sysconfdir)/xdg/autostart/$${file##*/} || exit 1; done
 	@for file in $(wildcard data/services/*.service); do \
 		install -d $(DESTDIR)$(dbusdir)/services && sed 's|@bindir@|$(bindir)|' $$file \
 			> $(DESTDIR)$(dbusdir)/services/$${file##*/} || exit 1; done
