@@ -2,7 +2,7 @@
 //! Calls to the monitor, each in a task of its own: a monitor that takes its time must not hold up the
 //! menu. Answers come back as messages.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picosnitch_api::{Client, Dimension, Query, Status, row};
 use tokio::sync::mpsc;
@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use crate::Message;
 
 /// The latest notices that are asked for.
-const NOTICES: u32 = 500;
+const NOTICES: u32 = picosnitch_api::state::MAX_UNREAD as u32;
+/// Pages that are looked through for what is unread and too old to be known.
+const PAGES: usize = 100;
 /// How long a notice may wait for what the signal does not say of it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Notices that wait for that at the same time; further ones are told as they are.
@@ -21,8 +23,8 @@ const QUEUE: usize = 64;
 pub enum Fetched {
     /// Its state.
     Status(Box<Status>),
-    /// The latest notices, newest first.
-    Notices(Vec<row::Event>),
+    /// The latest notices, newest first, and when they were asked for.
+    Notices(Instant, Vec<row::Event>),
     /// One notice that is to be told, with all that is known of it.
     Notice(Box<row::Event>),
     /// When the record begins, µs since the epoch.
@@ -85,21 +87,49 @@ async fn wanted(client: &Client, to: &mpsc::Sender<Message>) {
 }
 
 async fn latest(client: &Client, to: &mpsc::Sender<Message>) {
+    let asked = Instant::now();
     if let Ok(page) = client.events(&Query { limit: Some(NOTICES), ..Query::default() }).await {
-        give(to, Fetched::Notices(page.rows)).await;
+        give(to, Fetched::Notices(asked, page.rows)).await;
     }
 }
 
 /// Marks as seen.
 pub fn acknowledge(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) {
     tokio::spawn(async move {
-        for chunk in events.chunks(picosnitch_api::query::MAX_PAGE as usize) {
-            match client.acknowledge(chunk).await {
-                Ok(()) => give(&to, Fetched::Acknowledged(chunk.to_vec())).await,
-                Err(error) => return eprintln!("picosnitch-tray: cannot mark as seen: {error}"),
+        let _ = mark(&client, &events, &to).await;
+    });
+}
+
+/// Marks these as seen, and all that is older.
+pub fn acknowledge_all(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        let Some(newest) = events.iter().copied().max() else { return };
+        let mut query = Query { limit: Some(NOTICES), ..Query::default() };
+        let mut marked = mark(&client, &events, &to).await;
+        for _ in 0..PAGES {
+            let (true, Ok(page)) = (marked, client.events(&query).await) else { return };
+            let unread = page.rows.iter().filter(|row| row.acknowledged != Some(true));
+            let unread: Vec<_> = unread.filter_map(|row| row.id).filter(|id| *id <= newest).collect();
+            marked = mark(&client, &unread, &to).await;
+            if page.cursor.is_empty() {
+                return;
             }
+            query.cursor = Some(page.cursor);
         }
     });
+}
+
+async fn mark(client: &Client, events: &[i64], to: &mpsc::Sender<Message>) -> bool {
+    for chunk in events.chunks(picosnitch_api::query::MAX_PAGE as usize) {
+        match client.acknowledge(chunk).await {
+            Ok(()) => give(to, Fetched::Acknowledged(chunk.to_vec())).await,
+            Err(error) => {
+                eprintln!("picosnitch-tray: cannot mark as seen: {error}");
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// What was sent and received between two times, per second.

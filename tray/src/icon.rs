@@ -78,7 +78,9 @@ fn colour(look: Look, x: f64, y: f64) -> Option<Colour> {
         Daemon::Degraded => x.abs() < 0.13 && (-0.62..0.22).contains(&y) || distance(0.0, 0.5) < 0.16,
         // Two bars.
         Daemon::Paused => (0.14..0.42).contains(&x.abs()) && y.abs() < 0.5,
-        Daemon::Watching | Daemon::Starting | Daemon::Absent => eye(x, y, look.hushed),
+        // Three dots.
+        Daemon::Starting => [-0.5, 0.0, 0.5].iter().any(|at| distance(*at, 0.0) < 0.17),
+        Daemon::Watching | Daemon::Absent => eye(x, y, look.hushed),
     };
     // A slash through the eye: nobody is there.
     if look.daemon == Daemon::Absent {
@@ -113,7 +115,8 @@ mod tests {
     #[test]
     fn d01_each_state_has_a_look_of_its_own() {
         let mut seen = std::collections::BTreeSet::new();
-        for daemon in [Daemon::Watching, Daemon::Degraded, Daemon::Paused, Daemon::Absent] {
+        use Daemon::{Absent, Degraded, Paused, Starting, Watching};
+        for daemon in [Watching, Degraded, Paused, Absent, Starting] {
             for unread in [false, true] {
                 let icons = draw(Look { daemon, unread, hushed: false });
                 for icon in &icons {

@@ -5,6 +5,7 @@
 mod app;
 mod fetch;
 mod icon;
+mod panel;
 mod policy;
 mod status;
 mod text;
@@ -34,8 +35,10 @@ Options:
 enum Message {
     /// Clicked in the menu, with what lets a window come to the front.
     Click(status::Click, Option<String>),
-    /// Said of a toast, by this one on the bus.
-    Toast(zbus::names::OwnedUniqueName, toast::Said),
+    /// A person chose something on a toast.
+    Answer(Box<toast::Answer>),
+    /// These notices were shown, or why they were not.
+    Shown(Vec<i64>, Result<(), String>),
     /// The monitor answered a call.
     Fetched(fetch::Fetched),
 }

@@ -16,7 +16,8 @@ use crate::text::{self, Names, Text};
 mod tests;
 
 const SECOND: i64 = 1_000_000;
-/// Toasts in [`MINUTE`] at the most; replacing one that is shown counts too, growing a digest does not.
+/// Toasts in [`MINUTE`] at the most; replacing one that is shown counts too, growing a digest does not: that has
+/// [`GROW`].
 const PER_MINUTE: usize = 5;
 const MINUTE: i64 = 60 * SECOND;
 /// Notices that follow each other closer than this are one burst.
@@ -27,8 +28,18 @@ const SETTLE: i64 = 3 * SECOND / 2;
 const LATEST: i64 = 5 * SECOND;
 /// From so many on, a burst is one digest.
 const DIGEST: usize = 3;
+/// A digest is shown again, with more in it, no sooner than this: a server may have let the one before expire.
+const GROW: i64 = 15 * SECOND;
 /// Rows that a burst remembers; further ones are counted.
 const BURST_ROWS: usize = 200;
+/// Numbers of notices that a burst remembers.
+const BURST_EVENTS: usize = 1000;
+/// Of what waited, so many that are [`Weight::Critical`] are shown by themselves.
+const CRITICAL: usize = 3;
+/// Key of the digest of what waited.
+pub const WAITED: &str = "waited";
+/// Critical notices that are kept until a pause is over.
+const HELD: usize = 50;
 /// The same incident is not told again within this time.
 const INCIDENT: i64 = 600 * SECOND;
 /// How long after the first record new programs are only listed.
@@ -107,10 +118,29 @@ struct Burst {
     more: usize,
     /// How many of `rows` are on the screen.
     shown: usize,
+    /// How many of `more` are counted on the screen, and the first number of those that are not.
+    shown_more: usize,
+    more_from: Option<i64>,
+    /// Every notice of the burst, also those that a later one about the same took the place of: key, number.
+    events: Vec<(String, i64)>,
     keys: Vec<String>,
     last: i64,
     waiting_since: i64,
-    digest: bool,
+    /// When the digest was shown last.
+    digest: Option<i64>,
+}
+
+impl Burst {
+    /// All of it is on the screen.
+    fn told(&self) -> bool {
+        self.shown == self.rows.len() && self.shown_more == self.more
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: i64,
+    length: i64,
 }
 
 /// See the module.
@@ -118,7 +148,9 @@ struct Burst {
 pub struct Policy {
     quiet: Quiet,
     off: bool,
-    paused_until: Option<i64>,
+    paused: Option<Pause>,
+    /// Critical ones that came in the pause, oldest first.
+    held: VecDeque<row::Event>,
     announce_at_once: bool,
     first_day_ends: Option<i64>,
     first_day_programs: BTreeMap<String, ()>,
@@ -148,16 +180,48 @@ impl Policy {
         self.off = !wanted;
     }
 
-    /// No toasts until then; `None` ends it. What comes meanwhile is not shown later one by one.
-    pub fn pause(&mut self, until: Option<i64>) {
-        self.paused_until = until;
+    /// No toasts until then; `None` ends it. What comes meanwhile is not shown later one by one, but for what is
+    /// critical: [`Policy::due`] says when.
+    pub fn pause(&mut self, until: Option<i64>, now: i64) {
+        self.paused = until.map(|until| Pause { until, length: until - now });
         self.burst = None;
         self.flush_at = None;
     }
 
     /// When the pause ends, if there is one.
     pub fn paused_until(&self, now: i64) -> Option<i64> {
-        self.paused_until.filter(|until| *until > now)
+        self.paused.map(|pause| pause.until).filter(|until| *until > now)
+    }
+
+    /// These were marked as seen; nothing of them is shown later.
+    pub fn seen(&mut self, events: &[i64]) {
+        self.held.retain(|row| row.id.is_none_or(|id| !events.contains(&id)));
+    }
+
+    /// The first number of those that wait to be shown.
+    pub fn waiting_from(&self) -> Option<i64> {
+        let burst = self.burst.iter().flat_map(|burst| {
+            let rows = burst.rows[burst.shown..].iter().filter_map(|row| row.id);
+            rows.chain(burst.more_from)
+        });
+        burst.chain(self.held.iter().filter_map(|row| row.id)).min()
+    }
+
+    /// A clock that was set back must not silence us, or put anything off, for as long as it was wrong.
+    fn clock(&mut self, now: i64) {
+        if let Some(pause) = &mut self.paused {
+            pause.until = pause.until.min(now + pause.length);
+        }
+        self.flush_at = self.flush_at.map(|at| at.min(now + MINUTE + SETTLE));
+        self.first_day_due = self.first_day_due.map(|at| at.min(now + MINUTE));
+        if let Some(burst) = &mut self.burst {
+            burst.last = burst.last.min(now);
+            burst.waiting_since = burst.waiting_since.min(now);
+            burst.digest = burst.digest.map(|at| at.min(now));
+        }
+        for last in self.incidents.values_mut() {
+            *last = (*last).min(now);
+        }
     }
 
     /// The record begins at this time; programs that are new within a day of it are only listed.
@@ -175,6 +239,8 @@ impl Policy {
             Some("new-executable") if text::risky(row) => Weight::High,
             Some("new-executable" | "hash-changed") => Weight::Normal,
             Some("verdict") => Weight::Critical,
+            // Good news for those who heard the bad.
+            Some("error") if recovered(row) && self.incidents.contains_key("storage") => Weight::High,
             Some("error") if actionable(row) => Weight::High,
             _ => Weight::Silent,
         }
@@ -186,13 +252,21 @@ impl Policy {
 
     /// One notice that came just now. Returns what to show at once; see [`Policy::due`] for the rest.
     pub fn notice(&mut self, row: row::Event, now: i64, names: Names<'_>) -> Vec<Toast> {
+        self.clock(now);
         if row.kind.as_deref() == Some("hash-changed")
-            && let Some(path) = &row.path
-            && (self.changes.len() < CHANGES || self.changes.contains_key(path))
+            && row.path.is_some()
+            && (self.changes.len() < CHANGES || self.changes.contains_key(&key(&row)))
         {
-            *self.changes.entry(path.clone()).or_default() += 1;
+            *self.changes.entry(key(&row)).or_default() += 1;
         }
         let weight = self.weigh(&row);
+        if weight == Weight::Critical && !self.off && self.silent(now) {
+            self.held.push_back(row);
+            if self.held.len() > HELD {
+                self.held.pop_front();
+            }
+            return Vec::new();
+        }
         if weight == Weight::Silent || self.silent(now) {
             return Vec::new();
         }
@@ -227,13 +301,24 @@ impl Policy {
 
     fn incident(&mut self, row: &row::Event, now: i64) -> Vec<Toast> {
         let kind = row.error.clone().unwrap_or_default();
-        let kind = if kind.starts_with("lost") { "lost".to_owned() } else { kind };
+        let kind = match kind.as_str() {
+            kind if kind.starts_with("lost") => "lost".to_owned(),
+            // It takes the place of what it ends.
+            "storage-recovered" => "storage".to_owned(),
+            _ => kind,
+        };
         let again = self.incidents.get(&kind).is_some_and(|last| now - last < INCIDENT);
-        if self.incidents.len() < 64 || self.incidents.contains_key(&kind) {
+        if recovered(row) {
+            self.incidents.remove(&kind);
+        } else if again {
             self.incidents.insert(kind.clone(), now);
-        }
-        if again || !self.room(now) {
             return Vec::new();
+        }
+        if !self.room(now) {
+            return Vec::new();
+        }
+        if !recovered(row) && self.incidents.len() < 64 {
+            self.incidents.insert(kind.clone(), now);
         }
         self.recent.push_back(now);
         vec![Toast {
@@ -250,7 +335,7 @@ impl Policy {
 
     fn single(&self, row: &row::Event, weight: Weight, names: Names<'_>) -> Toast {
         let path = row.path.clone();
-        let updates = path.as_ref().and_then(|path| self.changes.get(path)).copied().unwrap_or(0);
+        let updates = self.changes.get(&key(row)).copied().unwrap_or(0);
         let expected = if updates >= UPDATES_ITSELF { Action::ExpectUpdates } else { Action::Expected };
         let mut actions = vec![Action::Details];
         // Nobody expects a program to be harmful.
@@ -277,18 +362,22 @@ impl Policy {
             let burst = self.burst.get_or_insert_default();
             // The same program again: one line, and a toast that takes the place of its own.
             if let Some(at) =
-                burst.rows.iter().position(|known| known.path.is_some() && known.path == row.path)
+                burst.rows.iter().position(|known| known.path.is_some() && key(known) == key(&row))
             {
                 burst.rows.remove(at);
                 burst.shown -= usize::from(at < burst.shown);
             }
-            if burst.shown == burst.rows.len() && burst.more == 0 {
+            if burst.told() {
                 burst.waiting_since = now;
             }
             burst.last = now;
+            if let Some(id) = row.id.filter(|_| burst.events.len() < BURST_EVENTS) {
+                burst.events.push((key(&row), id));
+            }
             if burst.rows.len() < BURST_ROWS {
                 burst.rows.push(row);
             } else {
+                burst.more_from = burst.more_from.or(row.id);
                 burst.more += 1;
             }
             burst.rows.len() == 1
@@ -310,12 +399,18 @@ impl Policy {
 
     /// When [`Policy::tick`] is to be called next; `None` while nothing waits.
     pub fn due(&self) -> Option<i64> {
-        [self.flush_at, self.first_day_due].into_iter().flatten().min()
+        let held = (!self.held.is_empty()).then(|| self.paused.map_or(0, |pause| pause.until));
+        [self.flush_at, self.first_day_due, held].into_iter().flatten().min()
     }
 
     /// The time is there.
     pub fn tick(&mut self, now: i64, names: Names<'_>) -> Vec<Toast> {
+        self.clock(now);
         let mut toasts = Vec::new();
+        if !self.held.is_empty() && self.paused_until(now).is_none() {
+            let held = std::mem::take(&mut self.held).into_iter().rev().collect();
+            toasts.extend(self.waited(held, 0, now, names));
+        }
         if self.first_day_due.is_some_and(|due| due <= now) {
             self.first_day_due = None;
             self.first_day_told = true;
@@ -346,35 +441,39 @@ impl Policy {
         }
         let Some(mut burst) = self.burst.take() else { return Vec::new() };
         let mut toasts = Vec::new();
+        let grown = burst.digest.map(|at| at + GROW);
         if burst.rows.len() + burst.more >= DIGEST {
-            // A digest that only grows interrupts nobody anew.
-            if burst.digest || self.room(now) {
-                if !burst.digest {
+            if grown.map_or_else(|| self.room(now), |at| at <= now) {
+                if grown.is_none() {
                     self.recent.push_back(now);
                 }
-                toasts.push(self.digest(&mut burst));
+                toasts.push(self.digest(&mut burst, now));
             }
         } else {
             while burst.shown < burst.rows.len() && self.room(now) {
                 let row = &burst.rows[burst.shown];
-                let toast = self.single(row, Weight::Normal, names);
+                let mut toast = self.single(row, Weight::Normal, names);
+                let of = |(key, id): &(String, i64)| (*key == toast.key).then_some(*id);
+                toast.events = burst.events.iter().filter_map(of).collect();
                 burst.keys.push(toast.key.clone());
                 burst.shown += 1;
                 self.recent.push_back(now);
                 toasts.push(toast);
             }
         }
-        if burst.shown < burst.rows.len() {
+        if !burst.told() {
             let free = self.recent.front().map_or(now, |first| first + MINUTE);
-            self.flush_at = Some(free.max(now + SETTLE));
+            self.flush_at = Some(grown.unwrap_or(free).max(now + SETTLE));
         }
         self.burst = Some(burst);
         toasts
     }
 
-    fn digest(&self, burst: &mut Burst) -> Toast {
-        burst.digest = true;
+    fn digest(&self, burst: &mut Burst, now: i64) -> Toast {
+        burst.digest = Some(now);
         burst.shown = burst.rows.len();
+        burst.shown_more = burst.more;
+        burst.more_from = None;
         Toast {
             key: format!("burst {}", self.bursts),
             replaces: std::mem::take(&mut burst.keys),
@@ -382,7 +481,7 @@ impl Policy {
             weight: Weight::Normal,
             target: Target::Timeline,
             actions: vec![Action::Review, Action::Expected],
-            events: burst.rows.iter().filter_map(|row| row.id).collect(),
+            events: burst.events.iter().map(|(_, id)| *id).collect(),
             path: None,
         }
     }
@@ -398,34 +497,52 @@ impl Policy {
         names: Names<'_>,
     ) -> Vec<Toast> {
         let (just_now, waited): (Vec<_>, _) = rows.into_iter().partition(|row| row.time >= Some(here_since));
-        let mut toasts = self.waited(waited, more, now);
+        let mut toasts = self.waited(waited, more, now, names);
         for row in just_now.into_iter().rev() {
             toasts.extend(self.notice(row, now, names));
         }
         toasts
     }
 
-    /// What came while nobody listened, newest first: one digest at the most. `more` are too old to be
-    /// known one by one.
-    pub fn waited(&mut self, rows: Vec<row::Event>, more: usize, now: i64) -> Vec<Toast> {
+    /// What came while nobody listened, newest first: one digest at the most, and the first of what is critical by
+    /// themselves. `more` are too old to be known one by one.
+    pub fn waited(&mut self, rows: Vec<row::Event>, more: usize, now: i64, names: Names<'_>) -> Vec<Toast> {
         let rows: Vec<_> = rows
             .into_iter()
             .filter(|row| self.weigh(row) > Weight::Silent && !self.first_day(row, now))
             .collect();
-        if rows.is_empty() || self.silent(now) || !self.room(now) {
+        let (critical, mut rows): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| self.weigh(row) == Weight::Critical);
+        if self.silent(now) {
+            if !self.off {
+                self.held.extend(critical.into_iter().rev());
+                self.held.drain(..self.held.len().saturating_sub(HELD));
+            }
             return Vec::new();
         }
+        let mut toasts: Vec<_> =
+            critical.iter().take(CRITICAL).map(|row| self.single(row, Weight::Critical, names)).collect();
+        self.recent.extend(toasts.iter().map(|_| now));
+        let left = critical.len().saturating_sub(CRITICAL);
+        rows.extend(critical.into_iter().skip(CRITICAL));
+        if rows.is_empty() || (left == 0 && !self.room(now)) {
+            return toasts;
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.id));
         self.recent.push_back(now);
-        vec![Toast {
-            key: "waited".into(),
+        let mut actions = vec![Action::Review];
+        actions.extend((left == 0).then_some(Action::Expected));
+        toasts.push(Toast {
+            key: WAITED.into(),
             replaces: Vec::new(),
             text: text::waited(&rows, more),
-            weight: Weight::Normal,
+            weight: if left == 0 { Weight::Normal } else { Weight::Critical },
             target: Target::Timeline,
-            actions: vec![Action::Review, Action::Expected],
+            actions,
             events: rows.iter().filter_map(|row| row.id).collect(),
             path: None,
-        }]
+        });
+        toasts
     }
 }
 
@@ -433,12 +550,19 @@ fn key(row: &row::Event) -> String {
     let program = row.path.as_deref().or(row.name.as_deref()).unwrap_or_default();
     // What comes next from the program does not take the place of what a scanner says.
     let about = if row.kind.as_deref() == Some("verdict") { "verdict" } else { "program" };
-    format!("{about} {program}")
+    // A container's program is another one than the host's of the same path.
+    let place = row.container.as_deref().unwrap_or_default();
+    format!("{about} {place} {program}")
+}
+
+fn recovered(row: &row::Event) -> bool {
+    row.error.as_deref() == Some("storage-recovered")
 }
 
 /// The person can do something about it: the record has gaps or cannot be written.
 fn actionable(row: &row::Event) -> bool {
-    row.error.as_deref().is_some_and(|kind| {
-        ["lost", "storage", "database", "engine", "remote"].iter().any(|known| kind.starts_with(known))
-    })
+    !recovered(row)
+        && row.error.as_deref().is_some_and(|kind| {
+            ["lost", "storage", "database", "engine", "remote"].iter().any(|known| kind.starts_with(known))
+        })
 }

@@ -155,6 +155,8 @@ pub fn first_day(programs: usize) -> Text {
 pub fn incident(row: &row::Event) -> Text {
     let title = match row.error.as_deref() {
         Some(kind) if kind.starts_with("lost") => tr("The record is not complete"),
+        Some("storage-recovered") => tr("The history is written again"),
+        Some("storage-damaged") => tr("The history was damaged and begins anew"),
         Some(kind) if kind.starts_with("storage") || kind.starts_with("database") => {
             tr("The history cannot be written")
         }

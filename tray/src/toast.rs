@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Showing toasts, and hearing what becomes of them. All go over the session's connection, on which the
-//! server's signals are listened for before the first one is shown: an answer cannot come too early.
+//! server's signals are listened for before the first one is shown: an answer cannot come too early. All of it is a
+//! task of its own: a server that hangs holds up nothing else.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use zbus::export::ordered_stream::OrderedStreamExt as _;
 use zbus::names::OwnedUniqueName;
 use zbus::zvariant::Value;
 
-use crate::policy::{Action, Toast, Weight};
+use crate::policy::{Action, Toast, WAITED, Weight};
 use crate::{APP_ID, Message};
 
 /// Name and interface of the notification server.
@@ -19,6 +20,8 @@ const SERVER: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
 /// Toasts that are remembered; the buttons of older ones do nothing any more.
 const MAX_SHOWN: usize = 64;
+/// Signals that wait to be taken.
+const SAID: usize = 64;
 /// A server that takes longer to answer hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one that asks for attention stays, in ms. -1 is as long as the server likes, 0 for ever.
@@ -46,6 +49,17 @@ pub struct Answer {
     pub token: Option<String>,
 }
 
+/// What the task is told.
+enum Order {
+    Show(Toast),
+    /// This one shows toasts from now on, if anybody.
+    Server(Option<String>),
+}
+
+/// Where toasts go.
+#[derive(Debug, Clone)]
+pub struct Toaster(mpsc::UnboundedSender<Order>);
+
 struct Shown {
     id: u32,
     toast: Toast,
@@ -53,8 +67,9 @@ struct Shown {
 }
 
 /// What is on the screen.
-pub struct Toaster {
+struct Screen {
     session: zbus::Connection,
+    messages: mpsc::Sender<Message>,
     /// Oldest first.
     shown: VecDeque<Shown>,
     /// Who shows them; nobody else is believed.
@@ -65,28 +80,73 @@ pub struct Toaster {
 }
 
 impl Toaster {
-    /// What the server says goes to `messages`.
+    /// Answers, and what became of each toast, go to `messages`.
     ///
     /// # Errors
     /// The session's bus is gone.
-    pub async fn new(session: &zbus::Connection, messages: mpsc::Sender<Message>) -> zbus::Result<Self> {
+    pub async fn start(session: &zbus::Connection, messages: mpsc::Sender<Message>) -> zbus::Result<Self> {
         let rule = zbus::MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
             .sender(SERVER)?
             .interface(SERVER)?
             .build();
         let mut signals = zbus::MessageStream::for_match_rule(rule, session, None).await?;
+        let (say, mut said) = mpsc::channel(SAID);
         // By itself, so that whoever sends many signals does not hold up the answers to our calls.
         tokio::spawn(async move {
             while let Some(signal) = signals.next().await {
                 let Ok(signal) = signal else { continue };
                 if let (Some(said), Some(by)) = (read(&signal), signal.header().sender()) {
-                    // When 64 wait, the program hangs or somebody floods it.
-                    let _ = messages.try_send(Message::Toast(by.to_owned().into(), said));
+                    // When so many wait, the program hangs or somebody floods it.
+                    let _ = say.try_send((OwnedUniqueName::from(by.to_owned()), said));
                 }
             }
         });
-        Ok(Self { session: session.clone(), shown: VecDeque::new(), server: None, markup: true })
+        let (order, mut orders) = mpsc::unbounded_channel();
+        let session = session.clone();
+        let mut screen = Screen { session, messages, shown: VecDeque::new(), server: None, markup: true };
+        tokio::spawn(async move {
+            screen.learn().await;
+            loop {
+                tokio::select! {
+                    order = orders.recv() => match order {
+                        Some(order) => screen.obey(order).await,
+                        None => break,
+                    },
+                    Some((by, said)) = said.recv() => screen.heard(&by, said).await,
+                }
+            }
+        });
+        Ok(Self(order))
+    }
+
+    /// Shows it, in the place of what it replaces; [`Message::Shown`] says what became of it.
+    pub fn show(&self, toast: Toast) {
+        // Only fails when the program ends.
+        let _ = self.0.send(Order::Show(toast));
+    }
+
+    /// `server` shows toasts from now on, if anybody.
+    pub fn server(&self, server: Option<String>) {
+        let _ = self.0.send(Order::Server(server));
+    }
+}
+
+impl Screen {
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Show(toast) => {
+                let events = toast.events.clone();
+                let outcome = self.show(toast).await.map_err(|error| error.to_string());
+                let _ = self.messages.send(Message::Shown(events, outcome)).await;
+            }
+            Order::Server(server) => {
+                self.forget(server.as_deref());
+                if server.is_some() {
+                    self.learn().await;
+                }
+            }
+        }
     }
 
     async fn call<B>(&self, member: &str, body: &B) -> zbus::Result<zbus::Message>
@@ -101,7 +161,7 @@ impl Toaster {
     }
 
     /// Learns what the notification server can; to be called again when another one takes over.
-    pub async fn learn(&mut self) {
+    async fn learn(&mut self) {
         self.markup = true;
         if let Ok(reply) = self.call("GetCapabilities", &()).await
             && let Ok(able) = reply.body().deserialize::<Vec<String>>()
@@ -112,18 +172,14 @@ impl Toaster {
 
     /// `server` is the one that shows toasts from now on, if any. A new one knows nothing of what the old one
     /// showed; but the bus may start it for a toast, and tell of it after the toast.
-    pub fn forget(&mut self, server: Option<&str>) {
+    fn forget(&mut self, server: Option<&str>) {
         if server.is_none() || self.server.as_ref().map(|known| known.as_str()) != server {
             self.shown.clear();
             self.server = None;
         }
     }
 
-    /// Shows it, in the place of what it replaces.
-    ///
-    /// # Errors
-    /// When there is no notification server, or it refuses or hangs.
-    pub async fn show(&mut self, toast: Toast) -> zbus::Result<()> {
+    async fn show(&mut self, mut toast: Toast) -> zbus::Result<()> {
         let body = if self.markup { escape(&toast.text.body) } else { toast.text.body.clone() };
         let mut actions = vec!["default", tr("Details")];
         actions.extend(toast.actions.iter().flat_map(|action| [word(*action), label(*action)]));
@@ -147,6 +203,7 @@ impl Toaster {
         let reply = self.call("Notify", &call).await?;
         let id = reply.body().deserialize()?;
         self.server = reply.header().sender().map(|by| by.to_owned().into());
+        take_over(&mut toast, self.shown.iter().filter(|shown| old.contains(&shown.id)));
         self.shown.retain(|shown| !old.contains(&shown.id));
         for old in old.into_iter().skip(1) {
             self.close(old).await;
@@ -158,21 +215,30 @@ impl Toaster {
         Ok(())
     }
 
-    /// Takes what `by` says; answers what the person chose.
-    pub async fn heard(&mut self, by: &OwnedUniqueName, said: Said) -> Option<Answer> {
+    /// Takes what `by` says; passes on what the person chose.
+    async fn heard(&mut self, by: &OwnedUniqueName, said: Said) {
         if self.server.as_ref() != Some(by) {
-            return None;
+            return;
         }
-        let (answer, id) = hear(&mut self.shown, said)?;
+        let Some((answer, id)) = hear(&mut self.shown, said) else { return };
+        let _ = self.messages.send(Message::Answer(Box::new(answer))).await;
         // Not every server takes away what was answered, and nothing is done for its buttons any more.
         self.close(id).await;
-        Some(answer)
     }
 
     async fn close(&self, id: u32) {
         // A toast that stays a little longer than it should is no reason to fail.
         let _ = self.call("CloseNotification", &id).await;
     }
+}
+
+/// What is said of a toast is said of those whose place it took, too. Not of what waited: that was another list.
+fn take_over<'a>(toast: &mut Toast, of: impl Iterator<Item = &'a Shown>) {
+    for old in of.filter(|old| old.toast.key != WAITED) {
+        toast.events.extend_from_slice(&old.toast.events);
+    }
+    toast.events.sort_unstable();
+    toast.events.dedup();
 }
 
 fn take(shown: &mut VecDeque<Shown>, which: impl Fn(&Shown) -> bool) -> Option<Shown> {
@@ -260,6 +326,18 @@ mod tests {
     #[test]
     fn n05_markup_is_shown_and_not_obeyed() {
         assert_eq!(escape("<b>a</b> & <img src=x>"), "&lt;b&gt;a&lt;/b&gt; &amp; &lt;img src=x&gt;");
+    }
+
+    #[test]
+    fn d04_what_is_said_of_a_toast_is_said_of_what_it_replaced() {
+        let with = |id, key: &str, events: &[i64]| {
+            let mut shown = shown(id, &[Action::Expected]);
+            (shown.toast.key, shown.toast.events) = (key.into(), events.to_vec());
+            shown
+        };
+        let mut toast = with(0, "program curl", &[9]).toast;
+        take_over(&mut toast, [with(1, "program curl", &[3, 4]), with(2, WAITED, &[5])].iter());
+        assert_eq!(toast.events, [3, 4, 9]);
     }
 
     #[test]

@@ -22,6 +22,14 @@ fn changed(id: i64, path: &str) -> row::Event {
     row::Event { kind: Some("hash-changed".into()), ..new(id, path) }
 }
 
+fn verdict(id: i64, path: &str) -> row::Event {
+    row::Event {
+        kind: Some("verdict".into()),
+        message: Some("3 of 72 engines (2026-11-22)".into()),
+        ..new(id, path)
+    }
+}
+
 fn error(id: i64, kind: &str) -> row::Event {
     row::Event {
         id: Some(id),
@@ -161,7 +169,7 @@ fn n04_a_muted_program_makes_no_toast() {
         run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, changed(2, "/usr/bin/curl"))]),
         []
     );
-    assert_eq!(policy.waited(vec![new(1, "/usr/bin/curl")], 0, NOW), []);
+    assert_eq!(policy.waited(vec![new(1, "/usr/bin/curl")], 0, NOW, &names), []);
     assert_eq!(run(&mut policy, &[(NOW + 2, new(3, "/usr/bin/wget"))]).len(), 1);
 }
 
@@ -214,7 +222,7 @@ fn an_incident_is_told_once() {
 #[test]
 fn paused_is_silent_and_ends_by_itself() {
     let mut policy = Policy::default();
-    policy.pause(Some(NOW + 3600 * SECOND));
+    policy.pause(Some(NOW + 3600 * SECOND), NOW);
     assert_eq!(run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, error(2, "storage"))]), []);
     assert_eq!(policy.paused_until(NOW), Some(NOW + 3600 * SECOND));
     assert_eq!(run(&mut policy, &[(NOW + 3601 * SECOND, new(3, "/usr/bin/wget"))]).len(), 1);
@@ -226,7 +234,7 @@ fn paused_is_silent_and_ends_by_itself() {
 fn n07_what_waited_is_told_in_one_toast() {
     let mut policy = Policy::default();
     let rows = (0..12).rev().map(|n| new(n, &format!("/usr/bin/p{n}"))).collect();
-    let shown = policy.waited(rows, 3, NOW);
+    let shown = policy.waited(rows, 3, NOW, &names);
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0].text.title, "15 notices while you were away");
     assert!(shown[0].text.body.ends_with("and 10 more"), "{}", shown[0].text.body);
@@ -265,11 +273,6 @@ fn a_flood_stays_small() {
 
 #[test]
 fn d04_what_a_scanner_finds_is_told_at_once_and_stays() {
-    let verdict = |id, path: &str| row::Event {
-        kind: Some("verdict".into()),
-        message: Some("3 of 72 engines (2026-11-22)".into()),
-        ..new(id, path)
-    };
     let mut policy = Policy::new(Quiet::default(), true);
     // However much was told in this minute.
     let mut notices: Vec<_> = (0..20).map(|id| (NOW, new(id, &format!("/usr/bin/p{id}")))).collect();
@@ -286,4 +289,137 @@ fn d04_what_a_scanner_finds_is_told_at_once_and_stays() {
     // Whoever muted it is not told of it.
     policy.set_quiet(Quiet { muted: ["/usr/bin/p4".to_owned()].into(), ..Quiet::default() });
     assert!(run(&mut policy, &[(NOW, verdict(22, "/usr/bin/p4"))]).is_empty());
+}
+
+#[test]
+fn n07_what_is_critical_is_told_by_itself_when_somebody_is_there() {
+    let rows = vec![new(3, "/usr/bin/c"), verdict(2, "/usr/bin/b"), new(1, "/usr/bin/a")];
+    let shown = Policy::default().waited(rows, 0, NOW, &names);
+    let [alarm, digest] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((alarm.weight, alarm.text.title.as_str()), (Weight::Critical, "Suspicious: b"));
+    assert!(!alarm.actions.contains(&Action::Expected));
+    assert_eq!((&digest.text.title[..], &digest.events[..]), ("2 notices while you were away", &[3, 1][..]));
+    // Many of them: the first ones, and a digest that nobody expects.
+    let rows = (0..9).rev().map(|id| verdict(id, &format!("/usr/bin/p{id}"))).collect();
+    let shown = Policy::default().waited(rows, 0, NOW, &names);
+    assert_eq!(shown.len(), 4);
+    assert!(shown.iter().all(|toast| toast.weight == Weight::Critical));
+    assert!(shown.iter().all(|toast| !toast.actions.contains(&Action::Expected)));
+    let told: std::collections::BTreeSet<i64> =
+        shown.iter().flat_map(|toast| toast.events.iter().copied()).collect();
+    assert_eq!(told.len(), 9);
+}
+
+#[test]
+fn d04_what_is_critical_outlasts_a_pause() {
+    let paused = || {
+        let mut policy = Policy::default();
+        policy.pause(Some(NOW + 3600 * SECOND), NOW);
+        let rows = [verdict(1, "/usr/bin/a"), verdict(2, "/usr/bin/b"), new(3, "/usr/bin/c")];
+        for row in rows {
+            assert_eq!(policy.notice(row, NOW + SECOND, &names), []);
+        }
+        assert_eq!(policy.waiting_from(), Some(1));
+        policy
+    };
+    let shown = run(&mut paused(), &[]);
+    let of: Vec<_> = shown.iter().map(|(at, toast)| (*at, toast.weight, toast.events[0])).collect();
+    let end = NOW + 3600 * SECOND;
+    assert_eq!(of, [(end, Weight::Critical, 2), (end, Weight::Critical, 1)]);
+    // Ended by the person; one of them was seen in the window.
+    let mut policy = paused();
+    policy.seen(&[1]);
+    policy.pause(None, NOW + 2 * SECOND);
+    assert!(policy.due().is_some_and(|due| due <= NOW + 2 * SECOND));
+    let shown = policy.tick(NOW + 2 * SECOND, &names);
+    assert_eq!(shown.iter().map(|toast| toast.events[0]).collect::<Vec<_>>(), [2]);
+    assert_eq!((policy.due(), policy.waiting_from()), (None, None));
+}
+
+#[test]
+fn the_end_of_an_incident_takes_its_place() {
+    let mut policy = Policy::default();
+    let shown = run(
+        &mut policy,
+        &[
+            (NOW, error(1, "storage")),
+            (NOW + 60 * SECOND, error(2, "storage-recovered")),
+            (NOW + 90 * SECOND, error(3, "storage")),
+        ],
+    );
+    let titles: Vec<_> = shown.iter().map(|(_, toast)| toast.text.title.as_str()).collect();
+    let bad = "The history cannot be written";
+    assert_eq!(titles, [bad, "The history is written again", bad]);
+    assert!(shown.iter().all(|(_, toast)| toast.key == shown[0].1.key));
+    let mut policy = Policy::default();
+    assert_eq!(run(&mut policy, &[(NOW, error(1, "storage-recovered"))]), [], "nobody heard of trouble");
+    let shown = run(&mut policy, &[(NOW, error(1, "storage-damaged"))]);
+    assert_eq!(shown[0].1.text.title, "The history was damaged and begins anew");
+}
+
+#[test]
+fn a_digest_grows_now_and_then() {
+    // Beyond what a burst remembers one by one.
+    let many: Vec<_> = (0..600).map(|n| (NOW + n * SECOND / 2, new(n, &format!("/usr/bin/p{n}")))).collect();
+    let mut policy = Policy::default();
+    let shown = run(&mut policy, &many);
+    assert!(shown.len() <= 2 + 300 / 15 + 2, "{} toasts in 300 s", shown.len());
+    let digests: Vec<_> = shown.iter().filter(|(_, toast)| toast.key.starts_with("burst")).collect();
+    for pair in digests.windows(2) {
+        assert!(pair[1].0 - pair[0].0 >= GROW, "{} µs", pair[1].0 - pair[0].0);
+    }
+    let (_, last) = digests.last().unwrap();
+    assert_eq!((last.text.title.as_str(), last.events.len()), ("600 new programs on the network", 600));
+    assert_eq!(policy.waiting_from(), None);
+}
+
+#[test]
+fn an_incident_that_finds_no_room_is_told_when_it_comes_again() {
+    let mut policy = Policy::default();
+    let mut notices: Vec<_> = (0..9).map(|n| (NOW, new(n, &format!("/tmp/p{n}")))).collect();
+    notices.push((NOW + 1, error(10, "lost-flows")));
+    notices.push((NOW + 120 * SECOND, error(11, "lost-flows")));
+    let shown = run(&mut policy, &notices);
+    let incident = shown.iter().find(|(_, toast)| toast.target == Target::Health);
+    assert_eq!(incident.map(|(at, _)| *at), Some(NOW + 120 * SECOND));
+}
+
+#[test]
+fn a_clock_that_is_set_back_puts_nothing_off() {
+    let hour = 3600 * SECOND;
+    let mut policy = Policy::default();
+    policy.pause(Some(NOW + hour), NOW);
+    let before = NOW - 24 * hour;
+    assert_eq!(policy.notice(new(1, "/usr/bin/a"), before, &names), []);
+    assert_eq!(policy.paused_until(before), Some(before + hour), "as long as it was to be");
+    assert_eq!(policy.paused_until(before + hour), None);
+    // What waits for its turn.
+    let mut policy = Policy::default();
+    for n in 0..4 {
+        let _ = policy.notice(new(n, &format!("/usr/bin/p{n}")), NOW, &names);
+    }
+    assert!(policy.due().is_some());
+    let _ = policy.tick(before, &names);
+    assert!(policy.due().is_none_or(|due| due <= before + 2 * MINUTE), "{:?}", policy.due());
+}
+
+#[test]
+fn a_program_of_a_container_is_not_that_of_the_host() {
+    let inside = row::Event { container: Some("web".into()), ..new(2, "/usr/bin/curl") };
+    let shown = run(&mut Policy::default(), &[(NOW, new(1, "/usr/bin/curl")), (NOW + SECOND, inside)]);
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert_ne!(shown[0].1.key, shown[1].1.key);
+}
+
+#[test]
+fn expected_is_said_of_all_that_a_toast_stands_for() {
+    // Changed three times while it could not be shown by itself.
+    let mut policy = Policy::default();
+    let mut notices: Vec<_> = (0..5).map(|n| (NOW, new(n, &format!("/tmp/p{n}")))).collect();
+    notices.extend((10..13).map(|n| (NOW + n, changed(n, "/usr/bin/curl"))));
+    let shown = run(&mut policy, &notices);
+    let of: Vec<_> =
+        shown.iter().filter(|(_, toast)| toast.path.as_deref() == Some("/usr/bin/curl")).collect();
+    let [(_, toast)] = &of[..] else { panic!("{shown:?}") };
+    assert_eq!(toast.events, [10, 11, 12]);
 }
