@@ -8,6 +8,7 @@ pub mod command;
 pub mod descriptors;
 pub mod desktop;
 pub mod desktop_daemon;
+pub mod desktop_menu;
 pub mod disk;
 pub mod expect;
 pub mod faults;
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Case> {
         command::CASES,
         desktop::CASES,
         desktop_daemon::CASES,
+        desktop_menu::CASES,
         window::CASES,
         window_truth::CASES,
         renewed::CASES,

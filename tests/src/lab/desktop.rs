@@ -62,7 +62,8 @@ pub struct Desktop {
     session: String,
     display: String,
     system: String,
-    parts: Vec<Child>,
+    /// Name and process.
+    parts: Vec<(&'static str, Child)>,
     tray: Option<Child>,
     window: Option<Child>,
     user: Option<User>,
@@ -116,15 +117,48 @@ impl Desktop {
             "--match=type=method_call,interface=org.freedesktop.Notifications,member=Notify",
         ]);
         desktop.part(listener, "heard")?;
-        desktop.part(desktop.command("dunst"), "dunst")?;
-        desktop.wait("dunst", || desktop.has_owner("org.freedesktop.Notifications"))?;
+        desktop.start_dunst()?;
         if panel {
-            let mut panel = desktop.command("xfce4-panel");
-            panel.arg("--disable-wm-check");
-            desktop.part(panel, "panel")?;
-            desktop.wait("the panel", || desktop.has_owner("org.kde.StatusNotifierWatcher"))?;
+            desktop.start_panel()?;
         }
         Ok(desktop)
+    }
+
+    /// Starts what shows toasts.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_dunst(&mut self) -> Outcome {
+        self.part(self.command("dunst"), "dunst")?;
+        self.wait("dunst", || self.has_owner("org.freedesktop.Notifications"))
+    }
+
+    /// Starts what shows status icons.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_panel(&mut self) -> Outcome {
+        let mut panel = self.command("xfce4-panel");
+        panel.arg("--disable-wm-check");
+        self.part(panel, "panel")?;
+        self.wait("the panel", || self.has_owner("org.kde.StatusNotifierWatcher"))
+    }
+
+    /// Ends the part with this name: `dunst` or `panel`.
+    pub fn stop_part(&mut self, name: &str) {
+        if let Some(at) = self.parts.iter().position(|(part, _)| *part == name) {
+            tools::stop(&mut self.parts.remove(at).1, Duration::from_secs(3));
+        }
+    }
+
+    /// Sends a signal to the part with this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn signal_part(&self, name: &str, signal: nix::sys::signal::Signal) -> Outcome {
+        let part = self.parts.iter().find(|(part, _)| *part == name);
+        let (_, child) = part.ok_or_else(|| format!("{name} does not run"))?;
+        tools::signal(child, signal).map_err(Trouble::from)
     }
 
     fn x_server(&mut self) -> Outcome {
@@ -137,7 +171,7 @@ impl Desktop {
             .arg(&self.dir)
             .stdout(file)
             .stderr(log);
-        self.parts.push(spawn(server.stdin(Stdio::null()))?);
+        self.parts.push(("xvfb", spawn(server.stdin(Stdio::null()))?));
         self.wait("Xvfb", || std::fs::read_to_string(&number).is_ok_and(|text| text.ends_with('\n')))?;
         self.display = format!(":{}", std::fs::read_to_string(&number)?.trim());
         Ok(())
@@ -212,11 +246,11 @@ impl Desktop {
             .stdin(Stdio::null());
     }
 
-    fn part(&mut self, mut command: Command, log: &str) -> Outcome {
+    fn part(&mut self, mut command: Command, log: &'static str) -> Outcome {
         self.inside(&mut command);
         command.stdout(std::fs::File::create(self.dir.join(format!("{log}.out")))?);
         command.stderr(std::fs::File::create(self.dir.join(format!("{log}.log")))?);
-        self.parts.push(spawn(&mut command)?);
+        self.parts.push((log, spawn(&mut command)?));
         Ok(())
     }
 
@@ -587,6 +621,33 @@ impl Desktop {
         Ok(())
     }
 
+    /// A click on the icon itself: `Activate` or `SecondaryActivate`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn click_icon(&self, method: &str) -> Outcome {
+        let (icon, item) = (self.icon()?, "org.kde.StatusNotifierItem");
+        self.busctl(&["call", &icon, "/StatusNotifierItem", item, method, "ii", "0", "0"])?;
+        Ok(())
+    }
+
+    /// The arguments of the window that somebody opened; ends it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn opened(&self) -> Outcome<Vec<String>> {
+        let name = "org.picosnitch.Picosnitch";
+        self.wait("the window", || self.has_owner(name))?;
+        let pid = self.pid_of(name)?;
+        let words = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+        let words = words.split(|byte| *byte == 0).skip(1).map(|it| String::from_utf8_lossy(it).into_owned());
+        let process = nix::unistd::Pid::from_raw(i32::try_from(pid).map_err(|error| error.to_string())?);
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL)
+            .map_err(|error| error.to_string())?;
+        self.wait("the end of the window", || !self.has_owner(name))?;
+        Ok(words.filter(|word| !word.is_empty()).collect())
+    }
+
     /// Home of whoever is logged in.
     #[must_use]
     pub fn home(&self) -> PathBuf {
@@ -609,7 +670,7 @@ impl Drop for Desktop {
     fn drop(&mut self) {
         self.close_window();
         self.stop_tray();
-        for part in self.parts.iter_mut().rev() {
+        for (_, part) in self.parts.iter_mut().rev() {
             tools::stop(part, Duration::from_secs(3));
         }
     }
