@@ -391,13 +391,24 @@ pub enum Scan {
     Unknown,
     /// It is to be asked for again.
     Later {
-        /// The content was sent to the scanner.
+        /// The scanner has the content.
         sent: bool,
         /// µs since the epoch.
         due: i64,
-        /// How often it was asked for since.
+        /// How often it was asked for since, or sent in vain before.
         tries: u32,
     },
+}
+
+/// How a question about this content ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scanned {
+    /// Which.
+    pub sha256: [u8; 32],
+    /// What is known now.
+    pub scan: Scan,
+    /// The scanner is asked nothing before this, µs since the epoch; 0: at once.
+    pub not_before: i64,
 }
 
 /// A program, as the history knows it, that a verdict is about.

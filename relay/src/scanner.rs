@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use picosnitch_relay_wire::{Answer, Ask, MAX_UPLOAD};
+use picosnitch_relay_wire::{Answer, Ask, MAX_ENGINES, MAX_UPLOAD};
 use serde::Deserialize;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
@@ -176,6 +176,9 @@ fn judge(number: u64, sha256: &str, body: &[u8]) -> Answer {
     if total == 0 {
         return Answer::Pending { number };
     }
+    if total > MAX_ENGINES {
+        return failed(number, "the scanner's answer is not understood", None);
+    }
     let analysed = attributes.last_analysis_date.unwrap_or(0);
     Answer::Verdict { number, malicious, suspicious, total, analysed }
 }
@@ -226,6 +229,10 @@ mod tests {
             r#"{"data":{"attributes":{"sha256":"aa","last_analysis_stats":
                 {"malicious":-1,"suspicious":0,"undetected":9,"harmless":0}}}}"#,
             r#"{"data":{"attributes":{"sha256":"aa","last_analysis_stats":{"undetected":9}}}}"#,
+            r#"{"data":{"attributes":{"sha256":"aa","last_analysis_stats":
+                {"malicious":1,"suspicious":0,"undetected":10000,"harmless":0}}}}"#,
+            r#"{"data":{"attributes":{"sha256":"aa","last_analysis_stats":
+                {"malicious":4294967295,"suspicious":4294967295,"undetected":9,"harmless":0}}}}"#,
         ] {
             assert!(matches!(asked(rubbish), Answer::Failed { .. }), "{rubbish}");
         }

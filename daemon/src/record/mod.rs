@@ -33,7 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::test_row;
+pub(crate) use tests::{test_notice, test_row};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use super::read::Reader;
 use super::textlog::inert;
 use super::writer::{now, unavailable};
 use super::{Settings, dimension};
-use crate::model::{Connection, Hash, Program, Scan, Suspect, Verdict};
+use crate::model::{Connection, Hash, Program, Scan, Scanned, Suspect, Verdict};
 
 /// Bytes of rows that are stored together.
 const CHUNK: usize = 48 * 1024;
@@ -20,6 +20,8 @@ const CHUNK: usize = 48 * 1024;
 const OVERHEAD: u64 = 64;
 /// Longest text of a row, bytes: paths and command lines of usual length are whole.
 const LONGEST: usize = 4096;
+/// Nobody waits for the scanner longer than a day, µs; and a margin.
+const LONGEST_WAIT: i64 = 25 * 3_600_000_000;
 /// Contents that wait to be asked for at the most.
 const MOST_SCANS: i64 = 65_536;
 /// Programs that one verdict is told about at the most.
@@ -220,32 +222,48 @@ pub(super) fn want_verdict(db: &Database, sha256: &[u8; 32]) -> Result<bool> {
         .query_row([sha256], |row| row.get(0))
 }
 
-/// What the scanner said of a content.
-pub(super) fn scanned(db: &Database, sha256: &[u8; 32], scan: &Scan) -> Result<()> {
+/// What the scanner said of a content. What it has said before is not lost because it does not answer now.
+pub(super) fn scanned(db: &Database, Scanned { sha256, scan, not_before }: &Scanned) -> Result<()> {
     let (state, due, tries, verdict) = match scan {
         Scan::Verdict(verdict) => (1, 0, 0, *verdict),
         Scan::Unknown => (2, 0, 0, Verdict::default()),
         Scan::Later { sent: false, due, tries } => (0, *due, *tries, Verdict::default()),
         Scan::Later { sent: true, due, tries } => (3, *due, *tries, Verdict::default()),
     };
-    db.prepare_cached(
-        "INSERT INTO verdict (sha256, state, due, tries, malicious, suspicious, total, analysed, asked)
-           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-           ON CONFLICT DO UPDATE SET state = excluded.state, due = excluded.due, tries = excluded.tries,
-             malicious = excluded.malicious, suspicious = excluded.suspicious, total = excluded.total,
-             analysed = excluded.analysed, asked = excluded.asked",
-    )?
-    .execute(params![
-        sha256,
-        state,
-        due,
-        tries,
-        verdict.malicious,
-        verdict.suspicious,
-        verdict.total,
-        verdict.analysed,
-        now()
-    ])?;
+    let asked = now();
+    let changed = db
+        .prepare_cached(
+            "INSERT INTO verdict (sha256, state, due, tries, malicious, suspicious, total, analysed, asked)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+               ON CONFLICT DO UPDATE SET state = excluded.state, due = excluded.due, tries = excluded.tries,
+                 malicious = excluded.malicious, suspicious = excluded.suspicious, total = excluded.total,
+                 analysed = excluded.analysed, asked = excluded.asked
+               WHERE excluded.state IN (1, 2) OR state = 0 OR (excluded.state = 3 AND state <> 1)",
+        )?
+        .execute(params![
+            sha256,
+            state,
+            due,
+            tries,
+            verdict.malicious,
+            verdict.suspicious,
+            verdict.total,
+            verdict.analysed,
+            asked
+        ])?;
+    if changed == 0 {
+        db.prepare_cached("UPDATE verdict SET due = ?2, asked = ?3 WHERE sha256 = ?1")?
+            .execute(params![sha256, due, asked])?;
+    }
+    if *not_before > 0 {
+        db.prepare_cached(
+            "INSERT INTO meta (key, value) VALUES ('scan-not-before', ?1)
+               ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?
+        .execute([not_before])?;
+    } else {
+        db.prepare_cached("DELETE FROM meta WHERE key = 'scan-not-before'")?.execute(())?;
+    }
     Ok(())
 }
 
@@ -269,10 +287,16 @@ pub struct Due {
     pub sha256: [u8; 32],
     /// Not before this, µs since the epoch.
     pub due: i64,
-    /// It was sent to the scanner.
+    /// The scanner has it.
     pub sent: bool,
-    /// How often it was asked for since.
+    /// How often it was asked for since, or sent in vain before.
     pub tries: u32,
+}
+
+/// `sha256, due, state, tries` of `verdict`.
+fn due(row: &rusqlite::Row<'_>) -> Result<Due> {
+    let sent = row.get::<_, i64>(2)? == 3;
+    Ok(Due { sha256: row.get(0)?, due: row.get(1)?, sent, tries: row.get(3)? })
 }
 
 impl Reader {
@@ -305,28 +329,72 @@ impl Reader {
         })
     }
 
-    /// The content that is to be asked for next, and how many there are.
+    /// The content that is to be asked for next, and how many there are; `wall` is the time, µs since the epoch.
+    /// One that is due later than anybody was ever told to wait is due now: the clock was set back.
     ///
     /// # Errors
     /// [`api::Error::Unavailable`]: the storage.
-    pub fn scan_due(&self) -> std::result::Result<(Option<Due>, u64), api::Error> {
+    pub fn scan_due(&self, wall: i64) -> std::result::Result<(Option<Due>, u64), api::Error> {
         self.with(|db| {
             let read = || -> Result<(Option<Due>, u64)> {
-                let due = db
+                let stranded = db
                     .prepare_cached(
-                        "SELECT sha256, due, state, tries FROM verdict WHERE state IN (0, 3) ORDER BY due LIMIT 1",
+                        "SELECT sha256, 0, state, tries FROM verdict WHERE state IN (0, 3) AND due > ?1
+                           ORDER BY due DESC LIMIT 1",
                     )?
-                    .query_row((), |row| {
-                        let sent = row.get::<_, i64>(2)? == 3;
-                        Ok(Due { sha256: row.get(0)?, due: row.get(1)?, sent, tries: row.get(3)? })
-                    })
+                    .query_row([wall.saturating_add(LONGEST_WAIT)], due)
                     .optional()?;
+                let first = match stranded {
+                    Some(stranded) => Some(stranded),
+                    None => db
+                        .prepare_cached(
+                            "SELECT sha256, due, state, tries FROM verdict WHERE state IN (0, 3)
+                               ORDER BY due LIMIT 1",
+                        )?
+                        .query_row((), due)
+                        .optional()?,
+                };
                 let count: i64 = db
                     .prepare_cached("SELECT count(*) FROM verdict WHERE state IN (0, 3)")?
                     .query_row((), |row| row.get(0))?;
-                Ok((due, u64::try_from(count).unwrap_or(0)))
+                Ok((first, u64::try_from(count).unwrap_or(0)))
             };
             read().map_err(unavailable)
+        })
+    }
+
+    /// The same for a content that somebody wants to know of now.
+    ///
+    /// # Errors
+    /// [`api::Error::Unavailable`]: the storage.
+    pub fn scan_called(&self, sha256: [u8; 32]) -> std::result::Result<Due, api::Error> {
+        self.with(|db| {
+            let known = db
+                .query_row(
+                    "SELECT sha256, 0, state, tries FROM verdict WHERE sha256 = ?1 AND state IN (0, 3)",
+                    [sha256],
+                    due,
+                )
+                .optional()
+                .map_err(unavailable)?;
+            Ok(known.unwrap_or(Due { sha256, due: 0, sent: false, tries: 0 }))
+        })
+    }
+
+    /// When the scanner was last asked, and before when it is not to be asked again, µs since the epoch; 0: never,
+    /// and at once.
+    ///
+    /// # Errors
+    /// [`api::Error::Unavailable`]: the storage.
+    pub fn scan_pace(&self) -> std::result::Result<(i64, i64), api::Error> {
+        self.with(|db| {
+            db.query_row(
+                "SELECT coalesce((SELECT max(asked) FROM verdict), 0),
+                   coalesce((SELECT value FROM meta WHERE key = 'scan-not-before'), 0)",
+                (),
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .map_err(unavailable)
         })
     }
 
@@ -415,7 +483,7 @@ pub(super) fn verdict_text(db: &Database, sha256: &[u8]) -> Result<String> {
     Ok(match found {
         Some((1, verdict)) => verdict.to_string(),
         Some((2, _)) => "unknown".to_owned(),
-        Some((3, _)) => "sent, no verdict yet".to_owned(),
+        Some((3, _)) => "no verdict yet".to_owned(),
         _ => String::new(),
     })
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use picosnitch_api as api;
 
 use super::Map;
-use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scan, Viewer, Who};
+use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scanned, Viewer, Who};
 
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.
 pub(super) const MAX_ROWS: usize = 65_536;
@@ -36,7 +36,7 @@ pub(super) enum Urgent {
     Notice(Notice),
     Hash(i64, Hash),
     /// What a scanner said.
-    Scan([u8; 32], Scan),
+    Scan(Scanned),
 }
 
 /// Which sighting it is; those of one program become one while they wait.

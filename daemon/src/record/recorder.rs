@@ -14,7 +14,7 @@ use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
 use super::writer::Writer;
 use super::{Error, Settings, Trouble, database};
-use crate::model::{Connection, Hash, Known, Notice, Scan, Who};
+use crate::model::{Connection, Hash, Known, Notice, Scanned, Who};
 
 /// Takes the wall time up to which everything is written.
 type OnWritten = Box<dyn Fn(i64) + Send>;
@@ -50,6 +50,8 @@ pub(super) struct Numbers {
     pub(super) outbox_rows: AtomicU64,
     pub(super) outbox_lost: AtomicU64,
     pub(super) verdicts_lost: AtomicU64,
+    /// What a scanner said and is not written yet.
+    pub(super) scans_waiting: AtomicU64,
     /// Grows when the database file is another one; readers open theirs anew.
     pub(super) generation: AtomicU64,
 }
@@ -269,9 +271,19 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
-    /// What a scanner said of a content; it is committed at once.
-    pub fn scanned(&self, sha256: [u8; 32], scan: Scan) {
-        self.urgent(Urgent::Scan(sha256, scan));
+    /// What a scanner said of a content; it is committed at once, or once that is possible again.
+    pub fn scanned(&self, scanned: Scanned) {
+        let mut queue = self.shared.queue();
+        // Always taken: the next question waits for it (`scans_written`), so there is one.
+        queue.urgent.push_back(Urgent::Scan(scanned));
+        self.shared.numbers.scans_waiting.fetch_add(1, Ordering::SeqCst);
+        self.shared.work.notify_one();
+    }
+
+    /// All that a scanner said is written; `on_outbox` is called when it is.
+    #[must_use]
+    pub fn scans_written(&self) -> bool {
+        self.shared.numbers.scans_waiting.load(Ordering::SeqCst) == 0
     }
 
     /// New settings, from the next write on.

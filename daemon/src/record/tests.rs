@@ -160,3 +160,8 @@ pub(super) fn connections_by_kind(db: &rusqlite::Connection) -> [u64; 7] {
 pub(crate) fn test_row() -> Connection {
     row(DAY0, who("/bin/a", 1000))
 }
+
+/// News about the program of that row.
+pub(crate) fn test_notice(id: i64) -> Notice {
+    new_executable(id, DAY0, who("/bin/a", 1000))
+}

@@ -362,7 +362,7 @@ impl Writer {
         let numbers = &self.shared.numbers;
         numbers.outbox_rows.store(self.outbox.rows, Ordering::Relaxed);
         numbers.outbox_lost.fetch_add(change.lost, Ordering::Relaxed);
-        let asks = self.settings.verdicts && !work.urgent.is_empty();
+        let asks = (self.settings.verdicts && !work.urgent.is_empty()) | self.scans_done(work);
         if (change.added || asks)
             && let Some(call) = &*self.shared.on_outbox.lock().unwrap_or_else(PoisonError::into_inner)
         {
@@ -370,10 +370,18 @@ impl Writer {
         }
     }
 
+    /// What a scanner said waits no longer; true if it said anything.
+    fn scans_done(&self, work: &Work) -> bool {
+        let scans = work.urgent.iter().filter(|urgent| matches!(urgent, Urgent::Scan(_))).count() as u64;
+        self.shared.numbers.scans_waiting.fetch_sub(scans, Ordering::SeqCst);
+        scans > 0
+    }
+
     /// Rows that the database refuses for what they are would be refused for ever: they count as lost.
     fn give_back(&mut self, work: Work, poisoned: bool) {
         let mut queue = self.shared.queue();
         if poisoned {
+            self.scans_done(&work);
             for row in &work.rows {
                 queue.lost_rows += 1;
                 queue.lost_bytes = queue.lost_bytes.saturating_add(row.sent).saturating_add(row.received);
@@ -501,7 +509,7 @@ impl Writer {
                     insert::notice(&transaction, interner, settings, notice, &mut rollup)?
                 }
                 Urgent::Hash(id, hash) => insert::complete_notice(&transaction, interner, *id, hash)?,
-                Urgent::Scan(sha256, scan) => outbox::scanned(&transaction, sha256, scan)?,
+                Urgent::Scan(scanned) => outbox::scanned(&transaction, scanned)?,
             }
             if settings.verdicts
                 && let Some(sha256) = news(urgent)

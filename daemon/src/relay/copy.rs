@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use picosnitch_relay_wire::MAX_UPLOAD;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use sha2::{Digest as _, Sha256};
@@ -44,7 +45,13 @@ fn copy(sha256: &[u8; 32], place: &Path) -> Result<Option<OwnedFd>, Refusal> {
     // A FIFO or a device in its place must neither hold us up nor become our terminal.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(|_| Refusal::Failed)?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(place).map_err(|_| Refusal::Gone)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(place).map_err(|error| {
+        // Ours, not the file's.
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Refusal::Failed,
+            _ => Refusal::Gone,
+        }
+    })?;
     let metadata = file.metadata().map_err(|_| Refusal::Gone)?;
     if !metadata.is_file() {
         return Err(Refusal::Gone);

@@ -204,6 +204,11 @@ impl Backoff {
         wait
     }
 
+    /// It failed before this daemon was started, and is to wait so much longer.
+    fn resume(&mut self, now: Instant, left: Duration) {
+        self.until = Some(now + left.min(LONGEST_WANTED));
+    }
+
     fn succeeded(&mut self) {
         self.next = self.first;
         self.until = None;

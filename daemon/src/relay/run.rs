@@ -17,7 +17,8 @@ use super::helper::Helper;
 use super::rows::Rows;
 use super::scans::{Outcome, Scans};
 use super::{Backoff, Command, Config, Control, Facts, Tell, copy, locked};
-use crate::model::Scan;
+use crate::model::{Scan, Verdict};
+use crate::record::Due;
 use crate::settings::{Remote, Settings, VirusTotal};
 
 /// Deaths of the helper, one after another with nothing done between, that people are told of.
@@ -52,6 +53,8 @@ pub(super) struct Relay {
     rows: Rows,
     scans: Scans,
     copying: Arc<AtomicBool>,
+    /// To be told once the verdict is written: whoever asks the history then finds it.
+    alarm: Option<([u8; 32], Verdict)>,
 }
 
 impl Relay {
@@ -75,8 +78,12 @@ impl Relay {
             rows: Rows::new(),
             scans: Scans::new(Instant::now()),
             copying: Arc::default(),
+            alarm: None,
         };
         this.scans.reset(this.interval());
+        // A daemon that is started again and again asks no more often than one that runs.
+        let (asked, not_before) = this.config.recorder.reader().scan_pace().unwrap_or_default();
+        this.scans.resume(asked, not_before, wall(), Instant::now());
         this
     }
 
@@ -140,7 +147,7 @@ impl Relay {
                 }
             }
             Command::Copied(sha256, copy) => {
-                let outcome = self.scans.copied(sha256, copy);
+                let outcome = self.scans.copied(sha256, copy, wall(), Instant::now());
                 self.follow(outcome);
             }
             Command::Stop => {}
@@ -157,6 +164,8 @@ impl Relay {
 
     /// The helper died, hangs or talks nonsense.
     fn lost(&mut self, why: &str) {
+        let outcome = self.scans.lost(wall(), Instant::now());
+        self.follow(outcome);
         self.dismiss();
         let wait = self.restart.failed(Instant::now(), None);
         self.restarts += 1;
@@ -172,6 +181,7 @@ impl Relay {
     /// Starts, asks; when to come again without an event.
     fn work(&mut self) -> Option<Instant> {
         let now = Instant::now();
+        self.tell_alarm();
         let wanted = self.wanted();
         if wanted == (false, false) {
             if self.helper.is_some() {
@@ -182,13 +192,11 @@ impl Relay {
         if self.rows.overdue(now) || self.scans.overdue(now) {
             self.lost("does not answer");
         }
-        if let Some(outcome) = self.scans.give_up_copy(now) {
+        let wall = wall();
+        if let Some(outcome) = self.scans.give_up_copy(wall, now) {
             self.follow(outcome);
         }
-        let wall = crate::pipeline::clock::Now::read().wall;
-        let due = if wanted.1 { self.config.recorder.reader().scan_due().ok() } else { None };
-        let (due, scans) = due.unwrap_or_default();
-        locked(&self.facts).scans = scans;
+        let due = if wanted.1 { self.due(wall) } else { None };
         let rows = if wanted.0 { self.rows.next(&self.config.recorder, now) } else { None };
         // Each question has a number of its own.
         self.number += 2;
@@ -214,6 +222,21 @@ impl Relay {
             at(self.scans.wake_at(due, wall, now));
         }
         wake_at
+    }
+
+    /// The content whose turn it is. None while an answer is not written: it would be asked about once more. The
+    /// record wakes us when that is done.
+    fn due(&mut self, wall: i64) -> Option<Due> {
+        let reader = self.config.recorder.reader();
+        let (due, count) = reader.scan_due(wall).unwrap_or_default();
+        locked(&self.facts).scans = count;
+        if !self.config.recorder.scans_written() {
+            return None;
+        }
+        match self.scans.called() {
+            Some(sha256) => reader.scan_called(sha256).ok(),
+            None => due,
+        }
     }
 
     fn ask(
@@ -293,7 +316,7 @@ impl Relay {
     }
 
     fn take(&mut self, answer: Answer) {
-        let (now, wall) = (Instant::now(), crate::pipeline::clock::Now::read().wall);
+        let (now, wall) = (Instant::now(), wall());
         if let Ok(tell) = self.rows.answer(&answer, &self.config.recorder, wall, now) {
             self.alive();
             if let Some(message) = tell {
@@ -319,23 +342,21 @@ impl Relay {
     fn follow(&mut self, outcome: Outcome) {
         let Outcome { scan, tell, copy } = outcome;
         let recorder = &self.config.recorder;
-        if let Some((sha256, scan)) = scan {
-            recorder.scanned(sha256, scan);
-            // The answer is in the record before the record is asked again.
-            recorder.flush();
-            if let Scan::Verdict(verdict) = scan
+        if let Some(scanned) = scan {
+            recorder.scanned(scanned);
+            if let Scan::Verdict(verdict) = scanned.scan
                 && verdict.alarms()
             {
-                for suspect in recorder.reader().suspects(&sha256).unwrap_or_default() {
-                    (self.config.tell)(Tell::Alarm(suspect, verdict));
-                }
+                self.alarm = Some((scanned.sha256, verdict));
             }
+            // The answer is in the record before the record is asked again, if it can be written.
+            recorder.flush();
         }
         if let Some(message) = tell {
             (self.config.tell)(Tell::Error("scanner", message));
         }
         if let Some(sha256) = copy {
-            let places = recorder.reader().places(&sha256).unwrap_or_default();
+            let Ok(places) = recorder.reader().places(&sha256) else { return self.no_copy(sha256) };
             let (control, copying) = (self.control.clone(), Arc::clone(&self.copying));
             // A path may lead to a file server that never answers: nobody but this thread waits for that, and
             // there is no second one.
@@ -347,10 +368,29 @@ impl Relay {
                     control.send(Command::Copied(sha256, copy));
                 }
             });
-            if busy || thread.is_err() {
-                let outcome = self.scans.copied(sha256, Err(copy::Refusal::Failed));
-                self.follow(outcome);
+            if thread.is_err() && !busy {
+                self.copying.store(false, Ordering::SeqCst);
             }
+            if busy || thread.is_err() {
+                return self.no_copy(sha256);
+            }
+        }
+        self.tell_alarm();
+    }
+
+    fn no_copy(&mut self, sha256: [u8; 32]) {
+        let outcome = self.scans.copied(sha256, Err(copy::Refusal::Failed), wall(), Instant::now());
+        self.follow(outcome);
+    }
+
+    fn tell_alarm(&mut self) {
+        let recorder = &self.config.recorder;
+        if self.alarm.is_none() || !recorder.scans_written() {
+            return;
+        }
+        let Some((sha256, verdict)) = self.alarm.take() else { return };
+        for suspect in recorder.reader().suspects(&sha256).unwrap_or_default() {
+            (self.config.tell)(Tell::Alarm(suspect, verdict));
         }
     }
 
@@ -365,6 +405,11 @@ impl Relay {
         facts.scan_error.clone_from(&self.scans.error);
         facts.restarts = self.restarts;
     }
+}
+
+/// µs since the epoch.
+fn wall() -> i64 {
+    crate::pipeline::clock::Now::read().wall
 }
 
 /// What the helper is told of a database, with the certificates to trust.

@@ -25,6 +25,17 @@ fn ask(scans: &mut Scans, due: Option<Due>, number: u64, now: Instant) -> Option
     Some(ask)
 }
 
+/// What the record is told of the content.
+fn said(outcome: &scans::Outcome) -> Option<Scan> {
+    outcome.scan.filter(|scanned| scanned.sha256 == CONTENT).map(|scanned| scanned.scan)
+}
+
+fn null() -> std::os::fd::OwnedFd {
+    std::fs::File::open("/dev/null").unwrap().into()
+}
+
+const MINUTE: i64 = 60_000_000;
+
 fn scans(now: Instant) -> Scans {
     let mut scans = Scans::new(now);
     scans.reset(SECOND);
@@ -51,7 +62,7 @@ fn only_status_404_leads_to_an_upload() {
     ask(&mut scans, due(true, 3), 1, now).unwrap();
     let outcome = scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
     assert!(outcome.copy.is_none());
-    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: true, tries: 4, .. }))));
+    assert!(matches!(said(&outcome), Some(Scan::Later { sent: true, tries: 4, .. })));
 }
 
 #[test]
@@ -61,7 +72,7 @@ fn trouble_is_no_verdict_and_makes_everybody_wait() {
     ask(&mut scans, due(false, 0), 1, now).unwrap();
     let failed = Answer::Failed { number: 1, why: "no".into(), wait: Some(30) };
     let outcome = scans.answer(&failed, true, 1_000, now).unwrap();
-    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: false, .. }))));
+    assert!(matches!(said(&outcome), Some(Scan::Later { sent: false, .. })));
     assert!(outcome.tell.is_some());
     assert!(ask(&mut scans, due(false, 0), 2, now + 29 * SECOND).is_none());
     ask(&mut scans, due(false, 0), 2, now + 31 * SECOND).unwrap();
@@ -77,11 +88,11 @@ fn two_requests_are_an_interval_apart() {
     ask(&mut scans, due(false, 0), 1, now).unwrap();
     scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
-    scans.copied(CONTENT, Ok(file.into()));
+    scans.copied(CONTENT, Ok(file.into()), 1_000, now);
     assert!(ask(&mut scans, None, 2, now + SECOND / 2).is_none());
     assert!(matches!(ask(&mut scans, None, 2, now + SECOND), Some(Ask::Upload { .. })));
     let outcome = scans.answer(&Answer::Pending { number: 2 }, true, 1_000, now + SECOND).unwrap();
-    assert!(matches!(outcome.scan, Some((CONTENT, Scan::Later { sent: true, .. }))));
+    assert!(matches!(said(&outcome), Some(Scan::Later { sent: true, .. })));
 }
 
 #[test]
@@ -111,8 +122,116 @@ fn a_helper_is_not_believed_everything() {
     let mut scans = scans(now);
     ask(&mut scans, due(false, 0), 1, now).unwrap();
     let outcome = scans.answer(&verdict(1, 1, 0, 70), true, 1_000, now).unwrap();
-    let Some((CONTENT, Scan::Verdict(verdict))) = outcome.scan else { panic!("no verdict") };
+    let Some(Scan::Verdict(verdict)) = said(&outcome) else { panic!("no verdict") };
     assert_eq!(verdict.analysed, 1_000, "nobody looked later than now");
+}
+
+#[test]
+fn a_file_that_never_arrives_is_sent_less_and_less_and_then_no_more() {
+    let mut now = Instant::now();
+    let mut scans = scans(now);
+    let (mut wall, mut tries, mut uploads) = (0, 0, 0);
+    let mut waits = Vec::new();
+    loop {
+        let due = Some(Due { sha256: CONTENT, due: wall, sent: false, tries });
+        let asked = scans.next(due, 1, wall, now);
+        assert!(matches!(asked, Some(Ask::Lookup { .. })), "{asked:?}");
+        scans.asked(1, now);
+        let outcome = scans.answer(&Answer::Unknown { number: 1 }, true, wall, now).unwrap();
+        assert_eq!(outcome.copy, Some(CONTENT));
+        scans.copied(CONTENT, Ok(null()), wall, now);
+        now += SECOND;
+        assert!(matches!(scans.next(None, 2, wall, now), Some(Ask::Upload { .. })));
+        scans.asked(2, now);
+        uploads += 1;
+        let refused = Answer::Failed { number: 2, why: "status 413".into(), wait: None };
+        let outcome = scans.answer(&refused, true, wall, now).unwrap();
+        // One incident, though questions are answered between.
+        assert_eq!(outcome.tell.is_some(), uploads == 1);
+        match said(&outcome) {
+            Some(Scan::Later { sent: false, due, tries: counted }) => {
+                waits.push((due - wall) / MINUTE);
+                now += Duration::from_micros(u64::try_from(due - wall).unwrap());
+                (wall, tries) = (due, counted);
+            }
+            other => {
+                assert_eq!(other, Some(Scan::Unknown));
+                break;
+            }
+        }
+    }
+    assert_eq!(uploads, 10);
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280]);
+    // And the scanner as such waited longer each time: it never did what it was asked for.
+    assert!(scans.error.is_some());
+}
+
+#[test]
+fn our_own_trouble_is_no_answer_about_a_content() {
+    let now = Instant::now();
+    for (why, verdict) in [(copy::Refusal::Failed, false), (copy::Refusal::Gone, true)] {
+        let mut scans = scans(now);
+        ask(&mut scans, due(false, 0), 1, now).unwrap();
+        scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
+        let outcome = scans.copied(CONTENT, Err(why), 1_000, now);
+        assert_eq!(said(&outcome) == Some(Scan::Unknown), verdict, "{why}");
+        assert!(said(&outcome).is_some());
+    }
+}
+
+#[test]
+fn a_content_that_costs_the_helper_its_life_is_not_first_again() {
+    let now = Instant::now();
+    let mut scans = scans(now);
+    let mut waits = Vec::new();
+    for round in 0..8 {
+        let now = now + round * 2 * SECOND;
+        let wall = 1_000;
+        ask(&mut scans, due(false, 0), 1, now).unwrap();
+        let nonsense = Answer::Stored { number: 1, refused: 0, why: None };
+        assert!(scans.answer(&nonsense, true, wall, now).is_err());
+        let outcome = scans.lost(wall, now);
+        let Some(Scan::Later { sent: false, due, tries: 0 }) = said(&outcome) else { panic!("{round}") };
+        waits.push((due - wall) / MINUTE);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    // What nobody was asked about is nobody's fault.
+    assert!(scans.lost(1_000, now).scan.is_none());
+}
+
+#[test]
+fn a_death_during_an_upload_counts_as_one_that_failed() {
+    let now = Instant::now();
+    let mut scans = scans(now);
+    ask(&mut scans, due(false, 8), 1, now).unwrap();
+    scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
+    // The copy is ours, and outlives a helper that dies before it is asked to send it.
+    scans.copied(CONTENT, Ok(null()), 1_000, now);
+    assert!(scans.lost(1_000, now).scan.is_none());
+    ask(&mut scans, None, 2, now + SECOND).unwrap();
+    assert!(matches!(said(&scans.lost(1_000, now)), Some(Scan::Later { sent: false, tries: 9, .. })));
+}
+
+#[test]
+fn a_daemon_that_is_started_again_goes_on_waiting() {
+    let now = Instant::now();
+    let wall = 100 * MINUTE;
+    let free = |asked: i64, not_before: i64, after: Duration| {
+        let mut scans = Scans::new(now);
+        scans.reset(10 * SECOND);
+        scans.resume(asked, not_before, wall, now);
+        scans.next(due(false, 0), 1, wall, now + after).is_some()
+    };
+    assert!(free(0, 0, Duration::ZERO), "it never asked before");
+    assert!(!free(wall - 4_000_000, 0, 5 * SECOND));
+    assert!(free(wall - 4_000_000, 0, 7 * SECOND));
+    // A clock that was set back: no longer than the interval.
+    assert!(!free(wall + 100 * MINUTE, 0, 9 * SECOND));
+    assert!(free(wall + 100 * MINUTE, 0, 10 * SECOND));
+    // What the scanner said.
+    assert!(!free(0, wall + 5 * MINUTE, 299 * SECOND));
+    assert!(free(0, wall + 5 * MINUTE, 300 * SECOND));
+    assert!(free(0, i64::MAX, LONGEST_WANTED));
 }
 
 #[test]
@@ -246,5 +365,61 @@ fn a_helper_that_talks_nonsense_is_ended_counted_and_costs_no_row() {
     assert!(relay.facts().lock().unwrap().restarts >= nonsense);
     relay.stop();
     assert_eq!(recorder.counters().rows_written, 1);
+    recorder.stop().unwrap();
+}
+
+#[test]
+fn a_verdict_that_cannot_be_written_is_neither_asked_for_nor_told_again() {
+    use picosnitch_relay_wire::{MAX_ASK, receive, send};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.sock");
+    let (asked, questions) = std::sync::mpsc::channel();
+    hostile(&path, move |_, socket| {
+        let mut buffer = vec![0; MAX_ASK];
+        while let Ok(received) = receive(&socket, &mut buffer) {
+            let head = buffer[..received.length].split(|byte| *byte == b'\n').next().unwrap();
+            let number = match serde_json::from_slice(head) {
+                Ok(Ask::Lookup { number, .. }) => number,
+                Ok(_) => continue,
+                Err(_) => return,
+            };
+            asked.send(()).unwrap();
+            let verdict = Answer::Verdict { number, malicious: 3, suspicious: 0, total: 70, analysed: 0 };
+            let _ = send(&socket, &[&serde_json::to_vec(&verdict).unwrap()], None, true);
+        }
+    });
+    let mut settings = Settings::default();
+    settings.virustotal.api_key = "key".to_owned();
+    settings.virustotal.request_interval_seconds = 1;
+    let settings = Arc::new(settings);
+    let state = dir.path().join("state");
+    let (recorder, _) =
+        Recorder::open(&state, &dir.path().join("log"), crate::pipeline::record_settings(&settings), |_| {})
+            .unwrap();
+    recorder.submit(vec![crate::record::test_row()]);
+    recorder.flush();
+    recorder.notice(crate::record::test_notice(1));
+    recorder.flush();
+    // Somebody else holds the database: it can be read, and not written.
+    let other = rusqlite::Connection::open(state.join("picosnitch.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (told, tells) = std::sync::mpsc::channel();
+    let told = Mutex::new(told);
+    let relay = Handle::start(Config {
+        settings,
+        recorder: recorder.clone(),
+        way: Way::Socket(path),
+        tell: Box::new(move |tell| drop(locked(&told).send(tell))),
+    })
+    .unwrap();
+    questions.recv_timeout(10 * SECOND).unwrap();
+    assert!(questions.recv_timeout(6 * SECOND).is_err(), "asked once more");
+    assert!(tells.try_recv().is_err(), "told before it is in the history");
+    other.execute_batch("ROLLBACK").unwrap();
+    let alarm = tells.recv_timeout(30 * SECOND).unwrap();
+    assert!(matches!(&alarm, Tell::Alarm(suspect, _) if suspect.uid == 1000), "{alarm:?}");
+    assert!(tells.recv_timeout(3 * SECOND).is_err(), "told twice");
+    assert!(questions.try_recv().is_err(), "asked once more");
+    relay.stop();
     recorder.stop().unwrap();
 }

@@ -129,7 +129,7 @@ impl Admin {
     }
 
     /// Asks the configured scanner about a content, 64 hexadecimal digits, that was seen here, and returns its
-    /// verdict: 3 of 72 engines (2026-11-22), unknown, or sent, no verdict yet. It takes
+    /// verdict: 3 of 72 engines (2026-11-22), unknown, or no verdict yet. It takes
     /// org.picosnitch.Monitor.scan.
     #[zbus(out_args("verdict"))]
     async fn scan(&self, sha256: String, #[zbus(header)] header: Header<'_>) -> Result<String, Error> {

@@ -21,6 +21,9 @@ pub const MAX_WHY: usize = 400;
 /// Largest file that is sent to a scanner, bytes: what it takes without a special address.
 pub const MAX_UPLOAD: u64 = 32 << 20;
 
+/// Engines that a scanner can have; a larger number is no verdict.
+pub const MAX_ENGINES: u32 = 10_000;
+
 /// How the way to a database server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -22,6 +22,12 @@ pub const CASES: &[Case] = &[
     Case { id: "V02", title: "404 alone leads to an upload, of the bytes that were hashed", run: v02 },
     Case { id: "V03", title: "another file in its place is not sent", run: v03 },
     Case { id: "V04", title: "asking now takes scan, and only for what was seen", run: v04 },
+    Case {
+        id: "V02",
+        title: "a file that the scanner does not take is not sent again and again",
+        run: v02_refused,
+    },
+    Case { id: "V02", title: "a strange answer about one content holds up no other", run: v02_strange },
     Case { id: "V05", title: "where data goes is configure-remote's alone", run: v05 },
 ];
 
@@ -146,7 +152,7 @@ fn v02(lab: &mut Lab) -> Outcome {
     report(&program, &["tcp-echo", &lab.net.to()])?;
     settle(Duration::from_secs(240), || {
         let verdict = verdict_of(&stage, &path)?;
-        ensure(verdict == "sent, no verdict yet", || format!("the verdict is {verdict:?}"))
+        ensure(verdict == "no verdict yet", || format!("the verdict is {verdict:?}"))
     })?;
     let all = scanner.requests()?;
     let uploads: Vec<&Value> = all.iter().filter(|request| request["method"] == "POST").collect();
@@ -170,6 +176,49 @@ fn v02(lab: &mut Lab) -> Outcome {
     let told = errors(&stage, "scanner")?;
     ensure(told.len() == 1, || format!("one Error about one incident: {told:?}"))?;
     ensure(stage.client.notices("verdict", &path).is_empty(), || "a trouble was told as a verdict".to_owned())
+}
+
+fn v02_refused(lab: &mut Lab) -> Outcome {
+    const WATCHED: Duration = Duration::from_secs(20);
+    let refused = json!({"status": 413, "body": "<html>Request Entity Too Large</html>"});
+    let (scanner, authority) = start_scanner(lab, "v02-refusing", &[scanner::report(0, 0, 70)], &[refused])?;
+    let program = lab.programs.make("v02-refused")?;
+    let sha256 = sha256_file(&program)?;
+    scanner.always(&sha256, scanner::not_found())?;
+    let stage = lab.stage("v02-refused", &virustotal(&scanner, &authority, "upload = true\n"))?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    let uploads = || -> Outcome<usize> {
+        Ok(about(&scanner, &sha256)?.iter().filter(|request| request["method"] == "POST").count())
+    };
+    settle(PATIENCE, || ensure(uploads()? > 0, || "the file was not sent".to_owned()))?;
+    let first = Instant::now();
+    // Others are asked about meanwhile.
+    let other = lab.programs.make("v02-meanwhile")?;
+    report(&other, &["tcp-echo", &lab.net.to()])?;
+    verdict_becomes(&stage, &other.to_string_lossy(), "0 of 70 engines (2026-09-21)")?;
+    std::thread::sleep(WATCHED.saturating_sub(first.elapsed()));
+    ensure(uploads()? == 1, || format!("sent {} times in {:?}", uploads().unwrap_or(0), first.elapsed()))?;
+    let told = errors(&stage, "scanner")?;
+    ensure(told.len() == 1 && told[0].contains("413"), || format!("one Error that says why: {told:?}"))
+}
+
+fn v02_strange(lab: &mut Lab) -> Outcome {
+    let (scanner, authority) = start_scanner(lab, "v02-odd", &[scanner::report(0, 0, 70)], &[not_wanted()])?;
+    let program = lab.programs.make("v02-odd")?;
+    let sha256 = sha256_file(&program)?;
+    // As a report is, but for the number of engines.
+    scanner.always(&sha256, scanner::report(1, 0, 20_000))?;
+    let stage = lab.stage("v02-odd", &virustotal(&scanner, &authority, ""))?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    settle(PATIENCE, || ensure(!about(&scanner, &sha256)?.is_empty(), || "nobody was asked".to_owned()))?;
+    let other = lab.programs.make("v02-even")?;
+    report(&other, &["tcp-echo", &lab.net.to()])?;
+    verdict_becomes(&stage, &other.to_string_lossy(), "0 of 70 engines (2026-09-21)")?;
+    let path = program.to_string_lossy().into_owned();
+    ensure(verdict_of(&stage, &path)?.is_empty(), || "nonsense was taken for a verdict".to_owned())?;
+    let status = stage.client.status()?;
+    ensure(status.relay_restarts.unwrap_or(0) == 0, || "the helper died of an answer".to_owned())?;
+    ensure(about(&scanner, &sha256)?.len() <= 2, || "asked again and again".to_owned())
 }
 
 fn v03(lab: &mut Lab) -> Outcome {
@@ -234,6 +283,14 @@ fn v04(lab: &mut Lab) -> Outcome {
     ensure(answer["ok"] == "0 of 70 engines (2026-09-21)", || format!("the scan says {answer}"))?;
     ensure(started.elapsed() < Duration::from_secs(15), || "the scan took too long".to_owned())?;
     verdict_becomes(&stage, &path, "0 of 70 engines (2026-09-21)")?;
+    // A scanner that does not answer takes back nothing.
+    scanner.always(&sha256, json!({"status": 429, "body": {"error": {"code": "QuotaExceededError"}}}))?;
+    let answer = person.ask(&format!("scan {sha256}"))?;
+    ensure(answer["error"] == "Unavailable", || format!("a scan with the quota used up: {answer}"))?;
+    let verdict = verdict_of(&stage, &path)?;
+    ensure(verdict == "0 of 70 engines (2026-09-21)", || {
+        format!("after a scan that failed the verdict is {verdict:?}")
+    })?;
     // What was never seen here is nobody's business.
     let never = "ab".repeat(32);
     let answer = person.ask(&format!("scan {never}"))?;

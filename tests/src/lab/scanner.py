@@ -2,7 +2,8 @@
 """In VirusTotal's place: an HTTPS server that answers as a script says and keeps what it was asked.
 
 usage: scanner.py DIR CERTIFICATE KEY; DIR/answers.json has a list of answers for "GET" and for "POST", taken
-in order, the last one again and again; DIR/requests.jsonl gets a line for each request; DIR/port the port."""
+in order, the last one again and again, and perhaps, for "OF", one for each of some contents, which comes first;
+DIR/requests.jsonl gets a line for each request; DIR/port the port."""
 
 import hashlib
 import http.server
@@ -27,9 +28,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, body):
         with lock:
             with open(os.path.join(directory, "answers.json")) as file:
-                answers = json.load(file)[self.command]
-            answer = answers[min(taken[self.command], len(answers) - 1)]
-            taken[self.command] += 1
+                answers = json.load(file)
+            answer = answers.get("OF", {}).get(self.path.rsplit("/", 1)[1])
+            if answer is None:
+                answers = answers[self.command]
+                answer = answers[min(taken[self.command], len(answers) - 1)]
+                taken[self.command] += 1
             line = {
                 "time": time.time(),
                 "method": self.command,

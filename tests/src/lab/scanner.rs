@@ -55,6 +55,19 @@ impl Scanner {
         format!("https://127.0.0.1:{}/api/v3", self.port)
     }
 
+    /// Who asks about this content gets this answer, from now on.
+    ///
+    /// # Errors
+    /// The file of answers.
+    pub fn always(&self, sha256: &str, answer: Value) -> Outcome {
+        let path = self.dir.join("answers.json");
+        let mut answers: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        answers["OF"][sha256] = answer;
+        let new = path.with_extension("new");
+        std::fs::write(&new, answers.to_string())?;
+        std::fs::rename(new, path).map_err(Trouble::from)
+    }
+
     /// What it was asked so far.
     ///
     /// # Errors

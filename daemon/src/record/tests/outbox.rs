@@ -4,8 +4,9 @@
 use picosnitch_relay_wire::Row;
 
 use super::*;
-use crate::model::{Gap, Scan, Verdict, Viewer};
+use crate::model::{Gap, Scan, Scanned, Verdict, Viewer};
 use crate::record::Batch;
+use crate::record::writer::now;
 
 fn sending() -> Settings {
     Settings { outbox: 1 << 20, verdicts: true, ..settings() }
@@ -112,20 +113,20 @@ fn i23_contents_that_are_news_wait_for_a_verdict_unknown_ones_never() {
     unread.program = Arc::new(program);
     lab.recorder.notice(new_executable(1, DAY0, unread));
     lab.recorder.flush();
-    assert_eq!(reader.scan_due().unwrap(), (None, 0));
+    assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     // Known later: asked for then.
     let sha256 = [9; 32];
     lab.recorder.hash_known(1, Hash::Known(sha256));
     lab.recorder.flush();
-    assert_eq!(reader.scan_due().unwrap().0.unwrap().sha256, sha256);
+    assert_eq!(reader.scan_due(now()).unwrap().0.unwrap().sha256, sha256);
     let verdict = Verdict { malicious: 2, suspicious: 1, total: 70, analysed: DAY0 };
-    lab.recorder.scanned(sha256, Scan::Verdict(verdict));
+    lab.recorder.scanned(answer(sha256, Scan::Verdict(verdict)));
     lab.recorder.flush();
-    assert_eq!(reader.scan_due().unwrap(), (None, 0));
+    assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     // News again: it has its verdict.
     lab.recorder.hash_known(1, Hash::Known(sha256));
     lab.recorder.flush();
-    assert_eq!(reader.scan_due().unwrap(), (None, 0));
+    assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     let executable = reader.executable(1, &Viewer::everything()).unwrap();
     assert_eq!(executable.verdicts.unwrap(), ["3 of 70 engines (2026-11-22)"]);
 }
@@ -151,4 +152,88 @@ fn b04_a_verdict_is_told_to_each_account_that_runs_the_program() {
     assert_eq!(event.path.as_deref(), Some("/bin/shared"));
     assert_eq!(event.message.as_deref(), Some("1 of 70 engines"));
     assert!(reader.event(1, &bob).is_err(), "bob sees a verdict on alice's program");
+}
+
+fn answer(sha256: [u8; 32], scan: Scan) -> Scanned {
+    Scanned { sha256, scan, not_before: 0 }
+}
+
+fn later(sent: bool, due: i64, tries: u32) -> Scan {
+    Scan::Later { sent, due, tries }
+}
+
+/// State, due and tries of a content, and engines that found something in it.
+fn kept(lab: &Lab, sha256: [u8; 32]) -> (i64, i64, u32, u32) {
+    let history = rusqlite::Connection::open(lab.database()).unwrap();
+    let sql = "SELECT state, due, tries, malicious FROM verdict WHERE sha256 = ?1";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    history.query_row(sql, [sha256], read).unwrap()
+}
+
+#[test]
+fn i23_a_question_that_fails_takes_nothing_back() {
+    let lab = lab();
+    let verdict = Verdict { malicious: 2, suspicious: 1, total: 70, analysed: DAY0 };
+    for (sha256, known, then, expected) in [
+        // A verdict stays, also if the scanner says that it looks at the content once more.
+        ([1; 32], Scan::Verdict(verdict), later(false, 5, 0), (1, 2)),
+        ([2; 32], Scan::Verdict(verdict), later(true, 5, 1), (1, 2)),
+        ([3; 32], Scan::Unknown, later(false, 5, 0), (2, 0)),
+        // Sent after all.
+        ([4; 32], Scan::Unknown, later(true, 5, 1), (3, 0)),
+        ([5; 32], later(true, 4, 3), later(false, 5, 0), (3, 0)),
+        ([6; 32], later(true, 4, 3), Scan::Verdict(verdict), (1, 2)),
+        ([7; 32], Scan::Verdict(verdict), Scan::Unknown, (2, 0)),
+    ] {
+        lab.recorder.scanned(answer(sha256, known));
+        lab.recorder.scanned(answer(sha256, then));
+        lab.recorder.flush();
+        let (state, _, _, malicious) = kept(&lab, sha256);
+        assert_eq!((state, malicious), expected, "{known:?}, then {then:?}");
+    }
+    assert_eq!(kept(&lab, [5; 32]), (3, 5, 3, 0), "asked again later, and it counts on");
+    assert!(lab.recorder.scans_written());
+}
+
+#[test]
+fn i23_who_calls_for_a_content_knows_that_it_was_sent() {
+    let lab = lab();
+    let (reader, content) = (lab.recorder.reader(), [1; 32]);
+    lab.recorder.scanned(answer(content, later(true, now() + 100 * SECOND, 3)));
+    // Another one is due earlier.
+    lab.recorder.scanned(answer([2; 32], later(false, 4, 0)));
+    lab.recorder.flush();
+    let due = reader.scan_called(content).unwrap();
+    assert_eq!((due.sha256, due.due, due.sent, due.tries), (content, 0, true, 3));
+    assert!(!reader.scan_called([9; 32]).unwrap().sent);
+}
+
+#[test]
+fn i23_a_clock_that_was_set_back_strands_no_content() {
+    const HOUR: i64 = 3600 * SECOND;
+    let lab = lab();
+    let (reader, stranded, other) = (lab.recorder.reader(), [1; 32], [2; 32]);
+    lab.recorder.scanned(answer(other, later(false, DAY0 + SECOND, 0)));
+    lab.recorder.scanned(answer(stranded, later(false, DAY0 + 30 * HOUR, 0)));
+    lab.recorder.flush();
+    // As long as it may be meant.
+    assert_eq!(reader.scan_due(DAY0 + 10 * HOUR).unwrap().0.unwrap().sha256, other);
+    let due = reader.scan_due(DAY0).unwrap().0.unwrap();
+    assert!(due.sha256 == stranded && due.due <= DAY0, "{due:?}");
+}
+
+#[test]
+fn i23_when_the_scanner_was_asked_outlives_the_daemon() {
+    let lab = Lab::with(tempfile::tempdir().unwrap(), sending());
+    assert_eq!(lab.recorder.reader().scan_pace().unwrap(), (0, 0));
+    let before = now();
+    let failed = Scanned { sha256: [1; 32], scan: later(false, 4, 0), not_before: 77 };
+    lab.recorder.scanned(failed);
+    lab.recorder.flush();
+    let lab = lab.reopen();
+    let (asked, not_before) = lab.recorder.reader().scan_pace().unwrap();
+    assert!((before..=now()).contains(&asked) && not_before == 77, "{asked}, {not_before}");
+    lab.recorder.scanned(answer([1; 32], Scan::Unknown));
+    lab.recorder.flush();
+    assert_eq!(lab.recorder.reader().scan_pace().unwrap().1, 0);
 }
