@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use picosnitch_relay_wire::{Answer, Ask, COLUMNS, Cell, Row, Tls};
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{
     ConnectOptions as _, Connection as _, MySql, MySqlConnection, PgConnection, Postgres, QueryBuilder,
@@ -48,11 +48,35 @@ enum Link {
 enum Trouble {
     /// The server or the way to it.
     Server(String),
+    /// Not within [`STORE`].
+    Slow,
     /// What the rows are; the server would say so for ever.
     Rows(String),
     /// A row is there already (servers that cannot be told to pass over it).
     Duplicate,
 }
+
+/// What became of a batch so far, from its first row on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Progress {
+    /// Rows that are there, or refused.
+    done: u32,
+    refused: u32,
+    /// What the server said about the first of those.
+    why: Option<String>,
+}
+
+impl Progress {
+    /// What is there need not be sent again, whatever happened to the rest.
+    fn answer(self, number: u64, outcome: Result<(), String>) -> Answer {
+        match outcome {
+            Err(why) if self.done == 0 => failed(number, &why),
+            _ => Answer::Stored { number, rows: self.done, refused: self.refused, why: self.why },
+        }
+    }
+}
+
+const TOO_LONG: &str = "the server takes too long to store rows";
 
 /// The thread. Ends with the daemon.
 pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
@@ -74,10 +98,12 @@ pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
             Ask::Rows { number, origin } => {
                 let answer = match &target {
                     Ok(target) => {
-                        let stored = store(target, &mut link, number, origin, &rest);
-                        runtime
+                        let mut progress = Progress::default();
+                        let stored = store(target, &mut link, &mut progress, origin, &rest);
+                        let outcome = runtime
                             .block_on(async { tokio::time::timeout(ALL, stored).await })
-                            .unwrap_or_else(|_| failed(number, "the server takes too long to store rows"))
+                            .unwrap_or_else(|_| Err(TOO_LONG.to_owned()));
+                        progress.answer(number, outcome)
                     }
                     Err(why) => failed(number, why),
                 };
@@ -125,49 +151,47 @@ fn verified(tls: Tls, host: &str) -> bool {
     }
 }
 
-async fn store(target: &Target, link: &mut Option<Link>, number: u64, origin: i64, rest: &[u8]) -> Answer {
+/// Stores the rows from the first to the last. Where the server refuses some for what they are, or is slow, half of
+/// them is tried, and so on: a row that it refuses costs a few tries and not one for each of the others.
+async fn store(
+    target: &Target,
+    link: &mut Option<Link>,
+    progress: &mut Progress,
+    origin: i64,
+    rest: &[u8],
+) -> Result<(), String> {
     let rows: Result<Vec<Row>, _> = rest
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(serde_json::from_slice)
         .collect();
-    let Ok(rows) = rows else { return failed(number, "the rows are not understood") };
+    let rows = rows.map_err(|_| "the rows are not understood".to_owned())?;
     // A connection that was idle may have been closed by the server: that is no failure yet.
-    let was_open = link.is_some();
-    let mut outcome = try_store(target, link, origin, &rows).await;
-    if was_open && matches!(outcome, Err(Trouble::Server(_))) {
-        outcome = try_store(target, link, origin, &rows).await;
-    }
-    match outcome {
-        Ok(()) => Answer::Stored { number, refused: 0, why: None },
-        Err(Trouble::Rows(_)) if rows.len() > 1 => one_by_one(target, link, number, origin, &rows).await,
-        Err(Trouble::Rows(why)) => Answer::Stored { number, refused: 1, why: Some(plain(&why)) },
-        Err(Trouble::Server(why)) => failed(number, &why),
-        Err(Trouble::Duplicate) => failed(number, "the server says that there are rows which are not there"),
-    }
-}
-
-/// Some row of a batch is refused for what it is: the others are stored.
-async fn one_by_one(
-    target: &Target,
-    link: &mut Option<Link>,
-    number: u64,
-    origin: i64,
-    rows: &[Row],
-) -> Answer {
-    let (mut refused, mut first) = (0, None);
-    for row in rows {
-        match try_store(target, link, origin, std::slice::from_ref(row)).await {
-            Ok(()) => {}
-            Err(Trouble::Rows(why)) => {
-                refused += 1;
-                first.get_or_insert_with(|| plain(&why));
+    let mut was_open = link.is_some();
+    let mut parts = vec![&rows[..]];
+    while let Some(part) = parts.pop() {
+        match try_store(target, link, origin, part).await {
+            // There are no more than fit into a question.
+            Ok(()) => progress.done += u32::try_from(part.len()).unwrap_or(u32::MAX),
+            Err(Trouble::Server(_)) if was_open => parts.push(part),
+            Err(Trouble::Rows(_) | Trouble::Slow) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
             }
-            Err(Trouble::Server(why)) => return failed(number, &why),
-            Err(Trouble::Duplicate) => return failed(number, "the server contradicts itself about a row"),
+            Err(Trouble::Rows(why)) => {
+                progress.done += 1;
+                progress.refused += 1;
+                progress.why.get_or_insert_with(|| plain(&why));
+            }
+            Err(Trouble::Slow) => return Err(TOO_LONG.to_owned()),
+            Err(Trouble::Server(why)) => return Err(why),
+            Err(Trouble::Duplicate) => {
+                return Err("the server says that there are rows which are not there".to_owned());
+            }
         }
+        was_open = false;
     }
-    Answer::Stored { number, refused, why: first }
+    Ok(())
 }
 
 /// Stores all of them or none.
@@ -184,22 +208,23 @@ async fn try_store(
             Err(_) => return Err(Trouble::Server("the server does not answer".to_owned())),
         },
     };
-    // Whoever fails loses the connection: nobody knows what state it is in.
     let stored = async {
         let mut open = open;
-        match &mut open {
-            Link::Postgres(connection) => postgres(target, connection, origin, rows).await?,
-            Link::MySql(connection) => mysql(target, connection, origin, rows).await?,
-        }
-        Ok(open)
+        let stored = match &mut open {
+            Link::Postgres(connection) => postgres(target, connection, origin, rows).await,
+            Link::MySql(connection) => mysql(target, connection, origin, rows).await,
+        };
+        (open, stored)
     };
     match tokio::time::timeout(STORE, stored).await {
-        Ok(Ok(open)) => {
-            *link = Some(open);
-            Ok(())
+        Ok((open, stored)) => {
+            // After any other failure nobody knows what state the connection is in.
+            if matches!(stored, Ok(()) | Err(Trouble::Rows(_))) {
+                *link = Some(open);
+            }
+            stored
         }
-        Ok(Err(trouble)) => Err(trouble),
-        Err(_) => Err(Trouble::Server("the server takes too long to store rows".to_owned())),
+        Err(_) => Err(Trouble::Slow),
     }
 }
 
@@ -235,7 +260,10 @@ async fn postgres(
             }
         });
         query.push(" ON CONFLICT DO NOTHING");
-        query.build().persistent(false).execute(&mut *transaction).await.map_err(explain)?;
+        if let Err(error) = query.build().persistent(false).execute(&mut *transaction).await {
+            transaction.rollback().await.map_err(explain)?;
+            return Err(explain(error));
+        }
     }
     transaction.commit().await.map_err(explain)
 }
@@ -312,7 +340,7 @@ fn explain(error: sqlx::Error) -> Trouble {
             let said = format!("the server says: {}", error.message());
             if error.is_unique_violation() {
                 Trouble::Duplicate
-            } else if state.starts_with("22") {
+            } else if state.starts_with("22") || error.try_downcast_ref().is_some_and(misfit) {
                 // Class 22: data exceptions, in the SQL standard and in all of these servers.
                 Trouble::Rows(said)
             } else {
@@ -326,6 +354,12 @@ fn explain(error: sqlx::Error) -> Trouble {
         sqlx::Error::Io(error) => Trouble::Server(format!("the server cannot be reached: {error}")),
         other => Trouble::Server(other.to_string()),
     }
+}
+
+/// The same where MySQL and MariaDB say only that something is wrong (SQLSTATE HY000, 01000): a number out of range,
+/// a value that is cut, text that the column's characters cannot say, text too long, text that cannot be converted.
+fn misfit(error: &MySqlDatabaseError) -> bool {
+    matches!(error.number(), 1264 | 1265 | 1366 | 1406 | 3988)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Losses {
                 "lost-remote",
                 format!(
                     "{remote} rows will not reach the remote database, the history here has them: more waited for \
-                     it than remote.outbox_mib allows"
+                     it than remote.outbox_mib allows, or they waited in a database that was damaged"
                 ),
             ));
         }

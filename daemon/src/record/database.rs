@@ -74,7 +74,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Option<Trouble>), Error> 
         Err(error) => return Err(error),
     };
     let aside = set_aside(path).map_err(|source| Error::Directory { path: path.to_owned(), source })?;
-    Ok((attempt(path)?, Some(Trouble::SetAside { aside, reason })))
+    Ok((attempt(path)?, Some(Trouble::SetAside { aside, reason, unsent: 0 })))
 }
 
 /// Whether this error means that the file's content is damaged.

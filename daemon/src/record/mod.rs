@@ -108,12 +108,17 @@ pub enum Trouble {
     #[error("the database can be written again; what waited is recorded")]
     Recovered,
     /// The database was damaged and was set aside; a new one was started.
-    #[error("the database was damaged ({reason}); it was kept as {aside} and a new one was started")]
+    #[error(
+        "the database was damaged ({reason}); it was kept as {aside} and a new one was started{}",
+        unsent_words(*unsent)
+    )]
     SetAside {
         /// File that keeps the damaged one.
         aside: PathBuf,
         /// What SQLite said.
         reason: String,
+        /// Rows that waited in it for the remote database; 0 also where nobody knows.
+        unsent: u64,
     },
     /// A text log cannot be written; the database is not concerned.
     #[error("the text log {path} cannot be written: {reason}")]
@@ -138,6 +143,13 @@ impl Trouble {
             Trouble::TextLog { .. } => Some("text-log"),
         }
     }
+}
+
+fn unsent_words(rows: u64) -> String {
+    if rows == 0 {
+        return String::new();
+    }
+    format!("; {rows} rows in it will not reach the remote database")
 }
 
 /// `2026-11-22` of a time in µs since the epoch, UTC.

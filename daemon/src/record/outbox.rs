@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use picosnitch_api as api;
 use picosnitch_relay_wire::Row;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
+use sha2::{Digest as _, Sha256};
 
 use super::read::Reader;
 use super::textlog::inert;
@@ -26,6 +27,57 @@ const LONGEST_WAIT: i64 = 25 * 3_600_000_000;
 const MOST_SCANS: i64 = 65_536;
 /// Programs that one verdict is told about at the most.
 const MOST_SUSPECTS: i64 = 64;
+
+/// What tells this machine from one that was copied from it; none where there is no such thing.
+pub(super) fn machine() -> Option<i64> {
+    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = id.trim();
+    // Before the first start of a system that is to be copied it says "uninitialized", or nothing.
+    if id.len() != 32 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    // It is not to be known from the history.
+    let digest: [u8; 32] = Sha256::digest(id).into();
+    let first = digest.first_chunk::<8>()?;
+    Some(i64::from_le_bytes(*first) & i64::MAX)
+}
+
+/// A history that came here from another machine gets an origin of its own: else the server would take the rows of one
+/// for those of the other. What waits keeps the one that it may have been sent with already.
+pub(super) fn settle_origin(db: &Database, machine: Option<i64>) -> Result<()> {
+    let Some(machine) = machine else { return Ok(()) };
+    let known: Option<i64> =
+        db.query_row("SELECT value FROM meta WHERE key = 'machine'", (), |row| row.get(0)).optional()?;
+    if known == Some(machine) {
+        return Ok(());
+    }
+    let transaction = db.unchecked_transaction()?;
+    if known.is_some() {
+        transaction.execute_batch(
+            "DELETE FROM meta WHERE key GLOB 'origin-until-*'
+               AND CAST(substr(key, 14) AS INTEGER) < (SELECT coalesce(min(id), 9223372036854775807) FROM outbox);
+             INSERT OR IGNORE INTO meta (key, value)
+               SELECT 'origin-until-' || max(outbox.id), (SELECT value FROM meta WHERE key = 'origin')
+               FROM outbox HAVING max(outbox.id) IS NOT NULL;
+             UPDATE meta SET value = random() & 9223372036854775807 WHERE key = 'origin';",
+        )?;
+    }
+    transaction.execute(
+        "INSERT INTO meta (key, value) VALUES ('machine', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [machine],
+    )?;
+    transaction.commit()
+}
+
+/// Up to which row which origin is used, in order.
+fn origins(db: &Database) -> Result<Vec<(i64, i64)>> {
+    db.prepare_cached(
+        "SELECT CASE key WHEN 'origin' THEN 9223372036854775807 ELSE CAST(substr(key, 14) AS INTEGER) END AS until,
+           value FROM meta WHERE key = 'origin' OR key GLOB 'origin-until-*' ORDER BY until",
+    )?
+    .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
 
 /// How full it is; what the writer knows without asking the database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -272,12 +324,25 @@ pub(super) fn scanned(db: &Database, Scanned { sha256, scan, not_before }: &Scan
 pub struct Batch {
     /// Of the history that they are from.
     pub origin: i64,
-    /// Ids to give back once they are stored.
-    pub chunks: Vec<i64>,
+    /// Ids to give back once they are stored, and how many rows each has.
+    pub chunks: Vec<(i64, u64)>,
     /// How many rows.
     pub rows: u64,
     /// JSON, one a line.
     pub payload: Vec<u8>,
+}
+
+impl Batch {
+    /// Leaves out the first rows, of the first chunk.
+    pub fn skip(&mut self, rows: u64) {
+        let Some((_, count)) = self.chunks.first_mut() else { return };
+        let rows = rows.min(*count);
+        *count -= rows;
+        self.rows -= rows;
+        let lines = self.payload.split_inclusive(|byte| *byte == b'\n');
+        let bytes: usize = lines.take(usize::try_from(rows).unwrap_or(usize::MAX)).map(<[u8]>::len).sum();
+        self.payload.drain(..bytes);
+    }
 }
 
 /// A content that is to be asked for.
@@ -307,20 +372,25 @@ impl Reader {
     pub fn outbox(&self, after: i64, most: usize) -> std::result::Result<Option<Batch>, api::Error> {
         self.with(|db| {
             let read = || -> Result<Option<Batch>> {
-                let origin =
-                    db.query_row("SELECT value FROM meta WHERE key = 'origin'", (), |row| row.get(0))?;
-                let mut batch = Batch { origin, chunks: Vec::new(), rows: 0, payload: Vec::new() };
+                let origins = origins(db)?;
+                let origin = |chunk: i64| {
+                    origins.iter().find(|(until, _)| chunk <= *until).map_or(0, |(_, origin)| *origin)
+                };
+                let mut batch = Batch { origin: 0, chunks: Vec::new(), rows: 0, payload: Vec::new() };
                 let mut statement = db.prepare_cached(
                     "SELECT id, rows, payload FROM outbox WHERE id > ?1 ORDER BY id LIMIT 256",
                 )?;
                 let mut rows = statement.query([after])?;
                 while let Some(row) = rows.next()? {
-                    let payload = row.get_ref(2)?.as_blob()?;
-                    if !batch.chunks.is_empty() && batch.payload.len() + payload.len() > most {
+                    let (chunk, payload) = (row.get(0)?, row.get_ref(2)?.as_blob()?);
+                    if batch.chunks.is_empty() {
+                        batch.origin = origin(chunk);
+                    } else if batch.payload.len() + payload.len() > most || batch.origin != origin(chunk) {
                         break;
                     }
-                    batch.chunks.push(row.get(0)?);
-                    batch.rows += u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                    let count = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                    batch.chunks.push((chunk, count));
+                    batch.rows += count;
                     batch.payload.extend_from_slice(payload);
                 }
                 Ok((!batch.chunks.is_empty()).then_some(batch))

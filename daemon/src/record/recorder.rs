@@ -280,6 +280,12 @@ impl Recorder {
         self.shared.work.notify_one();
     }
 
+    /// Changes when the database is another one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.numbers.generation.load(Ordering::SeqCst)
+    }
+
     /// All that a scanner said is written; `on_outbox` is called when it is.
     #[must_use]
     pub fn scans_written(&self) -> bool {

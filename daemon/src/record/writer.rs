@@ -96,6 +96,9 @@ impl Writer {
         hold: File,
     ) -> Self {
         let settings = shared.settings();
+        if let Err(error) = outbox::settle_origin(&database, outbox::machine()) {
+            tracing::warn!("which machine this is cannot be noted; the next start tries again: {error}");
+        }
         // A database that cannot be read now says so at the first write.
         let outbox = Outbox::load(&database).unwrap_or_default();
         shared.numbers.outbox_rows.store(outbox.rows, Ordering::Relaxed);
@@ -404,9 +407,9 @@ impl Writer {
     pub(super) fn failed(&mut self, error: &rusqlite::Error) {
         if database::damaged(error) {
             match self.replace_database() {
-                Ok(aside) => {
+                Ok((aside, unsent)) => {
                     self.broken = None;
-                    (self.on_trouble)(Trouble::SetAside { aside, reason: error.to_string() });
+                    (self.on_trouble)(Trouble::SetAside { aside, reason: error.to_string(), unsent });
                     return;
                 }
                 Err(reason) => tracing::error!("the damaged database cannot be replaced: {reason}"),
@@ -421,17 +424,22 @@ impl Writer {
         }
     }
 
-    fn replace_database(&mut self) -> Result<std::path::PathBuf, String> {
+    /// The damaged one, and how many rows waited in it for the remote database.
+    fn replace_database(&mut self) -> Result<(std::path::PathBuf, u64), String> {
         let memory = Database::open_in_memory().map_err(|error| error.to_string())?;
         drop(std::mem::replace(&mut self.database, memory));
         let aside = database::set_aside(&self.shared.path).map_err(|error| error.to_string())?;
         let (fresh, _) = database::open(&self.shared.path).map_err(|error| error.to_string())?;
         self.database = fresh;
         self.interner.forget();
+        let _ = outbox::settle_origin(&self.database, outbox::machine());
+        let unsent = self.outbox.rows;
+        self.shared.numbers.outbox_lost.fetch_add(unsent, Ordering::Relaxed);
         self.outbox = Outbox::load(&self.database).unwrap_or_default();
+        self.shared.numbers.outbox_rows.store(self.outbox.rows, Ordering::Relaxed);
         self.retention = retain::Retention::default();
         self.shared.numbers.generation.fetch_add(1, Ordering::SeqCst);
-        Ok(aside)
+        Ok((aside, unsent))
     }
 
     /// Moves the loss of the queue to the counters; said once per incident, and in full when it is over.

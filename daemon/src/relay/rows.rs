@@ -22,8 +22,12 @@ struct InFlight {
 /// See the module.
 pub(super) struct Rows {
     in_flight: Option<InFlight>,
+    /// Of which database of this history the next two speak.
+    generation: u64,
     /// The latest chunk that arrived.
     after: i64,
+    /// Of the chunk after it, so many rows have arrived.
+    partial: Option<(i64, u64)>,
     backoff: Backoff,
     pub(super) error: Option<String>,
     pub(super) sent: u64,
@@ -36,7 +40,9 @@ impl Rows {
     pub(super) fn new() -> Self {
         Self {
             in_flight: None,
+            generation: 0,
             after: 0,
+            partial: None,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             error: None,
             sent: 0,
@@ -48,6 +54,7 @@ impl Rows {
     /// Another server, or the same with other settings: tried at once.
     pub(super) fn reset(&mut self) {
         self.in_flight = None;
+        self.partial = None;
         self.backoff.succeeded();
     }
 
@@ -57,12 +64,22 @@ impl Rows {
     }
 
     /// What to ask next, if anything. The caller says with [`Rows::asked`] that it did.
-    pub(super) fn next(&self, recorder: &Recorder, now: Instant) -> Option<Batch> {
+    pub(super) fn next(&mut self, recorder: &Recorder, now: Instant) -> Option<Batch> {
         if self.in_flight.is_some() || self.backoff.wait(now).is_some() {
             return None;
         }
+        let generation = recorder.generation();
+        if generation != self.generation {
+            (self.generation, self.after, self.partial) = (generation, 0, None);
+        }
         // A record that cannot be read says so itself, and the next commit wakes us.
-        recorder.reader().outbox(self.after, BATCH).ok().flatten()
+        let mut batch = recorder.reader().outbox(self.after, BATCH).ok().flatten()?;
+        if let Some((chunk, rows)) = self.partial
+            && batch.chunks.first().is_some_and(|(first, _)| *first == chunk)
+        {
+            batch.skip(rows);
+        }
+        Some(batch)
     }
 
     pub(super) fn asked(&mut self, number: u64, batch: Batch, now: Instant) {
@@ -96,11 +113,12 @@ impl Rows {
     ) -> Result<Option<String>, ()> {
         let in_flight = self.in_flight.take_if(|in_flight| in_flight.number == answer.number()).ok_or(())?;
         match answer {
-            Answer::Stored { refused, why, .. } => {
-                let Batch { chunks, rows, .. } = in_flight.batch;
+            Answer::Stored { rows, refused, why, .. } if *rows > 0 => {
+                let rows = u64::from(*rows).min(in_flight.batch.rows);
                 let refused = u64::from(*refused).min(rows);
-                self.after = chunks.last().copied().unwrap_or(self.after);
-                recorder.sent(&chunks);
+                if recorder.generation() == self.generation {
+                    recorder.sent(&self.arrived(&in_flight.batch, rows));
+                }
                 self.refused += refused;
                 self.backoff.succeeded();
                 if self.error.take().is_some() {
@@ -121,5 +139,21 @@ impl Rows {
             }
             _ => Err(()),
         }
+    }
+
+    /// The first so many rows of this batch are there: the chunks of which nothing is left to send.
+    fn arrived(&mut self, batch: &Batch, mut rows: u64) -> Vec<i64> {
+        let mut whole = Vec::new();
+        for (chunk, count) in &batch.chunks {
+            if rows < *count {
+                let before = self.partial.filter(|(partial, _)| partial == chunk).map_or(0, |(_, rows)| rows);
+                self.partial = Some((*chunk, before + rows));
+                break;
+            }
+            rows -= count;
+            whole.push(*chunk);
+            (self.after, self.partial) = (*chunk, None);
+        }
+        whole
     }
 }

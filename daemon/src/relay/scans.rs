@@ -24,9 +24,9 @@ const TRIES: u32 = 48;
 /// How often a file is sent that does not arrive, and how long it waits between, µs: doubled each time.
 const UPLOADS: u32 = 10;
 const UPLOAD_WAIT: (i64, i64) = (300_000_000, 86_400_000_000);
-/// The same for a question that is not answered, or by nothing that one understands, or for a file that cannot
-/// be copied.
-const LOOKUP_WAIT: (i64, i64) = (60_000_000, 3_600_000_000);
+/// For a question that is not answered, or by nothing that one understands, or a file that cannot be copied, it
+/// begins with the interval and ends here, µs.
+const LOOKUP_WAIT: i64 = 3_600_000_000;
 /// Contents whose failures are counted at the most.
 const FAILURES: usize = 1024;
 /// Calls of `Scan` that wait at the most.
@@ -322,6 +322,7 @@ impl Scans {
         let Some(Work { due: Due { sha256, sent, mut tries, .. }, step, .. }) = self.work.take() else {
             return Outcome::default();
         };
+        let interval = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX);
         let own = if matches!(step, Step::Upload) {
             tries += 1;
             doubled(UPLOAD_WAIT, tries - 1)
@@ -331,7 +332,7 @@ impl Scans {
             }
             let failures = self.failures.entry(sha256).or_default();
             *failures += 1;
-            doubled(LOOKUP_WAIT, *failures - 1)
+            doubled((interval, LOOKUP_WAIT), *failures - 1)
         };
         let scan = if matches!(step, Step::Upload) && tries >= UPLOADS {
             Scan::Unknown

@@ -111,7 +111,7 @@ fn a_helper_is_not_believed_everything() {
         verdict(1, u32::MAX, u32::MAX, u32::MAX),
         // About nothing that was asked.
         verdict(2, 0, 0, 70),
-        Answer::Stored { number: 1, refused: 0, why: None },
+        Answer::Stored { number: 1, rows: 1, refused: 0, why: None },
     ] {
         let mut scans = scans(now);
         ask(&mut scans, due(false, 0), 1, now).unwrap();
@@ -184,17 +184,18 @@ fn a_content_that_costs_the_helper_its_life_is_not_first_again() {
     let now = Instant::now();
     let mut scans = scans(now);
     let mut waits = Vec::new();
-    for round in 0..8 {
+    for round in 0..14 {
         let now = now + round * 2 * SECOND;
         let wall = 1_000;
         ask(&mut scans, due(false, 0), 1, now).unwrap();
-        let nonsense = Answer::Stored { number: 1, refused: 0, why: None };
+        let nonsense = Answer::Stored { number: 1, rows: 1, refused: 0, why: None };
         assert!(scans.answer(&nonsense, true, wall, now).is_err());
         let outcome = scans.lost(wall, now);
         let Some(Scan::Later { sent: false, due, tries: 0 }) = said(&outcome) else { panic!("{round}") };
-        waits.push((due - wall) / MINUTE);
+        waits.push((due - wall) / 1_000_000);
     }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!(waits[..4], [1, 2, 4, 8]);
+    assert_eq!(waits[11..], [2048, 3600, 3600]);
     // What nobody was asked about is nobody's fault.
     assert!(scans.lost(1_000, now).scan.is_none());
 }
@@ -280,6 +281,46 @@ fn waiting_grows_to_a_bound_and_starts_over() {
     assert_eq!(backoff.failed(now, None), SECOND);
 }
 
+#[test]
+fn rows_that_have_arrived_are_not_sent_again() {
+    use picosnitch_relay_wire::Row;
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default();
+    settings.remote.url = "postgresql://u:p@192.0.2.1/d".to_owned();
+    let record = crate::pipeline::record_settings(&settings);
+    let (recorder, _) =
+        Recorder::open(&dir.path().join("state"), &dir.path().join("log"), record, |_| {}).unwrap();
+    recorder.submit((0..400).map(|_| crate::record::test_row()).collect());
+    recorder.flush();
+    let (mut rows, now, mut ids) = (rows::Rows::new(), Instant::now(), Vec::new());
+    // Not in step with the chunks; and a helper that says more than it was asked for.
+    for number in 1.. {
+        let Some(batch) = rows.next(&recorder, now) else { break };
+        let lines = batch.payload.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines: Vec<Row> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+        assert_eq!(lines.len() as u64, batch.rows);
+        let done = if number < 20 { lines.len().min(17) } else { lines.len() };
+        ids.extend(lines[..done].iter().map(|row| row.id));
+        let said = if number < 20 { 17 } else { u32::MAX };
+        rows.asked(number, batch, now);
+        let answer = Answer::Stored { number, rows: said, refused: 1, why: None };
+        rows.answer(&answer, &recorder, 1_000, now).unwrap();
+        recorder.flush();
+    }
+    assert_eq!(ids.len(), 400);
+    assert!(ids.is_sorted_by(|a, b| a < b), "one was sent again, or left out");
+    assert_eq!(rows.sent + rows.refused, 400);
+    assert_eq!(recorder.counters().outbox_rows, 0);
+    // Rows that are done are at least one, else this would never end.
+    recorder.submit(vec![crate::record::test_row()]);
+    recorder.flush();
+    let batch = rows.next(&recorder, now).unwrap();
+    rows.asked(1, batch, now);
+    let nothing = Answer::Stored { number: 1, rows: 0, refused: 0, why: None };
+    assert!(rows.answer(&nothing, &recorder, 1_000, now).is_err());
+    recorder.stop().unwrap();
+}
+
 /// Accepts one connection after another and treats each as `behave` says, with its number.
 fn hostile(
     path: &std::path::Path,
@@ -319,14 +360,19 @@ fn a_helper_that_talks_nonsense_is_ended_counted_and_costs_no_row() {
                 0 => b"{".to_vec(),
                 1 => vec![b' '; 100_000],
                 2 => {
-                    serde_json::to_vec(&Answer::Stored { number: number + 1, refused: 0, why: None }).unwrap()
+                    serde_json::to_vec(&Answer::Stored { number: number + 1, rows: 1, refused: 0, why: None })
+                        .unwrap()
                 }
                 3 => serde_json::to_vec(&Answer::Unknown { number }).unwrap(),
                 4 => return,
                 // Rows that were never asked about, and a descriptor nobody wants.
                 _ => {
-                    let answer =
-                        Answer::Stored { number, refused: u32::MAX, why: Some("\x1b[2J".repeat(60)) };
+                    let answer = Answer::Stored {
+                        number,
+                        rows: u32::MAX,
+                        refused: u32::MAX,
+                        why: Some("\x1b[2J".repeat(60)),
+                    };
                     let bytes = serde_json::to_vec(&answer).unwrap();
                     let _ = send(&socket, &[&bytes], Some(std::os::fd::AsFd::as_fd(&file)), true);
                     return;

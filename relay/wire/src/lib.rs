@@ -86,10 +86,12 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    /// All rows are there, but for those that the server refuses for what they are.
+    /// So many rows are there, but for those that the server refuses for what they are.
     Stored {
         /// Of the question.
         number: u64,
+        /// From the first on; the others are to be asked for once more. At least 1.
+        rows: u32,
         /// Rows that it would refuse for ever.
         refused: u32,
         /// What it said about the first of them.

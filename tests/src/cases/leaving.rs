@@ -25,6 +25,12 @@ pub const CASES: &[Case] = &[
     Case { id: "S11", title: "MariaDB down for a while: every row arrives once", run: s11_mariadb },
     Case { id: "S11", title: "two machines share one server", run: s11_two },
     Case { id: "S11", title: "a remote server that is not who it should be", run: s11_hostile },
+    Case {
+        id: "S11",
+        title: "PostgreSQL far away that refuses rows takes the others",
+        run: s11_misfit_postgres,
+    },
+    Case { id: "S11", title: "MariaDB far away that refuses rows takes the others", run: s11_misfit_mariadb },
     Case { id: "S11", title: "the helper has no privilege and no secret is shown", run: s11_helper },
     Case { id: "S11", title: "the helper as systemd starts it", run: s11_socket },
 ];
@@ -339,6 +345,60 @@ fn s11_hostile(lab: &mut Lab) -> Outcome {
         settle(RETURN, || same(&stage, &database, &path, 1))?;
     }
     Ok(())
+}
+
+fn s11_misfit_postgres(lab: &mut Lab) -> Outcome {
+    s11_misfit(lab, Kind::Postgres, "s11-misfit-postgres")
+}
+
+fn s11_misfit_mariadb(lab: &mut Lab) -> Outcome {
+    s11_misfit(lab, Kind::MariaDb, "s11-misfit-mariadb")
+}
+
+/// Rows that the server refuses for what they are, among others, over a way on which a try for each of these would
+/// take longer than all of them may: every other arrives, those are counted and told.
+fn s11_misfit(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
+    const LATER: Duration = Duration::from_millis(80);
+    const EACH: usize = 70;
+    let dir = lab.new_dir(&format!("{name}-server"))?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let identity = authority.sign("good", "IP:127.0.0.1")?;
+    let mut database = Database::new(kind, &dir, &identity)?;
+    database.narrow()?;
+    let url = database.url_far(LATER)?;
+    // They wait, so that they are sent together.
+    database.stop();
+    let stage = lab.stage(name, &config(&url, &authority.certificate(), ""))?;
+    let (fits, large) = (lab.programs.make("s11-fits")?, lab.programs.make("s11-large")?);
+    let foreign = lab.programs.make("s11-\u{65e5}\u{672c}")?;
+    let to = lab.net.to();
+    let sequence = format!("count={EACH}");
+    report(&fits, &["tcp-sequence", &to, &sequence])?;
+    report(&large, &["tcp-echo", &to, "bytes=50000"])?;
+    report(&fits, &["tcp-sequence", &to, &sequence])?;
+    report(&foreign, &["tcp-echo", &to])?;
+    report(&fits, &["tcp-sequence", &to, &sequence])?;
+    let path = |program: &Path| program.to_string_lossy().into_owned();
+    for (program, count) in [(&fits, 3 * EACH), (&large, 1), (&foreign, 1)] {
+        settle(PATIENCE, || {
+            let rows = here(&stage, &path(program))?.len();
+            ensure(rows >= count, || format!("{rows} rows of {} here", program.display()))
+        })?;
+    }
+    database.start(Some(&identity))?;
+    let started = Instant::now();
+    settle(Duration::from_secs(120), || same(&stage, &database, &path(&fits), 3 * EACH))?;
+    println!("    {} rows over {LATER:?} each way after {:.0?}", 3 * EACH, started.elapsed());
+    settle(PATIENCE, || {
+        let status = stage.client.status()?;
+        ensure(status.remote_error.is_none() && status.remote_lost == Some(2), || {
+            format!("two rows are refused: {status:?}")
+        })
+    })?;
+    let told = errors(&stage, "remote")?;
+    ensure(told.iter().any(|message| message.contains("does not take")), || {
+        format!("nobody is told: {told:?}")
+    })
 }
 
 fn s11_helper(lab: &mut Lab) -> Outcome {

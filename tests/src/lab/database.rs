@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::certificates::Identity;
 use super::tools::{open_to_all, run, run_with, spawn, tail, until};
-use super::{Outcome, Trouble, User, project};
+use super::{Outcome, Trouble, User, project, slow};
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,34 @@ impl Database {
         }
     }
 
+    /// Makes the table one that cannot take every row: no number above 32 767 in `received`, and no text but that
+    /// of Western Europe.
+    ///
+    /// # Errors
+    /// As the server says it.
+    pub fn narrow(&self) -> Outcome {
+        match self.kind {
+            Kind::Postgres => {
+                self.run(
+                    "ALTER DATABASE net RENAME TO wide;
+                     CREATE DATABASE net TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C';",
+                    "postgres",
+                )?;
+                self.run(&std::fs::read_to_string(project().join("data/sql/postgresql.sql"))?, "net")?;
+                self.run(
+                    "GRANT INSERT, SELECT ON picosnitch_connections TO picosnitch;
+                     ALTER TABLE picosnitch_connections ALTER COLUMN received TYPE SMALLINT;",
+                    "net",
+                )
+            }
+            Kind::MariaDb => self.run(
+                "ALTER TABLE picosnitch_connections MODIFY received SMALLINT,
+                   MODIFY executable TEXT CHARACTER SET latin1;",
+                "net",
+            ),
+        }
+    }
+
     /// A second table like the first, with the same rights.
     ///
     /// # Errors
@@ -222,6 +250,15 @@ impl Database {
     pub fn url(&self) -> String {
         let scheme = if self.kind == Kind::Postgres { "postgresql" } else { "mariadb" };
         format!("{scheme}://picosnitch:{ESCAPED}@127.0.0.1:{}/net", self.port)
+    }
+
+    /// The same over a long way: what is said arrives so much later, both ways.
+    ///
+    /// # Errors
+    /// No port is left.
+    pub fn url_far(&self, later: Duration) -> Outcome<String> {
+        let port = slow::way_to(self.port, later)?;
+        Ok(self.url().replace(&format!(":{}/", self.port), &format!(":{port}/")))
     }
 
     /// What its administrator reads, tab-separated.

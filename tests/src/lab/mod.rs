@@ -14,6 +14,7 @@ pub mod locale;
 pub mod net;
 pub mod program;
 pub mod scanner;
+pub mod slow;
 pub mod stage;
 pub mod tools;
 pub mod users;

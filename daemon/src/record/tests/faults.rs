@@ -240,9 +240,14 @@ fn s03_a_damaged_database_is_set_aside() {
 
 #[test]
 fn s03_damage_found_while_running_is_set_aside_too() {
-    let lab = Lab::new();
+    let sending = || Settings { outbox: 1 << 24, ..settings() };
+    let lab = Lab::with(tempfile::tempdir().unwrap(), sending());
     lab.write((0..2000).map(|n| row(DAY0 + n, who(&format!("/usr/bin/{n}"), 1000))).collect());
-    let lab = lab.reopen();
+    lab.recorder.clone().stop().unwrap();
+    let Lab { dir, .. } = lab;
+    let lab = Lab::with(dir, sending());
+    let mut waited = lab.recorder.counters().outbox_rows;
+    assert_eq!(waited, 2000);
     // Everything behind the schema and the first pages of it.
     let file = std::fs::OpenOptions::new().write(true).open(lab.database()).unwrap();
     let length = file.metadata().unwrap().len();
@@ -257,10 +262,18 @@ fn s03_damage_found_while_running_is_set_aside_too() {
                 .collect(),
         );
         if let Ok(trouble) = lab.troubles.try_recv() {
-            assert!(matches!(trouble, Trouble::SetAside { .. }), "{trouble}");
+            let Trouble::SetAside { unsent, .. } = trouble else { panic!("{trouble}") };
+            assert_eq!(unsent, waited);
+            assert!(
+                trouble.to_string().contains(&format!("{waited} rows in it will not reach")),
+                "{trouble}"
+            );
+            assert_eq!(lab.recorder.counters().outbox_lost, waited);
+            assert_eq!(lab.recorder.generation(), 1);
             set_aside = true;
             break;
         }
+        waited = lab.recorder.counters().outbox_rows;
     }
     assert!(set_aside);
     lab.recorder.flush();

@@ -38,7 +38,7 @@ fn s11_rows_wait_until_they_have_arrived_and_never_have_a_number_twice() {
     let lab = Lab::with(dir, sending());
     let reader = lab.recorder.reader();
     assert_eq!(reader.outbox(0, usize::MAX).unwrap().unwrap(), first);
-    lab.recorder.sent(&first.chunks);
+    lab.recorder.sent(&[first.chunks[0].0]);
     lab.recorder.flush();
     assert_eq!(reader.outbox(0, usize::MAX).unwrap(), None);
     assert_eq!(lab.recorder.counters().outbox_rows, 0);
@@ -236,4 +236,43 @@ fn i23_when_the_scanner_was_asked_outlives_the_daemon() {
     lab.recorder.scanned(answer([1; 32], Scan::Unknown));
     lab.recorder.flush();
     assert_eq!(lab.recorder.reader().scan_pace().unwrap().1, 0);
+}
+
+#[test]
+fn s11_a_copy_of_a_machine_has_an_origin_of_its_own() {
+    use crate::record::outbox::{machine as this_machine, settle_origin};
+    let lab = lab();
+    lab.write(vec![row(DAY0, who("/bin/a", 1000))]);
+    let before = lab.recorder.reader().outbox(0, usize::MAX).unwrap().unwrap();
+    lab.recorder.clone().stop().unwrap();
+    // As if it had been made on another machine.
+    let history = rusqlite::Connection::open(lab.database()).unwrap();
+    let machine = |value: i64| settle_origin(&history, Some(value)).unwrap();
+    let origin = || -> i64 {
+        history.query_row("SELECT value FROM meta WHERE key = 'origin'", (), |r| r.get(0)).unwrap()
+    };
+    machine(7);
+    let other = origin();
+    assert_ne!(other, before.origin);
+    machine(7);
+    assert_eq!(origin(), other, "the same machine");
+    settle_origin(&history, None).unwrap();
+    assert_eq!(origin(), other, "nobody knows which machine");
+    drop(history);
+    let Lab { dir, .. } = lab;
+    let lab = Lab::with(dir, sending());
+    let reader = lab.recorder.reader();
+    lab.write(vec![row(DAY0 + 1, who("/bin/b", 1000))]);
+    // What may have been sent already keeps its origin, and is a batch of its own.
+    let first = reader.outbox(0, usize::MAX).unwrap().unwrap();
+    assert_eq!(first, before);
+    let second = reader.outbox(first.chunks[0].0, usize::MAX).unwrap().unwrap();
+    assert_eq!(rows(&second)[0].executable.as_deref(), Some("/bin/b"));
+    // The file of the other machine came here with this start, if this one can be told from others.
+    assert_ne!(second.origin, before.origin);
+    assert_eq!(second.origin != other, this_machine().is_some());
+    lab.recorder.clone().stop().unwrap();
+    let Lab { dir, .. } = lab;
+    let lab = Lab::with(dir, sending());
+    assert_eq!(lab.recorder.reader().outbox(first.chunks[0].0, usize::MAX).unwrap().unwrap(), second);
 }
