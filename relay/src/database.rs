@@ -125,29 +125,25 @@ fn server(url: &str, tls: Tls, trusted: Trusted) -> Result<Server, String> {
         |_| "remote.url is not understood: it is like postgresql://USER:PASSWORD@HOST/DATABASE".to_owned();
     if url.starts_with("postgres") {
         let options = PgConnectOptions::from_str(url).map_err(wrong)?.application_name("picosnitch");
-        let mode = if verified(tls, options.get_host()) { PgSslMode::VerifyFull } else { PgSslMode::Disable };
+        let is_socket = options.get_socket().is_some();
+        let mode = if verified(tls, is_socket) { PgSslMode::VerifyFull } else { PgSslMode::Disable };
         let options = options.ssl_mode(mode).ssl_root_cert_from_pem(trusted.pem);
         return Ok(Server::Postgres(options.statement_cache_capacity(8)));
     }
     let options = MySqlConnectOptions::from_str(url).map_err(wrong)?;
-    let mode =
-        if verified(tls, options.get_host()) { MySqlSslMode::VerifyIdentity } else { MySqlSslMode::Disabled };
+    let is_socket = options.get_socket().is_some();
+    let mode = if verified(tls, is_socket) { MySqlSslMode::VerifyIdentity } else { MySqlSslMode::Disabled };
     let options = options.ssl_mode(mode).ssl_ca_from_pem(trusted.pem);
     Ok(Server::MySql(options.statement_cache_capacity(8)))
 }
 
-/// Whether the way must be protected. `localhost` is this machine whatever a name server says (RFC 6761),
-/// but the driver would ask one: only addresses count.
-fn verified(tls: Tls, host: &str) -> bool {
-    let loopback = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|address| address.is_loopback());
+/// Whether the way must be protected. An address of this machine is no proof: while the server is down, any account may
+/// listen there. A socket lies in a directory that the server's account owns.
+fn verified(tls: Tls, is_socket: bool) -> bool {
     match tls {
         Tls::Verify => true,
         Tls::Off => false,
-        Tls::Automatic => !loopback,
+        Tls::Automatic => !is_socket,
     }
 }
 

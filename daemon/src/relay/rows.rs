@@ -103,14 +103,14 @@ impl Rows {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.deadline <= now)
     }
 
-    /// Takes an answer. What to tell people, if anything; `Err`: no answer to what was asked.
+    /// Takes an answer. What to tell people, if anything, and as which kind; `Err`: no answer to what was asked.
     pub(super) fn answer(
         &mut self,
         answer: &Answer,
         recorder: &Recorder,
         wall: i64,
         now: Instant,
-    ) -> Result<Option<String>, ()> {
+    ) -> Result<Option<(&'static str, String)>, ()> {
         let in_flight = self.in_flight.take_if(|in_flight| in_flight.number == answer.number()).ok_or(())?;
         match answer {
             Answer::Stored { rows, refused, why, .. } if *rows > 0 => {
@@ -128,14 +128,16 @@ impl Rows {
                 self.last = wall;
                 Ok((refused > 0).then(|| {
                     let why = why.as_deref().map(super::run::stranger).unwrap_or_default();
-                    format!("the remote database does not take {refused} rows: {why}")
+                    // A kind of its own: one that was told a moment ago does not hold it back.
+                    ("remote-refused", format!("the remote database does not take {refused} rows: {why}"))
                 }))
             }
             Answer::Failed { why, wait, .. } => {
                 self.backoff.failed(now, wait.map(Duration::from_secs));
                 let why = super::run::stranger(why);
                 let first = self.error.replace(why.clone()).is_none();
-                Ok(first.then(|| format!("rows do not reach the remote database, they wait here: {why}")))
+                let message = || format!("rows do not reach the remote database, they wait here: {why}");
+                Ok(first.then(|| ("remote", message())))
             }
             _ => Err(()),
         }

@@ -319,8 +319,8 @@ impl Relay {
         let (now, wall) = (Instant::now(), wall());
         if let Ok(tell) = self.rows.answer(&answer, &self.config.recorder, wall, now) {
             self.alive();
-            if let Some(message) = tell {
-                (self.config.tell)(Tell::Error("remote", message));
+            if let Some((kind, message)) = tell {
+                (self.config.tell)(Tell::Error(kind, message));
             }
             return;
         }

@@ -262,7 +262,7 @@ impl Monitor {
 
     /// The record has a hole, or something needs a person. kind: lost-flows, lost-rows, lost-events,
     /// lost-names and other lost-…, forgotten-…, storage, storage-recovered, storage-damaged, text-log, settings,
-    /// clock, gap (nobody watched for a while), remote, scanner, relay, and others later; message: one sentence with what to do.
+    /// clock, gap (nobody watched for a while), remote, remote-refused, scanner, relay, and others later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(
         emitter: &SignalEmitter<'_>,

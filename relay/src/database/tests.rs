@@ -40,25 +40,41 @@ fn the_shipped_tables_have_the_columns_that_rows_have() {
     }
 }
 
+/// Whether the way to this address is protected.
+fn protected(url: &str, tls: Tls) -> bool {
+    match server(url, tls, Trusted::default()).unwrap() {
+        Server::Postgres(options) => match options.get_ssl_mode() {
+            PgSslMode::VerifyFull => true,
+            PgSslMode::Disable => false,
+            other => panic!("{other:?}"),
+        },
+        Server::MySql(options) => match options.get_ssl_mode() {
+            MySqlSslMode::VerifyIdentity => true,
+            MySqlSslMode::Disabled => false,
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
 #[test]
-fn in_the_clear_only_to_this_machine_or_when_told_so() {
-    assert!(verified(Tls::Automatic, "db.example.org"));
-    // A name server decides what this is.
-    assert!(verified(Tls::Automatic, "localhost"));
-    assert!(!verified(Tls::Automatic, "127.0.0.1"));
-    assert!(!verified(Tls::Automatic, "[::1]"));
-    assert!(verified(Tls::Automatic, "192.0.2.1"));
-    assert!(verified(Tls::Verify, "127.0.0.1"));
-    assert!(!verified(Tls::Off, "db.example.org"));
+fn in_the_clear_only_over_a_socket_or_when_told_so() {
+    for host in ["db.example.org", "192.0.2.1", "localhost", "127.0.0.1", "[::1]", "127.0.0.1:5432"] {
+        for scheme in ["postgresql", "mysql", "mariadb"] {
+            let url = format!("{scheme}://u:p@{host}/d");
+            assert!(protected(&url, Tls::Automatic), "{url}");
+            assert!(protected(&url, Tls::Verify), "{url}");
+            assert!(!protected(&url, Tls::Off), "{url}");
+        }
+    }
+    let socket = "postgresql://u:p@%2Frun%2Fpostgresql/d";
+    assert!(!protected(socket, Tls::Automatic));
+    assert!(protected(socket, Tls::Verify));
 }
 
 #[test]
 fn no_address_can_weaken_the_protection() {
     for url in ["postgresql://u:p@h.example/d?sslmode=disable", "mysql://u:p@h.example/d?ssl-mode=DISABLED"] {
-        match server(url, Tls::Automatic, Trusted::default()).unwrap() {
-            Server::Postgres(options) => assert!(matches!(options.get_ssl_mode(), PgSslMode::VerifyFull)),
-            Server::MySql(options) => assert!(matches!(options.get_ssl_mode(), MySqlSslMode::VerifyIdentity)),
-        }
+        assert!(protected(url, Tls::Automatic), "{url}");
     }
 }
 

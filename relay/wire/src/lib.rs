@@ -28,7 +28,7 @@ pub const MAX_ENGINES: u32 = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tls {
-    /// TLS, and the certificate must be for this server; in the clear only to this machine itself.
+    /// TLS, and the certificate must be for this server; in the clear only over a UNIX socket.
     #[default]
     Automatic,
     /// TLS, and the certificate must be for this server.
