@@ -420,6 +420,18 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
                 reader.executables(&q, v).expect(EXPECT);
             });
         }
+        // A page of the window: sums of the range, sorted by them.
+        for days in [1, 7, 30, 365] {
+            report.measure(&format!("executables, {who}: of {days} days, by received"), 20, |_| {
+                let since = Some(now - days * DAY);
+                let sort = Some("received".to_owned());
+                reader.executables(&Query { sort, since, limit: Some(80), ..q() }, v).expect(EXPECT);
+            });
+        }
+        report.measure(&format!("executables, {who}: of 30 days, of a domain"), 20, |n| {
+            let q = Query { domain: place(n), since: Some(now - 30 * DAY), ..q() };
+            reader.executables(&q, v).expect(EXPECT);
+        });
         report.measure(&format!("executables, {who}: search"), 20, |n| {
             let q = Query { search: Some(format!("place{n}.")), ..Query::default() };
             reader.executables(&q, v).expect(EXPECT);

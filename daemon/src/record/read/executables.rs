@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Programs, as far as uids that the viewer may see used them: numbers, names and everything else come from
 //! those uids alone.
+//!
+//! Sums are those of what the query asks for: of its time and its filters (`used.rs`). Without either they are those
+//! of all time, which are kept with each program.
 
 use picosnitch_api::{self as api, Query, row::Executable};
 use rusqlite::types::Value;
@@ -13,7 +16,7 @@ use super::filter::{self, Sql};
 use super::maps::Maps;
 use super::row::{self, Columns};
 use super::text::part;
-use super::totals;
+use super::used::Used;
 use crate::model::Viewer;
 use crate::record::dimension::{self, fact};
 use crate::record::outbox;
@@ -42,6 +45,16 @@ fn mine(q: &Query, v: &Viewer, column: &str) -> String {
     }
 }
 
+/// What is known of each program in all, for `WITH`.
+fn in_all(q: &Query, v: &Viewer) -> String {
+    format!(
+        "m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(days) AS days,
+             count(*) AS users, sum(sent) AS sent, sum(received) AS received, sum(connections) AS connections
+           FROM sighting WHERE {} GROUP BY executable)",
+        mine(q, v, "uid")
+    )
+}
+
 /// The programs with their latest name and content, one row each.
 fn select(q: &Query, v: &Viewer) -> String {
     let facts = mine(q, v, "f.uid");
@@ -55,9 +68,7 @@ fn select(q: &Query, v: &Viewer) -> String {
         )
     };
     format!(
-        "WITH m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(days) AS days,
-             count(*) AS users, sum(sent) AS sent, sum(received) AS received, sum(connections) AS connections
-           FROM sighting WHERE {} GROUP BY executable)
+        "WITH {}
          SELECT e.id, e.path, e.foreign_root,
            (SELECT n.value FROM fact f JOIN word n ON n.id = f.value WHERE f.executable = e.id AND f.kind = {} AND {facts}
               ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS name,
@@ -66,7 +77,7 @@ fn select(q: &Query, v: &Viewer) -> String {
            m.first_seen, m.last_seen, {days},
            m.sent, m.received, m.connections
          FROM m JOIN executable e ON e.id = m.executable",
-        mine(q, v, "uid"),
+        in_all(q, v),
         fact::NAME,
         fact::CONTENT,
     )
@@ -109,12 +120,7 @@ fn with_content(db: &Database, (mut executable, content): (Executable, i64)) -> 
     Ok(executable)
 }
 
-fn conditions(
-    db: &Database,
-    maps: &Arc<Maps>,
-    q: &Query,
-    v: &Viewer,
-) -> std::result::Result<Sql, api::Error> {
+fn conditions(q: &Query, v: &Viewer, used: Option<&Used>) -> Sql {
     let mut all = Sql::default();
     let facts = mine(q, v, "f.uid");
     let has = |kind: i64, values: &str, uids: &str| {
@@ -123,11 +129,8 @@ fn conditions(
         )
     };
     let blob = |text: &str| Value::Blob(text.as_bytes().to_vec());
-    if let Some(since) = q.since {
-        all.and("m.last_seen >= ?", [Value::Integer(since)]);
-    }
-    if let Some(until) = q.until {
-        all.and("m.first_seen < ?", [Value::Integer(until)]);
+    if let Some(used) = used {
+        used.only(q, &mut all);
     }
     if let Some(path) = &q.path {
         all.and("e.path = ?", [blob(path)]);
@@ -163,28 +166,7 @@ fn conditions(
         let either = format!("(contains(e.path, ?) OR {names} OR {domains} OR {cmdlines})");
         all.and(&either, std::iter::repeat_n(part(text), 3).chain(values));
     }
-    // What is not known of the program itself is looked up in the totals.
-    let rest = Query {
-        parent: q.parent.clone(),
-        grandparent: q.grandparent.clone(),
-        domain: q.domain.clone(),
-        address: q.address,
-        local_port: q.local_port,
-        remote_port: q.remote_port,
-        protocol: q.protocol.clone(),
-        direction: q.direction.clone(),
-        netns: q.netns,
-        unit: q.unit.clone(),
-        container: q.container.clone(),
-        ..Query::default()
-    };
-    if rest != Query::default() {
-        let rest = Query { uid: q.uid, ..rest };
-        let listed: Vec<String> =
-            totals::executables(db, maps, &rest, v)?.iter().map(i64::to_string).collect();
-        all.and(&format!("e.id IN ({})", listed.join(",")), []);
-    }
-    Ok(all)
+    all
 }
 
 /// `sort value`-`id` in hexadecimal; the value is 0 where it is a text, which is looked up by id.
@@ -201,6 +183,36 @@ fn read_cursor(q: &Query) -> std::result::Result<Option<(i64, i64)>, api::Error>
     Ok(Some((part(value)?, part(id)?)))
 }
 
+/// Numbers of the programs that the conditions let through.
+fn ids(db: &Database, q: &Query, v: &Viewer, all: &Sql) -> Result<Vec<i64>> {
+    let sql = format!(
+        "WITH {} SELECT e.id FROM m JOIN executable e ON e.id = m.executable WHERE 1{}",
+        in_all(q, v),
+        all.text
+    );
+    let mut statement = db.prepare(&sql)?;
+    statement.query_map(rusqlite::params_from_iter(&all.values), |row| row.get(0))?.collect()
+}
+
+/// The first ones after the cursor, values with their programs; one more than is wanted, if there is one.
+fn rank(
+    all: impl Iterator<Item = (i64, i64)>,
+    descending: bool,
+    cursor: Option<(i64, i64)>,
+    wanted: i64,
+) -> Vec<(i64, i64)> {
+    let after = |place: &(i64, i64)| {
+        cursor.is_none_or(|cursor| if descending { *place < cursor } else { *place > cursor })
+    };
+    let mut ranked: Vec<_> = all.filter(after).collect();
+    ranked.sort_unstable();
+    if descending {
+        ranked.reverse();
+    }
+    ranked.truncate(usize::try_from(wanted + 1).unwrap_or(usize::MAX));
+    ranked
+}
+
 pub(super) fn page(
     db: &Database,
     maps: &Arc<Maps>,
@@ -214,8 +226,18 @@ pub(super) fn page(
     };
     let descending = q.descending.unwrap_or(true);
     let (order, than) = if descending { ("DESC", "<") } else { ("ASC", ">") };
-    let mut all = conditions(db, maps, q, v)?;
-    if let Some((value, id)) = read_cursor(q)? {
+    let used = Used::of(db, maps, q, v)?;
+    let mut all = conditions(q, v, used.as_ref());
+    let cursor = read_cursor(q)?;
+    let wanted = i64::from(q.page());
+    let by_use = used.as_ref().and_then(|used| used.by(sort));
+    if let Some(value) = by_use {
+        let ids = ids(db, q, v, &all).map_err(unavailable)?;
+        let ranked = rank(ids.into_iter().map(|id| (value(id), id)), descending, cursor, wanted);
+        let listed: Vec<String> = ranked.iter().map(|(_, id)| id.to_string()).collect();
+        all = Sql::default();
+        all.and(&format!("e.id IN ({})", listed.join(",")), []);
+    } else if let Some((value, id)) = cursor {
         if *number {
             all.and(&format!("({column}, e.id) {than} (?, ?)"), [Value::Integer(value), Value::Integer(id)]);
         } else {
@@ -232,7 +254,6 @@ pub(super) fn page(
             all.and(&format!("({column}, e.id) {than} (?, ?)"), [Value::Blob(before), Value::Integer(id)]);
         }
     }
-    let wanted = i64::from(q.page());
     all.values.push(Value::Integer(wanted + 1));
     let sql = format!("{} WHERE 1{} ORDER BY {column} {order}, e.id {order} LIMIT ?", select(q, v), all.text);
     let ask = || -> Result<Vec<Executable>> {
@@ -241,6 +262,16 @@ pub(super) fn page(
         rows.map(|row| with_content(db, row?)).collect()
     };
     let mut rows = ask().map_err(unavailable)?;
+    if let Some(used) = &used {
+        rows.iter_mut().for_each(|row| used.put(row));
+    }
+    if let Some(value) = by_use {
+        let place = |row: &Executable| row.id.map(|id| (value(id), id));
+        rows.sort_by_key(place);
+        if descending {
+            rows.reverse();
+        }
+    }
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let more = rows.len() > wanted;
     rows.truncate(wanted);

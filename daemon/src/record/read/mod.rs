@@ -22,6 +22,7 @@ mod steps;
 mod tests;
 pub(super) mod text;
 mod totals;
+mod used;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -131,8 +132,8 @@ impl Reader {
         self.with_maps(|db, maps| connections::page(db, maps, q, v))
     }
 
-    /// Programs. Sorts by `last-seen` (as it is), `first-seen`, `name`, `path`, `sent`, `received`,
-    /// `connections`.
+    /// Programs, with the sums of the time and the filters of the query. Sorts by `last-seen` (as it is),
+    /// `first-seen`, `name`, `path`, `sent`, `received`, `connections`.
     ///
     /// # Errors
     /// [`api::Error`]: the query, or the storage.

@@ -188,13 +188,10 @@ pub(super) fn summary(
     answer().map_err(unavailable)
 }
 
-/// Executables that ever had to do with what the query asks for.
-pub(super) fn executables(db: &Database, maps: &Arc<Maps>, q: &Query, v: &Viewer) -> Answer<Vec<i64>> {
+/// The sums of every program that has to do with what the query asks for.
+pub(super) fn by_program(db: &Database, maps: &Arc<Maps>, q: &Query, v: &Viewer) -> Answer<Map<i64, Sums>> {
     let ask = Ask::new(db, maps, Dimension::Path, q, v)?;
-    let answer = || -> Result<Vec<i64>> {
-        let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
-        Ok(ask.totals(&range)?.into_keys().collect())
-    };
+    let answer = || ask.totals(&Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?);
     answer().map_err(unavailable)
 }
 

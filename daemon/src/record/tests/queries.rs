@@ -386,6 +386,64 @@ fn executables_page_by_every_order() {
     }
 }
 
+/// What the list of programs says is what they used in the time that is asked for, by the filters, and it is sorted by
+/// what it says.
+#[test]
+fn d05_programs_are_summed_and_sorted_by_what_is_asked_for() {
+    const HOUR: i64 = 3600 * SECOND;
+    let lab = Lab::new();
+    let used = |hour: i64, path: &str, port: u16, received: u64| Connection {
+        received,
+        remote_port: Some(port),
+        ..row(DAY0 + hour * HOUR, who(path, 1000))
+    };
+    // Much long ago and little since; the other way round; before and after; only before.
+    lab.write(vec![
+        used(0, "/bin/old", 443, 9_000),
+        used(30, "/bin/old", 443, 10),
+        used(0, "/bin/young", 443, 1),
+        used(31, "/bin/young", 53, 700),
+        used(32, "/bin/young", 443, 20),
+        used(0, "/bin/around", 443, 5_000),
+        used(60, "/bin/around", 443, 5_000),
+        used(1, "/bin/gone", 443, 100_000),
+    ]);
+    let (reader, everybody) = (lab.recorder.reader(), all());
+    let asked = |q: &Query| -> Vec<(String, u64, u64)> {
+        let mut q = Query { limit: Some(1), ..q.clone() };
+        let mut all = Vec::new();
+        // Page by page, as they are scrolled to.
+        loop {
+            let page = reader.executables(&q, &everybody).unwrap();
+            for row in page.rows {
+                let name = row.path.unwrap().trim_start_matches("/bin/").to_owned();
+                all.push((name, row.received.unwrap(), row.connections.unwrap()));
+            }
+            if page.cursor.is_empty() {
+                return all;
+            }
+            q.cursor = Some(page.cursor);
+        }
+    };
+    let received = Query { sort: Some("received".to_owned()), ..Query::default() };
+    let own = |all: &[(&str, u64, u64)]| -> Vec<(String, u64, u64)> {
+        all.iter().map(|(name, received, count)| ((*name).to_owned(), *received, *count)).collect()
+    };
+    let in_all = [("gone", 100_000, 1), ("around", 10_000, 2), ("old", 9_010, 2), ("young", 721, 3)];
+    assert_eq!(asked(&received), own(&in_all));
+    let day = Query { since: Some(DAY0 + 24 * HOUR), until: Some(DAY0 + 48 * HOUR), ..received.clone() };
+    assert_eq!(asked(&day), own(&[("young", 720, 2), ("old", 10, 1)]));
+    assert_eq!(
+        asked(&Query { descending: Some(false), ..day.clone() }),
+        own(&[("old", 10, 1), ("young", 720, 2)])
+    );
+    let web = Query { remote_port: Some(443), ..day.clone() };
+    assert_eq!(asked(&web), own(&[("young", 20, 1), ("old", 10, 1)]));
+    // In another order they say the same.
+    let by_name = Query { sort: Some("path".to_owned()), descending: Some(false), ..day };
+    assert_eq!(asked(&by_name), own(&[("old", 10, 1), ("young", 720, 2)]));
+}
+
 #[test]
 fn settings_keep_fields_out() {
     let dir = tempfile::tempdir().unwrap();
