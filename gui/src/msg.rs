@@ -98,6 +98,8 @@ pub struct Totals {
     pub before: Option<(u64, u64)>,
     /// Domains, and whether there are more.
     pub domains: (usize, bool),
+    /// There are destinations without a name besides.
+    pub unnamed: bool,
     /// Rows that the person may not see.
     pub hidden: u64,
 }

@@ -116,7 +116,8 @@ impl Monitor {
         .await
     }
 
-    /// Totals, largest first: key, sent, received, connections. An empty key stands for unknown.
+    /// Totals, largest first: key, sent, received, connections. An empty key stands for unknown. cursor is how many
+    /// of them come before, in decimal.
     ///
     /// by: path, name, sha256, cmdline, parent, grandparent, uid, domain, address, local-port, remote-port,
     /// protocol, direction, netns, unit, container.

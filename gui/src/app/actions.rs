@@ -2,9 +2,12 @@
 //! Actions with their keys, the window that lists the keys, what the program says about itself, and
 //! saving what is shown as a file.
 
+use std::path::{Path, PathBuf};
+
 use gtk4::prelude::*;
 use gtk4::{gio, glib};
 use libadwaita as adw;
+use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::Total;
 use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Client, Dimension, Error, Format, Query, What, inert};
@@ -146,8 +149,8 @@ pub fn about(parent: &impl IsA<gtk4::Window>) {
 pub enum Shown {
     /// Rows, all that the filters let through; the monitor writes them.
     Rows(What, Box<Query>),
-    /// Totals as they are on the screen.
-    Totals(Dimension, Vec<Total>),
+    /// Totals, all of them in the order of the screen; asked for page by page.
+    Totals(Dimension, Box<Query>),
 }
 
 impl Shown {
@@ -175,6 +178,14 @@ pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: Shown, send
         filter.add_pattern(pattern);
         dialog.add_filter(&filter);
     }
+    // The name is right before the dialog asks whether a file of that name may be replaced.
+    dialog.connect_filter_notify(|dialog| {
+        let Some(name) = dialog.current_name() else { return };
+        let right = Path::new(name.as_str()).with_extension(extension(is_json(dialog)));
+        if let Some(right) = right.to_str().filter(|right| *right != name.as_str()) {
+            dialog.set_current_name(right);
+        }
+    });
     let (sender, held) = (sender.clone(), std::cell::RefCell::new(Some(dialog.clone())));
     dialog.connect_response(move |dialog, response| {
         // The dialog lives until it is answered.
@@ -183,14 +194,13 @@ pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: Shown, send
         if response != gtk4::ResponseType::Accept {
             return;
         }
-        let json = dialog.filter().and_then(|filter| filter.name()).is_some_and(|name| name == tr(JSON));
-        let json = json || path.extension().is_some_and(|extension| extension == "jsonl");
-        let path = if json { path.with_extension("jsonl") } else { path };
+        let target = Target::of(path, is_json(dialog));
         let (client, what, sender) = (client.clone(), what.clone(), sender.clone());
         relm4::spawn(async move {
-            let format = if json { Format::JsonLines } else { Format::Csv };
-            let note = match write(&client, what, format, &path).await {
-                Ok(()) => say("Exported to {file}", &[("file", &inert(&glib::filename_display_name(&path)))]),
+            let note = match write(&client, what, &target).await {
+                Ok(()) => {
+                    say("Exported to {file}", &[("file", &inert(&glib::filename_display_name(&target.path)))])
+                }
                 Err(why) => why,
             };
             sender.emit(Msg::Note(note));
@@ -201,24 +211,73 @@ pub fn export(parent: &impl IsA<gtk4::Window>, client: Client, what: Shown, send
 
 const JSON: &str = mark("JSON lines");
 
-async fn write(client: &Client, what: Shown, format: Format, path: &std::path::Path) -> Result<(), String> {
-    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
-    let mut file = std::fs::File::create(path).map_err(failed)?;
-    match what {
-        Shown::Rows(what, query) => {
-            client.export(what, format, &query, &file).await.map_err(|error: Error| Failure::from(error).why)
+fn is_json(dialog: &gtk4::FileChooserNative) -> bool {
+    dialog.filter().and_then(|filter| filter.name()).is_some_and(|name| name == tr(JSON))
+}
+
+fn extension(json: bool) -> &'static str {
+    if json { "jsonl" } else { "csv" }
+}
+
+/// Where an export goes, and as what.
+#[derive(Debug, PartialEq)]
+struct Target {
+    path: PathBuf,
+    format: Format,
+    /// The dialog asked about another name: nothing of this one may be replaced.
+    fresh: bool,
+}
+
+impl Target {
+    /// The name says what it is; JSON lines that were chosen for a name of CSV get a name of their own.
+    fn of(path: PathBuf, json: bool) -> Self {
+        let named = path.extension().is_some_and(|known| known == extension(true));
+        let format = if json || named { Format::JsonLines } else { Format::Csv };
+        let fresh = json && path.extension().is_some_and(|known| known == extension(false));
+        let path = if fresh { path.with_extension(extension(true)) } else { path };
+        Self { path, format, fresh }
+    }
+
+    fn open(&self) -> std::io::Result<std::fs::File> {
+        let mut options = std::fs::File::options();
+        options.write(true);
+        if self.fresh {
+            options.create_new(true);
+        } else {
+            options.create(true).truncate(true);
         }
-        Shown::Totals(by, totals) => {
-            std::io::Write::write_all(&mut file, written(by, &totals, format).as_bytes()).map_err(failed)
+        options.open(&self.path)
+    }
+}
+
+async fn write(client: &Client, what: Shown, target: &Target) -> Result<(), String> {
+    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
+    let mut file = target.open().map_err(failed)?;
+    let refused = |error: Error| Failure::from(error).why;
+    match what {
+        Shown::Rows(what, query) => client.export(what, target.format, &query, &file).await.map_err(refused),
+        Shown::Totals(by, query) => {
+            let mut count = 0;
+            loop {
+                let cursor = Some(count.to_string());
+                let query = Query { limit: Some(MAX_PAGE), cursor, ..(*query).clone() };
+                let (totals, _) = client.summary(by, &query).await.map_err(refused)?;
+                let text = written(by, &totals, target.format, count == 0);
+                std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
+                count += totals.len();
+                if totals.len() < MAX_PAGE as usize {
+                    return Ok(());
+                }
+            }
         }
     }
 }
 
-/// Totals as a file, with the words of the monitor's own exports.
-fn written(by: Dimension, totals: &[Total], format: Format) -> String {
+/// Totals as a part of a file, with the words of the monitor's own exports; the first part has the header.
+fn written(by: Dimension, totals: &[Total], format: Format, first: bool) -> String {
     let mut text = match format {
-        Format::Csv => format!("{},sent,received,connections\n", by.word()),
-        Format::JsonLines => String::new(),
+        Format::Csv if first => format!("{},sent,received,connections\n", by.word()),
+        _ => String::new(),
     };
     for total in totals {
         let Total { key, sent, received, connections } = total;
@@ -247,18 +306,39 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn d05_an_export_replaces_only_what_the_dialog_asked_about() {
+        let dir = std::env::temp_dir().join(format!("picosnitch-export-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (csv, jsonl) = (dir.join("a.csv"), dir.join("a.jsonl"));
+        std::fs::write(&jsonl, "kept").unwrap();
+        // Asked about a.csv, while JSON lines are wanted.
+        let target = Target::of(csv.clone(), true);
+        assert_eq!((&target.path, target.format), (&jsonl, Format::JsonLines));
+        assert!(target.open().is_err());
+        assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "kept");
+        // Asked about this very name.
+        let target = Target::of(jsonl.clone(), false);
+        assert_eq!(target.format, Format::JsonLines);
+        target.open().unwrap();
+        assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "");
+        assert_eq!(Target::of(csv.clone(), false), Target { path: csv, format: Format::Csv, fresh: false });
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn s09_totals_cannot_forge_cells_or_lines() {
         let total = |key: &str| Total { key: key.into(), sent: 1, received: 2, connections: 3 };
         let totals = [total("example.org"), total("=1+1"), total("a,\"b\"\nc")];
-        let csv = written(Dimension::Domain, &totals, Format::Csv);
+        let csv = written(Dimension::Domain, &totals, Format::Csv, true);
         assert_eq!(
             csv,
             "domain,sent,received,connections\nexample.org,1,2,3\n\"'=1+1\",1,2,3\n\"a,\"\"b\"\"\\nc\",1,2,3\n"
         );
-        let json = written(Dimension::Domain, &totals, Format::JsonLines);
+        let json = written(Dimension::Domain, &totals, Format::JsonLines, true);
         assert_eq!(json.lines().count(), 3);
         assert!(json.lines().next().is_some_and(|line| line.contains(r#""domain":"example.org""#)), "{json}");
     }

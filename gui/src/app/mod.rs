@@ -839,16 +839,20 @@ impl App {
         }
         let query = self.context.query();
         let what = match self.place {
-            Place::Overview => actions::Shown::Totals(Dimension::Path, self.pages.overview.shown()),
+            Place::Overview => actions::Shown::Totals(Dimension::Path, Box::new(query)),
             Place::Destinations => {
-                let (by, totals) = self.pages.groups.shown();
-                actions::Shown::Totals(by, totals)
+                let (by, query) = self.pages.groups.shown(query);
+                actions::Shown::Totals(by, Box::new(query))
             }
             Place::Programs => actions::Shown::Rows(What::Executables, Box::new(query)),
             Place::Timeline => actions::Shown::Rows(What::Events, Box::new(query)),
             Place::Live | Place::Health => actions::Shown::Rows(What::Connections, Box::new(query)),
             Place::Program(_) => {
-                let path = self.pages.program.chip().map(|chip| chip.value);
+                // Without its path it would be everything.
+                let Some(chip) = self.pages.program.chip() else {
+                    return self.sender.emit(Msg::Note(tr("Nothing is known of this program.").into()));
+                };
+                let path = Some(chip.value);
                 actions::Shown::Rows(What::Connections, Box::new(Query { path, ..query }))
             }
         };

@@ -5,6 +5,7 @@ use gtk4::cairo::{self, Context};
 use gtk4::gdk;
 
 use super::scale::{Data, LINES, time_step, value_step};
+use super::ticks::ticks;
 use crate::format::{self, Units};
 
 /// Colours that are told apart with any kind of colour vision, and in grey by their order; the last one is
@@ -141,13 +142,8 @@ fn times(cr: &Context, width: f64, height: f64, data: &Data, ink: &impl Fn(f64))
     let plot_w = (width - LEFT - RIGHT).max(1.0);
     let (first, last) = data.span();
     let apart = time_step(last - first, (plot_w / 90.0) as i64);
-    // Ticks stand on local hours and days.
-    let mut tick = format::midnight(first);
-    while tick < first {
-        tick += apart;
-    }
     let mut free = LEFT;
-    while tick <= last {
+    for tick in ticks(first, last, apart, None) {
         let x = LEFT + data.share_of(tick) * plot_w;
         ink(0.1);
         cr.move_to(x.round() + 0.5, TOP);
@@ -162,7 +158,6 @@ fn times(cr: &Context, width: f64, height: f64, data: &Data, ink: &impl Fn(f64))
             cr.show_text(&text)?;
             free = left + extents.width() + 12.0;
         }
-        tick += apart;
     }
     Ok(())
 }

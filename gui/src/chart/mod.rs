@@ -4,6 +4,7 @@
 
 mod draw;
 pub mod scale;
+mod ticks;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,8 +40,38 @@ struct Inner {
     pointer: (f64, f64),
     hovered: bool,
     drag: Option<(f64, f64)>,
+    /// It is the pointer that selects.
+    dragging: bool,
     /// Where Shift and the arrows began to select.
     anchor: Option<usize>,
+}
+
+impl Inner {
+    /// Takes other data. Cursor and selection stay at the times where they are, as long as these are in the chart.
+    fn replace(&mut self, data: Data) {
+        let old = std::mem::replace(&mut self.data, data);
+        let moved = |at: Option<usize>| {
+            let time = old.times.get(at?)? + old.width / 2;
+            let (first, last) = self.data.span();
+            self.data.step_at(self.data.share_of(time)).filter(|_| (first..last).contains(&time))
+        };
+        (self.cursor, self.anchor) = (moved(self.cursor), moved(self.anchor));
+        if self.dragging {
+            let moved = |share| self.data.share_of(old.time_at(share)).clamp(0.0, 1.0);
+            self.drag = self.drag.map(|(from, to)| (moved(from), moved(to)));
+        } else {
+            self.select();
+        }
+    }
+
+    /// Marks what keys have selected: from the anchor to the cursor.
+    fn select(&mut self) {
+        let steps = self.data.times.len().max(1) as f64;
+        self.drag = self
+            .anchor
+            .zip(self.cursor)
+            .map(|(from, to)| (from.min(to) as f64 / steps, (from.max(to) + 1) as f64 / steps));
+    }
 }
 
 /// See the module.
@@ -156,12 +187,20 @@ impl Chart {
         drag.connect_drag_update(move |drag, dx, _| {
             let Some((x, _)) = drag.start_point() else { return };
             let width = this.area.width().into();
-            this.inner.borrow_mut().drag = Some((draw::share(x, width), draw::share(x + dx, width)));
+            let mut inner = this.inner.borrow_mut();
+            if !inner.dragging {
+                inner.dragging = true;
+                inner.drag = Some((draw::share(x, width), 0.0));
+            }
+            // Where it began stays where it is when the data move on.
+            inner.drag = inner.drag.map(|(from, _)| (from, draw::share(x + dx, width)));
+            drop(inner);
             this.area.queue_draw();
         });
         let this = self.clone();
         drag.connect_drag_end(move |_, dx, _| {
             this.area.grab_focus();
+            this.inner.borrow_mut().dragging = false;
             let Some((from, to)) = this.inner.borrow_mut().drag.take() else { return };
             this.area.queue_draw();
             // A click that trembles is no selection.
@@ -204,13 +243,12 @@ impl Chart {
             _ => return glib::Propagation::Proceed,
         };
         if state.contains(gdk::ModifierType::SHIFT_MASK) {
-            let from = *inner.anchor.get_or_insert(at);
-            let steps = (last + 1) as f64;
-            inner.drag = Some((from.min(to) as f64 / steps, (from.max(to) + 1) as f64 / steps));
+            inner.anchor.get_or_insert(at);
         } else {
             inner.anchor = None;
-            inner.drag = None;
         }
+        inner.cursor = Some(to);
+        inner.select();
         drop(inner);
         self.point(Some(to));
         glib::Propagation::Stop
@@ -224,6 +262,10 @@ impl Chart {
             at.and_then(|at| self.says(&inner, at))
         };
         self.readout.set_visible(text.is_some());
+        if text.is_none() {
+            // Nothing of what was there before.
+            crate::speak::label(&self.area, tr("Traffic over time"));
+        }
         if let Some(text) = text {
             self.readout.set_text(&text);
             crate::speak::label(&self.area, &text);
@@ -273,22 +315,33 @@ impl Chart {
         }
     }
 
+    /// Somebody points at it or uses it: it holds still.
+    pub fn is_held(&self) -> bool {
+        self.is_hovered() || self.is_used()
+    }
+
     /// The pointer is over it.
     pub fn is_hovered(&self) -> bool {
         self.inner.borrow().hovered
+    }
+
+    /// Somebody selects something of it, or moves its cursor by keys.
+    pub fn is_used(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.dragging || (inner.cursor.is_some() && self.area.has_focus())
     }
 
     /// Shows other data.
     pub fn set(&self, data: Data, by: Dimension, units: Units) {
         {
             let mut inner = self.inner.borrow_mut();
-            let steps = data.times.len();
-            inner.data = data;
             inner.by = Some(by);
             inner.units = units;
-            inner.cursor = inner.cursor.filter(|at| *at < steps);
-            inner.anchor = None;
+            inner.replace(data);
         }
+        // Other numbers at the cursor.
+        let cursor = self.inner.borrow().cursor;
+        self.point(cursor);
         let inner = self.inner.borrow();
         while let Some(child) = self.legend.first_child() {
             self.legend.remove(&child);
@@ -365,4 +418,37 @@ fn as_table(sender: &Sender, people: &Rc<People>, units: &Rc<Cell<Units>>) -> Ta
     );
     table.root.set_min_content_height(220);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A day in hours that begins with this one.
+    fn day(first: i64) -> Data {
+        Data { times: (first..first + 24).map(|at| at * 100).collect(), width: 100, ..Data::default() }
+    }
+
+    #[test]
+    fn d07_a_selection_by_keys_outlives_the_next_numbers() {
+        let mut inner = Inner { data: day(0), cursor: Some(12), anchor: Some(6), ..Inner::default() };
+        inner.select();
+        assert_eq!(inner.drag, Some((6.0 / 24.0, 13.0 / 24.0)));
+        // An hour later all of it stands one step further left.
+        inner.replace(day(1));
+        assert_eq!((inner.cursor, inner.anchor), (Some(11), Some(5)));
+        assert_eq!(inner.drag, Some((5.0 / 24.0, 12.0 / 24.0)));
+        // What is over is not selected any more.
+        inner.replace(day(9));
+        assert_eq!((inner.cursor, inner.anchor, inner.drag), (Some(3), None, None));
+        inner.replace(Data::default());
+        assert_eq!(inner.cursor, None);
+    }
+
+    #[test]
+    fn d05_a_drag_stays_at_its_times() {
+        let mut inner = Inner { data: day(0), dragging: true, drag: Some((0.5, 0.75)), ..Inner::default() };
+        inner.replace(day(6));
+        assert_eq!(inner.drag, Some((0.25, 0.5)));
+    }
 }

@@ -2,13 +2,13 @@
 //! Totals by any dimension: with whom (domains, addresses, ports), for whom (users, units, containers), by
 //! what (contents, parents). A row becomes a filter and leads to the overview of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::Total;
-use picosnitch_api::tongue::{say, say_n, tr};
+use picosnitch_api::tongue::{fill, say_n, tr};
 use picosnitch_api::{Client, Dimension, Query};
 
 use super::{Context, Frame, bar, value};
@@ -24,7 +24,6 @@ pub struct Groups {
     by: Rc<Cell<Dimension>>,
     table: Table<Total>,
     note: gtk4::Label,
-    totals: RefCell<Vec<Total>>,
 }
 
 /// The choice of a dimension. `chosen` is not called by [`choose`].
@@ -93,23 +92,23 @@ impl Groups {
         let all = gtk4::Box::new(gtk4::Orientation::Vertical, 0);
         all.append(&head);
         all.append(&table.root);
-        Self { frame: Frame::new(&all, sender), by, table, note, totals: RefCell::default() }
+        Self { frame: Frame::new(&all, sender), by, table, note }
     }
 
     /// Asks.
     pub fn load(&self, context: &Context) {
-        let by = self.by.get();
-        let (sort, descending) = self.table.order().unwrap_or(("total", true));
-        let query = Query {
-            limit: Some(MAX_PAGE),
-            sort: Some(sort.into()),
-            descending: Some(descending),
-            ..context.query()
-        };
+        let (by, query) = self.shown(context.query());
+        let query = Query { limit: Some(MAX_PAGE), ..query };
         context.asker.ask(context.number, Place::Destinations, move |client: Client| async move {
             let (totals, hidden) = client.summary(by, &query).await?;
             Ok(Got::Groups(totals, hidden))
         });
+    }
+
+    /// The dimension that is shown, and the query in the order of the screen; also for an export.
+    pub fn shown(&self, query: Query) -> (Dimension, Query) {
+        let (sort, descending) = self.table.order().unwrap_or(("total", true));
+        (self.by.get(), Query { sort: Some(sort.into()), descending: Some(descending), ..query })
     }
 
     /// Somebody points at it, reads further down or selected a row: it holds still.
@@ -132,22 +131,22 @@ impl Groups {
         self.table.lost();
     }
 
-    /// What is shown, for an export.
-    pub fn shown(&self) -> (Dimension, Vec<Total>) {
-        (self.by.get(), self.totals.borrow().clone())
-    }
-
     /// Shows what came.
     pub fn got(&self, totals: Vec<Total>, context: &Context) {
         let count = totals.len();
-        self.totals.replace(totals.clone());
         if count == 0 {
             let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
             let icon = "network-server-symbolic";
             return self.frame.empty(icon, tr("Nothing here"), text, &context.view);
         }
         self.note.set_text(&if count >= MAX_PAGE as usize {
-            say("the first {n}", &[("n", &format::count(count as u64))])
+            let largest = self.table.order().is_none_or(|(_, descending)| descending);
+            let text = if largest {
+                tr("The largest {n}. An export has all.")
+            } else {
+                tr("The smallest {n}. An export has all.")
+            };
+            fill(text, &[("n", &format::count(count as u64))])
         } else {
             say_n("{n} in this time", "{n} in this time", count as u64)
         });

@@ -217,10 +217,10 @@ impl Overview {
 
     /// Somebody points at the chart or the table, or selected a row: they hold still.
     pub fn is_held(&self) -> bool {
-        self.table.is_selected() || self.table.is_hovered() || self.chart.is_hovered()
+        self.table.is_selected() || self.table.is_hovered() || self.chart.is_held()
     }
 
-    /// Nothing of what was shown is to be exported.
+    /// Nothing of what was shown stays.
     pub fn forget(&self) {
         self.lines.take();
     }
@@ -228,11 +228,6 @@ impl Overview {
     /// Icons are known now.
     pub fn refill(&self) {
         self.table.refill();
-    }
-
-    /// Totals by program that are shown, for an export.
-    pub fn shown(&self) -> Vec<Total> {
-        self.lines.borrow().iter().map(|line| line.total.clone()).collect()
     }
 
     /// Shows what came.
@@ -271,7 +266,8 @@ impl Overview {
         let more = if totals.programs.len() >= 1000 { "+" } else { "" };
         self.programs.set(&format!("{}{more}", format::count(totals.programs.len() as u64)), None);
         let (count, more) = totals.domains;
-        self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), None);
+        let unnamed = totals.unnamed.then(|| tr("and some without a name"));
+        self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), unnamed);
         self.counted.replace(totals.programs.iter().map(|total| total.key.clone()).collect());
         let lines: Vec<Line> = totals
             .programs
@@ -420,7 +416,8 @@ async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<G
     )?;
     let named = domains.iter().filter(|total| !total.key.is_empty()).count();
     let more = domains.len() >= picosnitch_api::query::MAX_PAGE as usize;
-    Ok(Got::Totals(Box::new(Totals { programs, now: sum(&all), before, domains: (named, more), hidden })))
+    let (now, unnamed, domains) = (sum(&all), named < domains.len(), (named, more));
+    Ok(Got::Totals(Box::new(Totals { programs, now, before, domains, unnamed, hidden })))
 }
 
 /// The chart of a query; also on the page of a program.

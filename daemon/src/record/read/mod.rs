@@ -197,7 +197,8 @@ impl Reader {
         wait.recv().unwrap_or_else(|_| Err(busy()))
     }
 
-    /// Totals by a dimension, largest first; `limit` of them (default 100). An empty key stands for unknown.
+    /// Totals by a dimension, largest first; `limit` of them (default 100) after as many as `cursor` says. An empty key
+    /// stands for unknown.
     ///
     /// # Errors
     /// [`api::Error`]: the query, or the storage.

@@ -170,6 +170,16 @@ fn check_sort(q: &Query) -> Answer<()> {
     }
 }
 
+/// How many of the totals were read already: the cursor is their number.
+fn skipped(q: &Query) -> Answer<u32> {
+    match q.cursor.as_deref() {
+        None | Some("") => Ok(0),
+        Some(text) => text.parse().map_err(|_| {
+            api::Error::InvalidQuery("cursor of totals is how many of them come before".to_owned())
+        }),
+    }
+}
+
 pub(super) fn summary(
     db: &Database,
     maps: &Arc<Maps>,
@@ -178,11 +188,16 @@ pub(super) fn summary(
     v: &Viewer,
 ) -> Answer<(Vec<row::Total>, u64)> {
     check_sort(q)?;
+    let skip = skipped(q)?;
     let ask = Ask::new(db, maps, by, q, v)?;
     let answer = || -> Result<(Vec<row::Total>, u64)> {
         let range = Range::new(db, &Reach::read(db)?, q, WIDTHS.len() - 1)?;
-        let ranking = ranked(ask.totals(&range)?, q, q.page());
-        let totals = ranking.into_iter().map(|entry| total(db, by, entry)).collect::<Result<_>>()?;
+        let ranking = ranked(ask.totals(&range)?, q, skip.saturating_add(q.page()));
+        let totals = ranking
+            .into_iter()
+            .skip(skip as usize)
+            .map(|entry| total(db, by, entry))
+            .collect::<Result<_>>()?;
         Ok((totals, hidden(db, q, v, "connections")?))
     };
     answer().map_err(unavailable)

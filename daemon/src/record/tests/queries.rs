@@ -350,6 +350,22 @@ fn a_program_is_known_as_people_think_of_it() {
 }
 
 #[test]
+fn d05_totals_follow_each_other_page_by_page() {
+    let lab = Lab::new();
+    lab.write((0..25).map(|n| row(DAY0 + n % 7, who(&format!("/bin/p{:02}", n * 7 % 25), 1000))).collect());
+    let reader = lab.recorder.reader();
+    let asked = |cursor: &str| {
+        let q = Query { limit: Some(10), cursor: Some(cursor.to_owned()), ..Query::default() };
+        reader.summary(Dimension::Path, &q, &all()).map(|(totals, _)| totals)
+    };
+    let pages = ["0", "10", "20", "30"].map(|cursor| asked(cursor).unwrap());
+    assert_eq!(pages.each_ref().map(Vec::len), [10, 10, 5, 0]);
+    let whole = Query { limit: Some(1000), ..Query::default() };
+    assert_eq!(pages.concat(), reader.summary(Dimension::Path, &whole, &all()).unwrap().0);
+    assert!(asked("-1").is_err() && asked("x").is_err());
+}
+
+#[test]
 fn executables_page_by_every_order() {
     let lab = Lab::new();
     lab.write((0..25).map(|n| row(DAY0 + n % 7, who(&format!("/bin/p{:02}", n * 7 % 25), 1000))).collect());

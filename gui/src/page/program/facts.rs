@@ -5,13 +5,17 @@
 use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
-use picosnitch_api::inert;
+use picosnitch_api::query::MAX_TEXT;
 use picosnitch_api::row::Executable;
 use picosnitch_api::tongue::{say, tr};
+use picosnitch_api::{Dimension, inert};
 
-use super::{Context, row};
+use super::{Context, LINES, ProgramPage, latest, row};
 use crate::format;
 use crate::page::now;
+
+/// Names and ports that are buttons.
+const MOST: usize = 24;
 
 /// Words for below the name; `true` where they warn.
 pub fn pills(about: &Executable) -> Vec<(String, bool)> {
@@ -47,8 +51,8 @@ pub fn pills(about: &Executable) -> Vec<(String, bool)> {
     pills
 }
 
-/// Short facts side by side, long ones as lines.
-pub fn facts(about: &Executable, context: &Context) -> gtk4::Box {
+/// Short facts side by side, long ones as lines; what is a value of a filter becomes one.
+pub fn facts(page: &ProgramPage, about: &Executable, context: &Context) -> gtk4::Box {
     let short = gtk4::FlowBox::builder()
         .selection_mode(gtk4::SelectionMode::None)
         .homogeneous(true)
@@ -84,30 +88,12 @@ pub fn facts(about: &Executable, context: &Context) -> gtk4::Box {
         );
         short.append(&fact);
     };
-    let list = |values: &Option<Vec<String>>, most: usize, between: &str| {
-        values.as_ref().map(|values| {
-            let mut text =
-                values.iter().take(most).map(|value| inert(value)).collect::<Vec<_>>().join(between);
-            if values.len() > most {
-                text += between;
-                text += &say("and {n} more", &[("n", &(values.len() - most))]);
-            }
-            text
-        })
-    };
     add(tr("Received, all time"), about.received.map(|bytes| context.units.bytes(bytes)));
     add(tr("Sent, all time"), about.sent.map(|bytes| context.units.bytes(bytes)));
     add(tr("Connections"), about.connections.map(format::count));
     add(tr("Seen on"), about.days_seen.map(|days| format::days(days.into())));
     add(tr("First seen"), about.first_seen.map(format::minute));
     add(tr("Last seen"), about.last_seen.map(|last| format::ago(last, now())));
-    add(tr("Process names"), list(&about.names, 6, ", "));
-    let ports = about.ports.as_ref();
-    add(
-        tr("Ports"),
-        ports.map(|ports| ports.iter().take(12).map(u16::to_string).collect::<Vec<_>>().join(", ")),
-    );
-    add(tr("Command lines"), list(&about.cmdlines, 3, "\n"));
     add(
         tr("Why its sha256 is not known"),
         about.sha256_unknown.as_deref().map(|why| inert(why).into_owned()),
@@ -115,5 +101,97 @@ pub fn facts(about: &Executable, context: &Context) -> gtk4::Box {
     if rows > 0 {
         all.append(&long);
     }
+    let names = about.names.clone().unwrap_or_default();
+    let ports = about.ports.iter().flatten().map(u16::to_string).collect();
+    for (title, by, values) in
+        [(tr("Process names"), Dimension::Name, names), (tr("Ports"), Dimension::RemotePort, ports)]
+    {
+        if let Some(line) = filters(page, title, by, &values, context) {
+            all.append(&line);
+        }
+    }
+    if let Some(group) = cmdlines(page, about, context) {
+        all.append(&group);
+    }
     all
+}
+
+/// Values as buttons that filter, as many as there is room for.
+fn filters(
+    page: &ProgramPage,
+    title: &str,
+    by: Dimension,
+    values: &[String],
+    context: &Context,
+) -> Option<gtk4::Box> {
+    let last = values.len().checked_sub(1)?;
+    let line = gtk4::FlowBox::builder()
+        .selection_mode(gtk4::SelectionMode::None)
+        .max_children_per_line(MOST as u32 + 1)
+        .column_spacing(4)
+        .row_spacing(2)
+        .halign(gtk4::Align::Start)
+        .build();
+    for value in values.iter().take(MOST) {
+        let button = page.filter(by, value, context);
+        button.set_child(Some(
+            &gtk4::Label::builder()
+                .label(crate::page::value(by, value, &context.people))
+                .ellipsize(gtk4::pango::EllipsizeMode::Middle)
+                .css_classes(["numeric"])
+                .build(),
+        ));
+        line.insert(&button, -1);
+    }
+    if last >= MOST {
+        let more = say("and {n} more", &[("n", &(values.len() - MOST))]);
+        line.insert(&gtk4::Label::builder().label(more).css_classes(["dim-label"]).build(), -1);
+    }
+    let mut child = line.first_child();
+    while let Some(place) = child {
+        // Only the button in it takes the focus.
+        place.set_focusable(false);
+        child = place.next_sibling();
+    }
+    let both = gtk4::Box::new(gtk4::Orientation::Vertical, 2);
+    both.append(
+        &gtk4::Label::builder().label(title).xalign(0.0).css_classes(["caption", "dim-label"]).build(),
+    );
+    both.append(&line);
+    Some(both)
+}
+
+/// Command lines, with what changes from one to the next as an asterisk.
+fn cmdlines(page: &ProgramPage, about: &Executable, context: &Context) -> Option<adw::PreferencesGroup> {
+    let known = about.cmdlines.as_ref().filter(|known| !known.is_empty())?;
+    let group = adw::PreferencesGroup::builder().title(tr("Command lines")).build();
+    group.set_description(latest(known.len()).as_deref());
+    for cmdline in known.iter().take(LINES) {
+        let row = row(&inert(cmdline), "");
+        row.set_title_lines(2);
+        if let Some(part) = part(cmdline) {
+            row.add_suffix(&page.filter(Dimension::Cmdline, part, context));
+        }
+        group.add(&row);
+    }
+    Some(group)
+}
+
+/// The longest part of a command line that does not change: what a filter can look for.
+fn part(cmdline: &str) -> Option<&str> {
+    let parts = cmdline.split('*').map(str::trim).filter(|part| part.len() <= MAX_TEXT);
+    parts.max_by_key(|part| part.chars().count()).filter(|part| part.chars().count() >= 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn d05_a_command_line_is_looked_for_by_what_does_not_change() {
+        assert_eq!(part("/usr/bin/curl --of *"), Some("/usr/bin/curl --of"));
+        assert_eq!(part("sh -c * --exactly-this"), Some("--exactly-this"));
+        assert_eq!(part("* x *"), None);
+        assert_eq!(part(""), None);
+    }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
+use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::{Connection, Executable, Page, Total};
 use picosnitch_api::tongue::{fill, say, tr};
 use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert};
@@ -44,6 +45,9 @@ pub struct ProgramPage {
     all: gtk4::Button,
     /// Those of what is made anew with each answer.
     hovers: [gtk4::EventControllerMotion; 3],
+    /// The pointer was moved since the program was opened: one that rests where the row was that led here does not
+    /// point at anything.
+    moved: Rc<Cell<bool>>,
     id: Cell<i64>,
     path: RefCell<Option<String>>,
     sender: Sender,
@@ -119,9 +123,18 @@ impl ProgramPage {
             part.add_controller(hover.clone());
             hover
         });
+        let moved = Rc::new(Cell::new(false));
+        let motion = gtk4::EventControllerMotion::new();
+        let (moves, was) = (moved.clone(), Cell::new((-1.0, -1.0)));
+        motion.connect_motion(move |_, x, y| {
+            if was.replace((x, y)) != (x, y) {
+                moves.set(true);
+            }
+        });
         let clamp = adw::Clamp::builder().maximum_size(980).child(&page).build();
         let scrolled =
             gtk4::ScrolledWindow::builder().child(&clamp).hscrollbar_policy(gtk4::PolicyType::Never).build();
+        scrolled.add_controller(motion);
         let program = Self {
             frame: Frame::new(&scrolled, sender),
             scrolled,
@@ -132,6 +145,7 @@ impl ProgramPage {
             table,
             all,
             hovers,
+            moved,
             id: Cell::new(0),
             path: RefCell::default(),
             sender: sender.clone(),
@@ -144,6 +158,9 @@ impl ProgramPage {
     /// Asks for a program; lists and connections are those of the time range.
     pub fn load(&self, id: i64, context: &Context) {
         if self.id.replace(id) != id {
+            // Of the one before nothing is left, should this one not come.
+            self.path.take();
+            self.moved.set(false);
             self.table.clear();
             self.frame.root.set_visible_child_name("loading");
             self.scroll(0.0);
@@ -167,11 +184,13 @@ impl ProgramPage {
     pub fn is_held(&self) -> bool {
         let focus = self.scrolled.root().and_then(|root| root.focus());
         let own = |part: &gtk4::Box| focus.as_ref().is_some_and(|focus| focus.is_ancestor(part));
-        self.hovers.iter().any(gtk4::EventControllerMotion::contains_pointer)
+        let pointed = self.hovers.iter().any(gtk4::EventControllerMotion::contains_pointer)
+            || self.table.is_hovered()
+            || self.chart.is_hovered();
+        (pointed && self.moved.get())
             || [&self.head, &self.lists, &self.processes].into_iter().any(own)
             || self.table.is_selected()
-            || self.table.is_hovered()
-            || self.chart.is_hovered()
+            || self.chart.is_used()
     }
 
     /// The filter for the program that is shown.
@@ -185,12 +204,14 @@ impl ProgramPage {
         empty(&self.lists);
         self.path.replace(program.about.path.clone());
         self.head.append(&self.title(&program.about));
-        self.head.append(&facts::facts(&program.about, context));
+        self.head.append(&facts::facts(self, &program.about, context));
         if let Some(versions) = self.versions(&program, context) {
             self.lists.append(&versions);
         }
         self.totals(tr("Destinations"), Dimension::Domain, &program.domains, context);
-        self.totals(tr("Addresses without a name"), Dimension::Address, &program.addresses, context);
+        let named = program.domains.iter().any(|total| !total.key.is_empty());
+        let addresses = if named { tr("Addresses") } else { tr("Addresses without a name") };
+        self.totals(addresses, Dimension::Address, &program.addresses, context);
         self.totals(tr("Launched by"), Dimension::Parent, &program.parents, context);
         self.totals(tr("And that by"), Dimension::Grandparent, &program.grandparents, context);
         for (by, totals) in &program.belongs {
@@ -214,7 +235,7 @@ impl ProgramPage {
     /// Shows its connections, and the processes that made them.
     pub fn connections(&self, page: Page<Connection>, context: &Context) {
         empty(&self.processes);
-        if let Some(group) = process::processes(&page.rows, context) {
+        if let Some(group) = process::processes(self, &page.rows, context) {
             self.processes.append(&group);
         }
         self.all.set_visible(page.rows.len() > SHOWN || !page.cursor.is_empty());
@@ -263,7 +284,16 @@ impl ProgramPage {
                 .wrap_mode(gtk4::pango::WrapMode::WordChar)
                 .build(),
         );
-        let pills = gtk4::Box::builder().spacing(6).margin_top(4).build();
+        let pills = gtk4::FlowBox::builder()
+            .selection_mode(gtk4::SelectionMode::None)
+            .max_children_per_line(9)
+            .column_spacing(6)
+            .row_spacing(4)
+            .margin_top(4)
+            .halign(gtk4::Align::Start)
+            .build();
+        // Nothing to press: see the tiles of the overview.
+        pills.set_can_focus(false);
         for (says, warned) in facts::pills(about) {
             let pill = gtk4::Label::builder()
                 .label(says)
@@ -273,7 +303,7 @@ impl ProgramPage {
             if warned {
                 pill.add_css_class("warned");
             }
-            pills.append(&pill);
+            pills.insert(&pill, -1);
         }
         text.append(&pills);
         let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
@@ -304,6 +334,7 @@ impl ProgramPage {
     fn versions(&self, program: &Program, context: &Context) -> Option<adw::PreferencesGroup> {
         let hashes = program.about.hashes.as_ref().filter(|hashes| !hashes.is_empty())?;
         let group = adw::PreferencesGroup::builder().title(tr("Versions of its file")).build();
+        group.set_description(latest(hashes.len()).as_deref());
         let at = |times: &Option<Vec<i64>>, index: usize| {
             times.as_ref().and_then(|times| times.get(index)).copied()
         };
@@ -351,7 +382,10 @@ impl ProgramPage {
             group.add(&row);
         }
         if known.len() > LINES {
-            let text = fill(tr("The largest {n} of {all}."), &[("n", &LINES), ("all", &known.len())]);
+            // More than one answer has.
+            let more = if totals.len() >= MAX_PAGE as usize { "+" } else { "" };
+            let all = format!("{}{more}", format::count(known.len() as u64));
+            let text = fill(tr("The largest {n} of {all}."), &[("n", &LINES), ("all", &all)]);
             group.set_description(Some(&text));
         }
         self.lists.append(&group);
@@ -374,6 +408,12 @@ impl ProgramPage {
     }
 }
 
+/// Says that there are more than are shown.
+fn latest(all: usize) -> Option<String> {
+    let text = || fill(tr("The latest {n} of {all}."), &[("n", &LINES), ("all", &all)]);
+    (all > LINES).then(text)
+}
+
 /// A row whose texts are no markup.
 fn row(title: &str, subtitle: &str) -> adw::ActionRow {
     let row = adw::ActionRow::builder().use_markup(false).title_lines(1).subtitle_lines(2).build();
@@ -384,7 +424,7 @@ fn row(title: &str, subtitle: &str) -> adw::ActionRow {
 
 async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
     let about = client.executable(id).await?;
-    let query = Query { path: about.path.clone(), ..query };
+    let query = Query { path: about.path.clone(), limit: Some(MAX_PAGE), ..query };
     let ((domains, _), (addresses, _), (parents, _), (contents, _)) = tokio::try_join!(
         client.summary(Dimension::Domain, &query),
         client.summary(Dimension::Address, &query),
@@ -399,8 +439,8 @@ async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
     )?;
     // One user says no more than the processes do.
     let users = if users.len() > 1 { users } else { Vec::new() };
-    // Addresses only where there is no name for anything: with names they say the same twice.
-    let unnamed = domains.iter().all(|total| total.key.is_empty());
+    // Where everything has a name they would say the same twice.
+    let unnamed = domains.is_empty() || domains.iter().any(|total| total.key.is_empty());
     let addresses = if unnamed { addresses } else { Vec::new() };
     let belongs = vec![(Dimension::Uid, users), (Dimension::Unit, units), (Dimension::Container, containers)];
     let program = Program { about, domains, addresses, parents, grandparents, contents, belongs };

@@ -3,11 +3,12 @@
 
 use libadwaita as adw;
 use libadwaita::prelude::*;
+use picosnitch_api::query::MAX_TEXT;
 use picosnitch_api::row::Connection;
 use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Dimension, inert_short};
 
-use super::{Context, LINES, last, row};
+use super::{Context, LINES, ProgramPage, last, latest, row};
 use crate::page::{file_name, value};
 
 /// One process with the sum of its connections.
@@ -49,12 +50,17 @@ pub fn gather(rows: &[Connection]) -> Vec<Process> {
 }
 
 /// A list of them; `None` without any.
-pub fn processes(rows: &[Connection], context: &Context) -> Option<adw::PreferencesGroup> {
+pub fn processes(
+    page: &ProgramPage,
+    rows: &[Connection],
+    context: &Context,
+) -> Option<adw::PreferencesGroup> {
     let all = gather(rows);
     if all.is_empty() {
         return None;
     }
     let group = adw::PreferencesGroup::builder().title(tr("Latest processes")).build();
+    group.set_description(latest(all.len()).as_deref());
     for process in all.iter().take(LINES) {
         let title = process.cmdline.as_deref().or(process.name.as_deref()).unwrap_or_default();
         let mut says = vec![say("process {pid}", &[("pid", &process.pid)])];
@@ -70,6 +76,11 @@ pub fn processes(rows: &[Connection], context: &Context) -> Option<adw::Preferen
         let bytes =
             format!("↓ {}  ↑ {}", context.units.bytes(process.received), context.units.bytes(process.sent));
         row.add_suffix(&gtk4::Label::builder().label(&bytes).css_classes(["numeric", "dim-label"]).build());
+        let known = [(Dimension::Cmdline, &process.cmdline), (Dimension::Name, &process.name)];
+        let known = known.into_iter().find_map(|(by, value)| Some((by, value.as_ref()?)));
+        if let Some((by, value)) = known.filter(|(_, value)| value.len() <= MAX_TEXT) {
+            row.add_suffix(&page.filter(by, value, context));
+        }
         group.add(&row);
     }
     Some(group)
