@@ -39,7 +39,7 @@ const fn key(key: &'static str, title: &'static str, text: &'static str, kind: K
 
 /// How the way to the database server is protected.
 const TLS: &[(&str, &str)] = &[
-    ("automatic", mark("Encrypted, but on this machine")),
+    ("automatic", mark("Encrypted, except to this machine")),
     ("verify", mark("Always encrypted")),
     ("off", mark("Never encrypted")),
 ];

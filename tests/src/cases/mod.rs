@@ -28,6 +28,7 @@ pub mod trouble;
 pub mod verdicts;
 pub mod window;
 pub mod window_truth;
+pub mod window_use;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Case> {
         desktop_menu::CASES,
         window::CASES,
         window_truth::CASES,
+        window_use::CASES,
         renewed::CASES,
         many_rows::CASES,
         if long() { scale::LONG } else { &[] },
