@@ -16,6 +16,7 @@ mod speak;
 mod table;
 mod view;
 mod words;
+mod wrap;
 
 use std::cell::RefCell;
 

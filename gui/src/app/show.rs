@@ -201,11 +201,7 @@ impl App {
             Removes::Range(wider) => Msg::Range(wider),
         });
         inside.append(&remove);
-        chips.insert(&inside, -1);
-        // Only the button in it takes the focus.
-        if let Some(child) = chips.last_child() {
-            child.set_focusable(false);
-        }
+        chips.append(&inside);
     }
 
     pub(super) fn show_whose(&self) {

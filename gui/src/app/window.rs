@@ -66,7 +66,7 @@ pub struct Frame {
     /// What it is called.
     pub range_label: gtk4::Label,
     /// Filters.
-    pub chips: gtk4::FlowBox,
+    pub chips: gtk4::Box,
     /// What they say and remove.
     pub chipped: RefCell<Vec<(String, Removes)>>,
     /// What needs doing.
@@ -182,16 +182,11 @@ impl Frame {
         header.pack_end(&main_menu());
         header.pack_end(&range);
         header.pack_end(&find);
-        let chips = gtk4::FlowBox::builder()
-            .selection_mode(gtk4::SelectionMode::None)
-            .column_spacing(6)
-            .row_spacing(6)
-            .margin_start(12)
-            .margin_end(12)
-            .margin_top(6)
-            .max_children_per_line(8)
-            .visible(false)
-            .build();
+        let chips = crate::wrap::wrap();
+        chips.set_margin_start(12);
+        chips.set_margin_end(12);
+        chips.set_margin_top(6);
+        chips.set_visible(false);
         let banner_label = gtk4::Label::builder().hexpand(true).xalign(0.0).wrap(true).build();
         let banner_button = gtk4::Button::builder().valign(gtk4::Align::Center).build();
         let review = Rc::new(Cell::new(false));

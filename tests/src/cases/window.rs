@@ -24,6 +24,11 @@ pub const CASES: &[Case] = &[
         title: "settings: polkit asks once, a refusal is explained and announced, a permission saves",
         run: d08,
     },
+    Case {
+        id: "D08",
+        title: "settings: lists, numbers and what is sent elsewhere; a mistake is told and nothing saved",
+        run: d08_values,
+    },
 ];
 
 /// The table of the first page, by its name.
@@ -454,10 +459,15 @@ fn narrow_german(desktop: &mut Desktop, locales: (&str, &str), program: &str) ->
 
 /// How often polkit was told to ask for a password so that settings may be changed.
 fn asked(calls: &Calls) -> usize {
-    let configure = |call: &serde_json::Value| call[1] == "org.picosnitch.Monitor.configure";
+    asked_for(calls, "org.picosnitch.Monitor.configure")
+}
+
+/// How often it was told to ask for a password for this.
+fn asked_for(calls: &Calls, action: &str) -> usize {
+    let of = |call: &serde_json::Value| call[1] == action;
     // Bit 0 of the flags: AllowUserInteraction.
     let asks = |call: &serde_json::Value| call[3].as_u64().is_some_and(|flags| flags & 1 == 1);
-    calls.arguments().iter().filter(|call| configure(call) && asks(call)).count()
+    calls.arguments().iter().filter(|call| of(call) && asks(call)).count()
 }
 
 fn d08(lab: &mut Lab) -> Outcome {
@@ -516,5 +526,73 @@ fn d08(lab: &mut Lab) -> Outcome {
     ensure(!refused(&tree), || "the refusal is still shown".into())?;
     ensure(asked(&calls) <= pressed, || {
         format!("polkit was asked {} times for {pressed} presses", asked(&calls))
+    })
+}
+
+/// What is written into, in the row of this title.
+fn field<'a>(tree: &'a Tree, title: &str) -> Option<&'a Widget> {
+    let row_of = |it: &Widget| {
+        let is_row = |at: &&usize| tree.0.get(**at).is_some_and(|row| row.role == "list item");
+        it.within.iter().rev().find(is_row).copied()
+    };
+    let rows: Vec<usize> = tree.0.iter().filter(|it| it.name == title).filter_map(row_of).collect();
+    let written = |it: &&Widget| ["entry", "spin button"].contains(&it.role.as_str());
+    tree.0.iter().filter(written).find(|it| row_of(it).is_some_and(|row| rows.contains(&row)))
+}
+
+fn d08_values(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("d08v", "")?;
+    let alice = User::get("alice")?;
+    stage.bus.allow(&alice.name, &["org.picosnitch.Monitor.configure"])?;
+    let calls = stage.bus.listen("CheckAuthorization")?;
+    let mut desktop = Desktop::of(Some(&alice), &lab.new_dir("d08v")?, &stage.bus.address, false)?;
+    desktop.window(&["--page", "settings"], &[])?;
+    let access = desktop.access()?;
+    let config = || std::fs::read_to_string(stage.daemon.config()).unwrap_or_default();
+    let before = config();
+    press(&desktop, &access, "page tab", "Monitor")?;
+    desktop.seen(&access, "the rows", |tree| field(tree, "Domains").is_some())?;
+    let write = |title: &str, text: &str| -> Outcome {
+        access.write(field(&access.tree()?, title).ok_or(format!("no {title:?}"))?, text)
+    };
+    let alert =
+        |tree: &Tree, part: &str| tree.0.iter().any(|it| it.role == "alert" && it.name.contains(part));
+    // Typed, and not confirmed by anything. A mistake in one holds all back, and nobody is asked.
+    write("Domains", "ads.example, Tracker.example")?;
+    write("Ports", "80, https")?;
+    press(&desktop, &access, "push button", "Save Changes")?;
+    let no_port = "https is no port: a number from 1 to 65535.";
+    desktop.seen(&access, "what is wrong", |tree| alert(tree, no_port))?;
+    ensure(config() == before, || format!("it was saved in part: {:?}", config()))?;
+    let outside = "org.picosnitch.Monitor.configure-remote";
+    ensure((asked(&calls), asked_for(&calls, outside)) == (0, 0), || {
+        "polkit was asked for a mistake".into()
+    })?;
+    write("Ports", "80, 443")?;
+    let tree = access.tree()?;
+    access.set(field(&tree, "Days that it is kept").ok_or("no number of days")?, 100.0)?;
+    press(&desktop, &access, "push button", "Save Changes")?;
+    desktop.seen(&access, "that it is saved", |tree| tree.says("Saved."))?;
+    let text = config();
+    for line in ["\"ads.example\", \"tracker.example\"", "ports = [80, 443]", "retention_days = 100"] {
+        ensure(text.to_lowercase().contains(line), || format!("no {line:?} in {text:?}"))?;
+    }
+    ensure((asked(&calls), asked_for(&calls, outside)) == (1, 0), || {
+        format!("polkit was asked {:?}", calls.arguments())
+    })?;
+    // What leaves the machine is a matter of its own.
+    write("Name of this machine there", "box")?;
+    press(&desktop, &access, "push button", "Save Changes")?;
+    desktop.seen(&access, "a refusal", |tree| alert(tree, "log in at the machine itself"))?;
+    ensure(config() == text, || "it was refused, and yet something was changed".into())?;
+    ensure((asked(&calls), asked_for(&calls, outside)) == (1, 1), || {
+        format!("polkit was asked {:?}", calls.arguments())
+    })?;
+    stage.bus.allow(&alice.name, &["org.picosnitch.Monitor.configure", outside])?;
+    // polkitd reads its rules when it notices that the folder changed.
+    settle(PATIENCE, || {
+        access.press(access.tree()?.find("push button", "Save Changes").ok_or("gone")?)?;
+        let saved = until(Duration::from_secs(2), || config().contains("host_name = \"box\""));
+        ensure(saved, || format!("not saved: {:?}", config()))
     })
 }

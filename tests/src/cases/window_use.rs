@@ -134,6 +134,7 @@ fn filters(lab: &mut Lab) -> Outcome {
     press(&desktop, &access, "push button", "Only Process name: ")?;
     sees("the other one", &|tree| counted(tree, &two) == "2" && counted(tree, &one).is_empty())?;
     desktop.input(&["key", "ctrl+shift+f"])?;
+    sees("both once more", &|tree| counted(tree, &one) == "3" && counted(tree, &two) == "2")?;
     // Words of the search filter as well; what cannot be is said.
     desktop.input(&["key", "ctrl+f"])?;
     desktop.input(&["type", "protocol:udp"])?;
@@ -240,6 +241,7 @@ fn goes_on(lab: &mut Lab) -> Outcome {
     let path = path_of(&stage, &one)?;
     let table = "Connections of this program";
     let port = |text: &&&str| text.ends_with(":7001");
+    desktop.seen(&access, "the programs", |tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
     desktop.input(&["key", "alt+2"])?;
     // The pointer stays where the row was, which is now somewhere on the page.
     click(&desktop, &access, "Programs", &one, "2")?;

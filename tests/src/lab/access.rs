@@ -259,6 +259,34 @@ impl Access {
         Ok(text)
     }
 
+    /// Writes this into it instead of what is there.
+    ///
+    /// # Errors
+    /// It takes no text.
+    pub fn write(&self, widget: &Widget, text: &str) -> Outcome {
+        let face = "org.a11y.atspi.EditableText";
+        let done: bool = self.runtime.block_on(async {
+            let bus = Some(widget.bus.as_str());
+            let reply = self.bus.call_method(bus, &widget.path, Some(face), "SetTextContents", &text).await?;
+            reply.body().deserialize()
+        })?;
+        super::ensure(done, || format!("{} {:?} takes no text", widget.role, widget.name))
+    }
+
+    /// Sets its number.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn set(&self, widget: &Widget, number: f64) -> Outcome {
+        let (face, value) = ("org.a11y.atspi.Value", zbus::zvariant::Value::from(number));
+        self.runtime.block_on(async {
+            let (bus, properties) = (Some(widget.bus.as_str()), Some("org.freedesktop.DBus.Properties"));
+            let arguments = (face, "CurrentValue", value);
+            self.bus.call_method(bus, &widget.path, properties, "Set", &arguments).await
+        })?;
+        Ok(())
+    }
+
     /// The middle of it in its window, which without a manager of windows is at the corner of the screen.
     ///
     /// # Errors

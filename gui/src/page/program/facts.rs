@@ -125,13 +125,7 @@ fn filters(
     context: &Context,
 ) -> Option<gtk4::Box> {
     let last = values.len().checked_sub(1)?;
-    let line = gtk4::FlowBox::builder()
-        .selection_mode(gtk4::SelectionMode::None)
-        .max_children_per_line(MOST as u32 + 1)
-        .column_spacing(4)
-        .row_spacing(2)
-        .halign(gtk4::Align::Start)
-        .build();
+    let line = crate::wrap::wrap();
     for value in values.iter().take(MOST) {
         let button = page.filter(by, value, context);
         button.set_child(Some(
@@ -141,17 +135,11 @@ fn filters(
                 .css_classes(["numeric"])
                 .build(),
         ));
-        line.insert(&button, -1);
+        line.append(&button);
     }
     if last >= MOST {
         let more = say("and {n} more", &[("n", &(values.len() - MOST))]);
-        line.insert(&gtk4::Label::builder().label(more).css_classes(["dim-label"]).build(), -1);
-    }
-    let mut child = line.first_child();
-    while let Some(place) = child {
-        // Only the button in it takes the focus.
-        place.set_focusable(false);
-        child = place.next_sibling();
+        line.append(&gtk4::Label::builder().label(more).css_classes(["dim-label"]).build());
     }
     let both = gtk4::Box::new(gtk4::Orientation::Vertical, 2);
     both.append(

@@ -284,16 +284,8 @@ impl ProgramPage {
                 .wrap_mode(gtk4::pango::WrapMode::WordChar)
                 .build(),
         );
-        let pills = gtk4::FlowBox::builder()
-            .selection_mode(gtk4::SelectionMode::None)
-            .max_children_per_line(9)
-            .column_spacing(6)
-            .row_spacing(4)
-            .margin_top(4)
-            .halign(gtk4::Align::Start)
-            .build();
-        // Nothing to press: see the tiles of the overview.
-        pills.set_can_focus(false);
+        let pills = crate::wrap::wrap();
+        pills.set_margin_top(4);
         for (says, warned) in facts::pills(about) {
             let pill = gtk4::Label::builder()
                 .label(says)
@@ -303,7 +295,7 @@ impl ProgramPage {
             if warned {
                 pill.add_css_class("warned");
             }
-            pills.insert(&pill, -1);
+            pills.append(&pill);
         }
         text.append(&pills);
         let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
