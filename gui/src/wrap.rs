@@ -4,7 +4,6 @@
 
 use gtk4::glib;
 use gtk4::prelude::*;
-use gtk4::subclass::prelude::*;
 
 /// Room between two of them, in pixels.
 const GAP: i32 = 6;
