@@ -110,9 +110,6 @@ pub fn facts(page: &ProgramPage, about: &Executable, context: &Context) -> gtk4:
             all.append(&line);
         }
     }
-    if let Some(group) = cmdlines(page, about, context) {
-        all.append(&group);
-    }
     all
 }
 
@@ -135,22 +132,31 @@ fn filters(
                 .css_classes(["numeric"])
                 .build(),
         ));
+        button.add_css_class("value-pill");
         line.append(&button);
     }
     if last >= MOST {
         let more = say("and {n} more", &[("n", &(values.len() - MOST))]);
         line.append(&gtk4::Label::builder().label(more).css_classes(["dim-label"]).build());
     }
-    let both = gtk4::Box::new(gtk4::Orientation::Vertical, 2);
+    line.set_hexpand(true);
+    let both = gtk4::Box::builder().spacing(10).margin_start(4).margin_end(4).build();
     both.append(
-        &gtk4::Label::builder().label(title).xalign(0.0).css_classes(["caption", "dim-label"]).build(),
+        &gtk4::Label::builder()
+            .label(title)
+            .xalign(0.0)
+            .valign(gtk4::Align::Start)
+            .margin_top(4)
+            .width_chars(15)
+            .css_classes(["caption", "dim-label"])
+            .build(),
     );
     both.append(&line);
     Some(both)
 }
 
 /// Command lines, with what changes from one to the next as an asterisk.
-fn cmdlines(page: &ProgramPage, about: &Executable, context: &Context) -> Option<adw::PreferencesGroup> {
+pub fn cmdlines(page: &ProgramPage, about: &Executable, context: &Context) -> Option<adw::PreferencesGroup> {
     let known = about.cmdlines.as_ref().filter(|known| !known.is_empty())?;
     let group = adw::PreferencesGroup::builder().title(tr("Command lines")).build();
     group.set_description(latest(known.len()).as_deref());

@@ -217,6 +217,9 @@ impl ProgramPage {
         for (by, totals) in &program.belongs {
             self.totals(crate::words::title(*by), *by, totals, context);
         }
+        if let Some(cmdlines) = facts::cmdlines(self, &program.about, context) {
+            self.lists.append(&cmdlines);
+        }
         self.frame.content();
         let query = Query { path: program.about.path, ..context.query() };
         let place = Place::Program(self.id.get());
