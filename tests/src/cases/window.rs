@@ -529,15 +529,11 @@ fn d08(lab: &mut Lab) -> Outcome {
     })
 }
 
-/// What is written into, in the row of this title.
-fn field<'a>(tree: &'a Tree, title: &str) -> Option<&'a Widget> {
-    let row_of = |it: &Widget| {
-        let is_row = |at: &&usize| tree.0.get(**at).is_some_and(|row| row.role == "list item");
-        it.within.iter().rev().find(is_row).copied()
-    };
-    let rows: Vec<usize> = tree.0.iter().filter(|it| it.name == title).filter_map(row_of).collect();
-    let written = |it: &&Widget| ["entry", "spin button"].contains(&it.role.as_str());
-    tree.0.iter().filter(written).find(|it| row_of(it).is_some_and(|row| rows.contains(&row)))
+/// Does it with the first one of this name that lets it be done: a row has the name, and what is in it.
+fn with(access: &Access, name: &str, act: impl Fn(&Widget) -> Outcome) -> Outcome {
+    let tree = access.tree()?;
+    let done = tree.0.iter().filter(|it| it.name == name).any(|it| act(it).is_ok());
+    ensure(done, || format!("there is no {name:?} to write into"))
 }
 
 fn d08_values(lab: &mut Lab) -> Outcome {
@@ -551,10 +547,8 @@ fn d08_values(lab: &mut Lab) -> Outcome {
     let config = || std::fs::read_to_string(stage.daemon.config()).unwrap_or_default();
     let before = config();
     press(&desktop, &access, "page tab", "Monitor")?;
-    desktop.seen(&access, "the rows", |tree| field(tree, "Domains").is_some())?;
-    let write = |title: &str, text: &str| -> Outcome {
-        access.write(field(&access.tree()?, title).ok_or(format!("no {title:?}"))?, text)
-    };
+    desktop.seen(&access, "the rows", |tree| tree.says("Domains"))?;
+    let write = |title: &str, text: &str| with(&access, title, |it| access.write(it, text));
     let alert =
         |tree: &Tree, part: &str| tree.0.iter().any(|it| it.role == "alert" && it.name.contains(part));
     // Typed, and not confirmed by anything. A mistake in one holds all back, and nobody is asked.
@@ -569,8 +563,7 @@ fn d08_values(lab: &mut Lab) -> Outcome {
         "polkit was asked for a mistake".into()
     })?;
     write("Ports", "80, 443")?;
-    let tree = access.tree()?;
-    access.set(field(&tree, "Days that it is kept").ok_or("no number of days")?, 100.0)?;
+    with(&access, "Days that it is kept", |it| access.set(it, 100.0))?;
     press(&desktop, &access, "push button", "Save Changes")?;
     desktop.seen(&access, "that it is saved", |tree| tree.says("Saved."))?;
     let text = config();
