@@ -14,7 +14,7 @@ use picosnitchd::settings::{self, Store};
 use picosnitchd::{memory, record, relay, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 /// The picosnitch service: which program talks to whom, since when and how much.
@@ -42,7 +42,7 @@ struct Arguments {
     /// its own directory
     #[arg(long, value_name = "SOCKET")]
     relay_socket: Option<PathBuf>,
-    /// How much to say: error, warn, info, debug or trace
+    /// How much to say: error, warn, info, debug or trace; who changed what is said at each
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
     /// Read the settings, say whether they are right, and end
@@ -67,7 +67,9 @@ fn main() -> ExitCode {
     let plain = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).without_time()
     });
-    tracing_subscriber::registry().with(arguments.log_level).with(journal).with(plain).init();
+    // Who changed what is said at every level.
+    let said = Targets::new().with_default(arguments.log_level).with_target("audit", LevelFilter::INFO);
+    tracing_subscriber::registry().with(said).with(journal).with(plain).init();
     // A panic in any thread ends the daemon: half alive it would hide things.
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -87,7 +89,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(run(arguments)) {
+    let ended = runtime.block_on(run(arguments));
+    // All is written: who is still asked or read for, and takes nothing, holds up nobody.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => fail(&trouble),
     }

@@ -22,6 +22,23 @@ fn query(words: &[&str]) -> Result<Query, Error> {
     Query::from_dict(&dict, crate::traffic::sys::now_us())
 }
 
+/// `true`, `12`, a text, or texts and numbers in `[]`.
+fn setting(text: &str) -> zvariant::Value<'static> {
+    if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let words: Vec<&str> = list.split(',').filter(|word| !word.is_empty()).collect();
+        let numbers: Result<Vec<u16>, _> = words.iter().map(|word| word.parse()).collect();
+        return match numbers {
+            Ok(numbers) if !numbers.is_empty() => zvariant::Value::from(numbers),
+            _ => zvariant::Value::from(words.into_iter().map(str::to_owned).collect::<Vec<_>>()),
+        };
+    }
+    match (text.parse::<bool>(), text.parse::<i64>()) {
+        (Ok(yes), _) => zvariant::Value::from(yes),
+        (_, Ok(number)) => zvariant::Value::from(number),
+        _ => zvariant::Value::from(text.to_owned()),
+    }
+}
+
 async fn answer(client: &Client, words: &[&str]) -> Result<Value, Error> {
     let (method, rest) = words.split_first().unwrap_or((&"", &[]));
     let id = || rest.first().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -54,15 +71,8 @@ async fn answer(client: &Client, words: &[&str]) -> Result<Value, Error> {
         }
         "acknowledge" => json!(client.acknowledge(&[id()]).await?),
         "set" => {
-            let pair = rest.first().and_then(|word| word.split_once('=')).unwrap_or(("", ""));
-            let value = match pair.1.parse::<bool>() {
-                Ok(yes) => zvariant::Value::from(yes),
-                Err(_) => match pair.1.parse::<i64>() {
-                    Ok(number) => zvariant::Value::from(number),
-                    Err(_) => zvariant::Value::from(pair.1.to_owned()),
-                },
-            };
-            json!(client.set_settings(&HashMap::from([(pair.0, value)])).await?)
+            let pairs = rest.iter().filter_map(|word| word.split_once('='));
+            json!(client.set_settings(&pairs.map(|(key, text)| (key, setting(text))).collect()).await?)
         }
         "delete" => json!(client.delete_history(&query(rest)?).await?),
         "pause" => json!(client.pause(u32::try_from(id()).unwrap_or(1)).await?),
@@ -110,8 +120,11 @@ pub async fn run(listen: bool) -> Result<(), Box<dyn std::error::Error>> {
     }
     let client = Client::connect().await?;
     while let Some(line) = lines.next_line().await? {
-        let words: Vec<&str> = line.split(' ').collect();
-        let reply = match answer(&client, &words).await {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        // polkit may ask the person.
+        let asking = words.first() == Some(&"asking");
+        let client = if asking { client.asking() } else { client.clone() };
+        let reply = match answer(&client, words.split_off(usize::from(asking)).as_slice()).await {
             Ok(value) => json!({"ok": value}),
             Err(error) => json!({"error": kind(&error), "message": error.to_string()}),
         };

@@ -128,6 +128,16 @@ pub enum Trouble {
         /// Why, and what to do.
         reason: String,
     },
+    /// A text log can be written again, and more came meanwhile than could wait.
+    #[error(
+        "the text log {path} can be written again; {lines} lines of it were lost, which the database has"
+    )]
+    TextLogLost {
+        /// Which.
+        path: PathBuf,
+        /// Whole lines.
+        lines: u64,
+    },
 }
 
 impl Trouble {
@@ -141,6 +151,7 @@ impl Trouble {
             Trouble::Recovered => Some("storage-recovered"),
             Trouble::SetAside { .. } => Some("storage-damaged"),
             Trouble::TextLog { .. } => Some("text-log"),
+            Trouble::TextLogLost { .. } => Some("text-log-lost"),
         }
     }
 }

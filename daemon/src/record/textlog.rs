@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The text logs beside the database: `exe.log` (notices about programs), `error.log`, and `conn.log` (every
 //! row, CSV). Names come from hostile programs: each is one inert word on one line. A file that is not a
-//! plain file with one name is refused; a rotated one is opened anew.
+//! plain file with one name is refused; a rotated one is opened anew. What a full disk does not take waits, up to a
+//! limit, and no line is left half written.
 
-use std::fs::{File, OpenOptions};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::queue::Urgent;
 use super::{Settings, Trouble, database, dimension};
-use crate::model::{Before, Connection, Contact, Hash, NoticeKind, Program};
+use crate::model::{Before, Connection, Contact, Hash, Notice, NoticeKind, Program};
+
+/// What waits for one file, bytes. Whole lines beyond it are dropped and counted.
+const WAITING: usize = 1 << 20;
+/// Notices whose hash may still come; the oldest goes.
+const HASHLESS: usize = 4096;
 
 /// Header of `conn.log`: the fields that the originals had, then ours.
 const HEADER: &str = "executable,name,cmdline,sha256,time,domain,ip,port,uid,parent_exe,parent_name,parent_cmdline,\
@@ -24,6 +35,10 @@ struct Log {
     file: Option<File>,
     /// Writing it failed and that was said.
     told: bool,
+    /// Whole lines that could not be written yet, or the rest of the first one.
+    waiting: String,
+    /// Lines that nothing was left to wait for.
+    dropped: u64,
 }
 
 /// All three.
@@ -32,16 +47,26 @@ pub(super) struct TextLogs {
     executables: Log,
     errors: Log,
     connections: Log,
+    /// Notices in `exe.log` that have no hash.
+    hashless: BTreeSet<i64>,
 }
 
 impl TextLogs {
     pub(super) fn new(directory: &Path) -> Self {
-        let log = |name: &str, header| Log { path: directory.join(name), header, file: None, told: false };
+        let log = |name: &str, header| Log {
+            path: directory.join(name),
+            header,
+            file: None,
+            told: false,
+            waiting: String::new(),
+            dropped: 0,
+        };
         TextLogs {
             directory: directory.to_owned(),
             executables: log("exe.log", ""),
             errors: log("error.log", ""),
             connections: log("conn.log", HEADER),
+            hashless: BTreeSet::new(),
         }
     }
 
@@ -54,36 +79,26 @@ impl TextLogs {
     ) -> Vec<Trouble> {
         let (mut executables, mut errors, mut connections) = (String::new(), String::new(), String::new());
         for urgent in urgent {
-            let Urgent::Notice(notice) = urgent else { continue };
-            if matches!(notice.before, Before::Same(_)) {
-                // The log is for those who see everybody.
-                continue;
-            }
-            let time = time_text(notice.time);
-            match &notice.kind {
-                NoticeKind::NewExecutable(contact) => {
-                    executables
-                        .push_str(&format!("{time} new-executable {}\n", contact_text(contact, settings)));
+            match urgent {
+                Urgent::Notice(notice) => match &notice.kind {
+                    NoticeKind::Error { kind, message } => {
+                        let (time, message) = (time_text(notice.time), inert(message.as_bytes()));
+                        errors.push_str(&format!("{time} {kind} {message}\n"));
+                    }
+                    // The log is for those who see everybody.
+                    _ if matches!(notice.before, Before::Same(_)) => {}
+                    _ => {
+                        self.await_hash(notice);
+                        executables.push_str(&notice_text(notice, settings));
+                    }
+                },
+                Urgent::Hash(id, hash) => {
+                    if self.hashless.remove(id) {
+                        let (time, hash) = (time_text(super::writer::now()), hash_words(hash));
+                        executables.push_str(&format!("{time} hash {hash} event={id}\n"));
+                    }
                 }
-                NoticeKind::HashChanged { contact, old } => {
-                    let old = Hash::Known(*old).hex().unwrap_or_default();
-                    executables.push_str(&format!(
-                        "{time} hash-changed {} old_sha256={old}\n",
-                        contact_text(contact, settings)
-                    ));
-                }
-                NoticeKind::Verdict { suspect, verdict } => {
-                    let sha256 = hash_text(&Hash::Known(suspect.sha256));
-                    executables.push_str(&format!(
-                        "{time} verdict path={} name={} sha256={sha256} uid={} verdict=\"{verdict}\"\n",
-                        quoted(&suspect.path),
-                        quoted(&suspect.name),
-                        suspect.uid,
-                    ));
-                }
-                NoticeKind::Error { kind, message } => {
-                    errors.push_str(&format!("{time} {kind} {}\n", inert(message.as_bytes())));
-                }
+                Urgent::Scan(..) => {}
             }
         }
         if settings.log_connections {
@@ -91,18 +106,24 @@ impl TextLogs {
                 connections.push_str(&row_text(row, settings));
             }
         }
-        let mut troubles = Vec::new();
         let directory = &self.directory;
-        for (log, text) in [
+        let logs = [
             (&mut self.executables, executables),
             (&mut self.errors, errors),
             (&mut self.connections, connections),
-        ] {
-            if !text.is_empty() {
-                troubles.extend(log.append(directory, &text));
+        ];
+        logs.into_iter().filter_map(|(log, text)| log.append(directory, &text)).collect()
+    }
+
+    fn await_hash(&mut self, notice: &Notice) {
+        if let NoticeKind::NewExecutable(contact) = &notice.kind
+            && let Hash::Unknown(_) = contact.who.program.hash
+        {
+            self.hashless.insert(notice.id);
+            if self.hashless.len() > HASHLESS {
+                self.hashless.pop_first();
             }
         }
-        troubles
     }
 
     /// Puts what was written on the disk.
@@ -117,31 +138,59 @@ impl TextLogs {
 
 impl Log {
     fn append(&mut self, directory: &Path, text: &str) -> Option<Trouble> {
-        match self.try_append(directory, text) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let text = if waiting.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(waiting + text) };
+        if text.is_empty() {
+            return None;
+        }
+        match self.try_append(directory, &text) {
             Ok(()) => {
                 self.told = false;
-                None
+                let lines = std::mem::take(&mut self.dropped);
+                (lines > 0).then(|| Trouble::TextLogLost { path: self.path.clone(), lines })
             }
-            Err(error) => {
+            Err((written, error)) => {
                 self.file = None;
+                self.keep(text.get(written..).unwrap_or_default());
                 let said = std::mem::replace(&mut self.told, true);
                 (!said).then(|| Trouble::TextLog { path: self.path.clone(), reason: error.to_string() })
             }
         }
     }
 
-    fn try_append(&mut self, directory: &Path, text: &str) -> io::Result<()> {
+    /// As many whole lines as may wait; the oldest, which come first in the file.
+    fn keep(&mut self, text: &str) {
+        let most = text.floor_char_boundary(WAITING);
+        let end =
+            if text.len() <= WAITING { text.len() } else { text[..most].rfind('\n').map_or(0, |at| at + 1) };
+        self.waiting = text[..end].to_owned();
+        self.dropped += text[end..].bytes().filter(|byte| *byte == b'\n').count() as u64;
+    }
+
+    /// All of it or nothing, where the file lets itself be cut; else with the error how much of it is there.
+    fn try_append(&mut self, directory: &Path, text: &str) -> Result<(), (usize, io::Error)> {
+        let nothing = |error| (0, error);
         if self.file.as_ref().is_some_and(|file| !self.is_current(file)) {
             self.file = None;
         }
-        if self.file.is_none() {
-            self.file = Some(self.open(directory)?);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(open(&self.path, directory).map_err(nothing)?),
+        };
+        let before = file.metadata().map_err(nothing)?.len();
+        let header = if before == 0 { self.header } else { "" };
+        let (mut written, mut outcome) = put(file, header.as_bytes());
+        if outcome.is_ok() {
+            let (more, then) = put(file, text.as_bytes());
+            (written, outcome) = (written + more, then);
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        if !self.header.is_empty() && file.metadata()?.len() == 0 {
-            file.write_all(self.header.as_bytes())?;
+        let Err(error) = outcome else { return Ok(()) };
+        // Not if somebody else wrote or cut meanwhile, nor where the file may only grow (chattr +a).
+        let ours = file.metadata().is_ok_and(|now| now.len() == before + written as u64);
+        if ours && file.set_len(before).is_ok() {
+            return Err((0, error));
         }
-        file.write_all(text.as_bytes())
+        Err((written.saturating_sub(header.len()), error))
     }
 
     /// Whether the name still leads to the open file, and nobody gave it a second name.
@@ -153,37 +202,49 @@ impl Log {
             _ => false,
         }
     }
+}
 
-    fn open(&self, directory: &Path) -> io::Result<File> {
-        database::directory(directory, 0o700).map_err(|error| io::Error::other(error.to_string()))?;
-        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .custom_flags(flags)
-            .open(&self.path)
-            .map_err(|error| match error.raw_os_error() {
-                Some(nix::libc::ELOOP) => refused("it is a symbolic link; remove it"),
-                Some(nix::libc::ENXIO) => refused("it is not a regular file; remove it"),
-                _ => error,
-            })?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(refused("it is not a regular file; remove it"));
+/// Writes until the file takes no more; how much that was.
+fn put(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::Error::from(io::ErrorKind::WriteZero))),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
         }
-        if metadata.nlink() != 1 {
-            return Err(refused("the file has more than one name (hard links); remove it"));
-        }
-        // Readable for the group that reads logs; only root may give files away, and only new files need it.
-        if metadata.len() == 0
-            && let Ok(Some(group)) = nix::unistd::Group::from_name("adm")
-        {
-            let _ = nix::unistd::fchown(&file, None, Some(group.gid));
-            let _ = nix::unistd::chown(directory, None, Some(group.gid));
-        }
-        Ok(file)
     }
+    (written, Ok(()))
+}
+
+/// Opens a log in this directory. Neither may be a link.
+fn open(path: &Path, directory: &Path) -> io::Result<File> {
+    database::directory(directory, 0o700).map_err(|error| io::Error::other(error.to_string()))?;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let folder = nix::fcntl::open(directory, flags | OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())
+        .map_err(|error| match error {
+            nix::Error::ENOTDIR | nix::Error::ELOOP => {
+                refused("its folder is a symbolic link; remove it, or name with --log-dir what it leads to")
+            }
+            error => error.into(),
+        })?;
+    let name = path.file_name().unwrap_or_default();
+    let flags = flags | OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+    let file = openat(&folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|error| match error {
+        nix::Error::ELOOP => refused("it is a symbolic link; remove it"),
+        nix::Error::ENXIO => refused("it is not a regular file; remove it"),
+        error => error.into(),
+    })?;
+    let file = File::from(file);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(refused("it is not a regular file; remove it"));
+    }
+    if metadata.nlink() != 1 {
+        return Err(refused("the file has more than one name (hard links); remove it"));
+    }
+    Ok(file)
 }
 
 fn refused(reason: &str) -> io::Error {
@@ -261,6 +322,39 @@ fn hash_text(hash: &Hash) -> String {
 
 fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", inert(bytes).replace('"', "\\\""))
+}
+
+/// A line about a program, as those who see everybody are told of it.
+fn notice_text(notice: &Notice, settings: &Settings) -> String {
+    let time = time_text(notice.time);
+    let id = notice.id;
+    let changed = |contact: &Contact, old: [u8; 32]| {
+        let old = hash_text(&Hash::Known(old));
+        format!("{time} hash-changed {} old_sha256={old} event={id}\n", contact_text(contact, settings))
+    };
+    match (&notice.kind, &notice.before) {
+        (NoticeKind::NewExecutable(contact), Before::Other(old)) => changed(contact, *old),
+        (NoticeKind::NewExecutable(contact), _) => {
+            format!("{time} new-executable {} event={id}\n", contact_text(contact, settings))
+        }
+        (NoticeKind::HashChanged { contact, old }, _) => changed(contact, *old),
+        (NoticeKind::Verdict { suspect, verdict }, _) => format!(
+            "{time} verdict path={} name={} sha256={} uid={} verdict=\"{verdict}\" event={id}\n",
+            quoted(&suspect.path),
+            quoted(&suspect.name),
+            hash_text(&Hash::Known(suspect.sha256)),
+            suspect.uid,
+        ),
+        (NoticeKind::Error { .. }, _) => String::new(),
+    }
+}
+
+/// The hash, or why there is none.
+fn hash_words(hash: &Hash) -> String {
+    match hash {
+        Hash::Known(_) => format!("sha256={}", hash_text(hash)),
+        Hash::Unknown(gap) => format!("sha256= sha256_unknown={}", gap.word()),
+    }
 }
 
 fn contact_text(contact: &Contact, settings: &Settings) -> String {

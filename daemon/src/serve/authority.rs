@@ -230,14 +230,52 @@ impl Authority {
         if answer == Permission::Yes && self.is_here(&caller.name) {
             return Ok(());
         }
+        Err(self.refusal(caller, action, answer))
+    }
+
+    /// Passes only a caller that may do all of these, the strictest first. Nobody types a password for what one
+    /// of them refuses in the end: all are looked at before a person is asked. And nobody types a second one for
+    /// `configure` after the first: polkit has no question about two actions, and each of the others is about
+    /// more. It must be one that a password opens all the same.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthorized`].
+    pub async fn require_all(&self, caller: &Caller, actions: &[&'static str]) -> Result<(), Error> {
+        if let [action] = actions {
+            return self.require(caller, action).await;
+        }
+        let mut ask = Vec::new();
+        for action in actions {
+            if caller.is_root() {
+                break;
+            }
+            match self.ask(&caller.name, action, false).await {
+                Permission::Yes => {}
+                Permission::Challenge if caller.interactive => ask.push(*action),
+                answer => return Err(self.refusal(caller, action, answer)),
+            }
+        }
+        if ask.len() > 1 {
+            ask.retain(|action| *action != action::CONFIGURE);
+        }
+        for action in ask {
+            self.require(caller, action).await?;
+        }
+        if caller.is_root() || self.is_here(&caller.name) {
+            return Ok(());
+        }
+        Err(self.refusal(caller, actions.first().copied().unwrap_or_default(), Permission::No))
+    }
+
+    fn refusal(&self, caller: &Caller, action: &'static str, answer: Permission) -> Error {
         tracing::info!(target: "audit", "uid {} ({}) was refused {action}", caller.uid, caller.name);
         let short = action.rsplit('.').next().unwrap_or(action);
-        Err(Error::NotAuthorized(match answer {
+        Error::NotAuthorized(match answer {
             Permission::Challenge if !caller.interactive => {
                 format!("Permission {short} needs a password; call again and allow to be asked for it.")
             }
             _ => format!("Permission {short} was not given."),
-        }))
+        })
     }
 
     /// What the caller may do, for each action.

@@ -3,8 +3,9 @@
 //! method asks polkit first and leaves a line in the audit log.
 
 use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
+use picosnitch_api::inert;
 use picosnitch_api::name::action;
 use picosnitch_api::query::Dict;
 use picosnitch_api::{Error, Query};
@@ -15,6 +16,7 @@ use zbus::zvariant::OwnedValue;
 use super::Control;
 use super::authority::Caller;
 use super::desk::{self, Desk};
+use super::takes::{by_key, takes};
 use crate::model::Viewer;
 use crate::settings;
 
@@ -35,6 +37,23 @@ fn audit(caller: &Caller, did: &str) {
     tracing::info!(target: "audit", "uid {} ({}) {did}", caller.uid, caller.name);
 }
 
+/// A query on one line, whatever the caller wrote into it.
+fn words(query: &Query) -> String {
+    let mut words: Vec<_> =
+        query.to_dict().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    words.sort();
+    inert(&words.join(" ")).into_owned()
+}
+
+fn refused(error: settings::Error) -> Error {
+    match error {
+        settings::Error::Change(_) | settings::Error::File { .. } => Error::InvalidSetting(error.to_string()),
+        settings::Error::Read { .. } | settings::Error::Write { .. } | settings::Error::Meanwhile => {
+            Error::Unavailable(error.to_string())
+        }
+    }
+}
+
 /// The settings of the daemon: /etc/picosnitch/config.toml, by its keys (database.retention_days).
 #[zbus::interface(name = "org.picosnitch.Monitor.Settings")]
 impl Settings {
@@ -47,28 +66,31 @@ impl Settings {
     }
 
     /// Changes settings, all of those given or none; the file keeps its comments. It takes
-    /// org.picosnitch.Monitor.configure, and for keys of remote and virustotal
+    /// org.picosnitch.Monitor.configure, for keys of remote and virustotal
+    /// org.picosnitch.Monitor.configure-remote, and what a change does beyond that: to keep history for less
+    /// time org.picosnitch.Monitor.delete-history, to leave more out of it (database.enabled, log.ignore)
+    /// org.picosnitch.Monitor.pause, and to record more while that is sent elsewhere
     /// org.picosnitch.Monitor.configure-remote.
     async fn set(&self, changes: Dict, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         let desk = desk::of(&self.desk)?;
         let caller = desk.authority.caller(&header).await?;
-        let outside = |key: &String| key.starts_with("remote.") || key.starts_with("virustotal.");
-        if changes.keys().any(outside) {
-            desk.authority.require(&caller, action::CONFIGURE_REMOTE).await?;
-        }
-        if changes.keys().any(|key| !outside(key)) {
-            desk.authority.require(&caller, action::CONFIGURE).await?;
-        }
+        let changes = Arc::new(changes);
+        let (store, asked) = (desk.settings.clone(), changes.clone());
+        let planned = desk::blocking(move || Ok(store.plan(&asked))).await?;
+        // Who may not change anything does not learn from us what is wrong with the change, or with the file.
+        let needed = match &planned {
+            Ok((before, after)) => takes(changes.keys(), before, after),
+            Err(_) => by_key(changes.keys()),
+        };
+        desk.authority.require_all(&caller, &needed).await?;
+        planned.map_err(refused)?;
         let store = desk.settings.clone();
         let changed = desk::blocking(move || {
-            store.set(&changes).map_err(|error| match error {
-                settings::Error::Change(_) | settings::Error::File { .. } => {
-                    Error::InvalidSetting(error.to_string())
-                }
-                settings::Error::Read { .. } | settings::Error::Write { .. } => {
-                    Error::Unavailable(error.to_string())
-                }
-            })
+            // The file may be another than a moment ago.
+            let allowed = |before: &settings::Settings, after: &settings::Settings| {
+                takes(changes.keys(), before, after).iter().all(|action| needed.contains(action))
+            };
+            store.set(&changes, allowed).map_err(refused)
         })
         .await?;
         audit(&caller, &format!("changed settings: {}", changed.join(", ")));
@@ -99,9 +121,14 @@ impl Admin {
         }
         desk.authority.require(&caller, action::DELETE_HISTORY).await?;
         let reader = desk.reader.clone();
-        let deleted = desk::blocking(move || reader.delete_history(&filters, &Viewer::everything())).await?;
-        audit(&caller, &format!("deleted {deleted} rows of history"));
-        Ok(deleted)
+        // Before: of one that breaks off a part is gone.
+        audit(&caller, &format!("deletes history: {}", words(&filters)));
+        let deleted = desk::blocking(move || reader.delete_history(&filters, &Viewer::everything())).await;
+        match &deleted {
+            Ok(rows) => audit(&caller, &format!("deleted {rows} rows of history")),
+            Err(error) => audit(&caller, &format!("did not delete all of that: {error}")),
+        }
+        deleted
     }
 
     /// Stops recording for so many seconds, at most a week; the pause itself is recorded. It takes

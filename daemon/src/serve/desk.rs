@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the three interfaces work with: one for each connection to the bus.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,6 +36,8 @@ pub struct Desk {
     control: mpsc::Sender<Control>,
     pub(super) relay: relay::Control,
     reads: Semaphore,
+    /// Nobody on this connection is served any more.
+    pub(super) over: Arc<AtomicBool>,
 }
 
 /// A query of a caller, and what the caller may see of it.
@@ -58,6 +61,7 @@ impl Desk {
             control: deps.control.clone(),
             relay: deps.relay.clone(),
             reads: Semaphore::new(READS),
+            over: Arc::default(),
         }
     }
 

@@ -13,6 +13,7 @@ mod desk;
 mod export;
 mod limits;
 mod monitor;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -20,6 +21,7 @@ mod watchers;
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -153,6 +155,7 @@ struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.cleaner.abort();
+        self.desk.over.store(true, Ordering::Relaxed);
     }
 }
 

@@ -216,10 +216,10 @@ impl Monitor {
         let asked = desk.asked(&header, &query).await?;
         let (what, format): (What, Format) = (what.parse()?, format.parse()?);
         let slots = desk.authority.limits.export(asked.caller.uid)?;
-        let reader = desk.reader.clone();
+        let (reader, over) = (desk.reader.clone(), desk.over.clone());
         desk::blocking(move || {
             let _slots = slots;
-            let mut outlet = Outlet::new(fd.into())?;
+            let mut outlet = Outlet::new(fd.into(), over)?;
             reader.export(what, format, &asked.query, &asked.viewer, &mut outlet).map(|_| ())
         })
         .await
@@ -263,7 +263,7 @@ impl Monitor {
     ) -> zbus::Result<()>;
 
     /// The record has a hole, or something needs a person. kind: lost-flows, lost-rows, lost-events,
-    /// lost-names and other lost-…, forgotten-…, storage, storage-recovered, storage-damaged, text-log, settings,
+    /// lost-names and other lost-…, forgotten-…, storage, storage-recovered, storage-damaged, text-log, text-log-lost, settings,
     /// clock, gap (nobody watched for a while), remote, remote-refused, scanner, relay, and others later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(

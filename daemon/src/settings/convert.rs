@@ -8,7 +8,7 @@ use picosnitch_api::row::Dict;
 use toml_edit::{Item, TableLike};
 use zbus::zvariant::{OwnedValue, Value};
 
-use super::{Problem, SECRETS, Settings, one_line};
+use super::{Problem, SECRETS, Settings, list, one_line};
 
 /// Every key with its value, in order.
 pub(super) fn flat(settings: &Settings) -> BTreeMap<String, toml::Value> {
@@ -145,6 +145,10 @@ pub(super) fn edit(document: &mut toml_edit::DocumentMut, changes: &Dict) -> Res
                 .ok_or_else(|| Problem::of(key, format!("{word} is not a section in the file")))?;
         }
         match table.get_mut(last).and_then(Item::as_value_mut) {
+            Some(old) if list::same(old, &value) => {}
+            Some(toml_edit::Value::Array(old)) if value.is_array() => {
+                list::update(old, value.as_array().unwrap_or(&toml_edit::Array::new()));
+            }
             Some(old) => {
                 *value.decor_mut() = old.decor().clone();
                 *old = value;
@@ -195,7 +199,7 @@ pub(super) fn explain(message: &str, key: Option<String>) -> Problem {
     let message = one_line(message);
     let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
     else {
-        let message = message
+        let message = without_value(&message, key.as_deref())
             .replace("invalid type: ", "wrong type: ")
             .replace("invalid value: ", "")
             .replace("a boolean", "true or false")
@@ -229,6 +233,23 @@ pub(super) fn explain(message: &str, key: Option<String>) -> Problem {
         .or_else(|| nearest(full, &sections).map(|section| format!("did you mean [{section}]?")))
         .or_else(|| nearest(full, &keys).map(in_section));
     Problem { key: Some(full.to_owned()), message: "there is no such setting".to_owned(), hint }
+}
+
+/// serde quotes what it found, and what is said here goes to everybody on the bus: no text, wherever it stands, as
+/// it may be a secret in the wrong place, and nothing at all of the sections that have secrets.
+fn without_value(message: &str, key: Option<&str>) -> String {
+    let section = key.and_then(|key| key.split('.').next()).unwrap_or_default();
+    let secret = SECRETS.iter().any(|known| known.split('.').next() == Some(section));
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return if secret { "this is not accepted".to_owned() } else { message.to_owned() };
+    };
+    let found = match found.split_once(": ") {
+        _ if found.starts_with("unknown variant ") => "this is none of the words that it may be",
+        Some((_, value)) if value.starts_with("string ") => "wrong type: a text",
+        Some(_) if secret => "wrong type",
+        _ => found,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// The known key that looks most like this one, if any does.

@@ -3,6 +3,7 @@
 //! means stands in `data/config.toml`, once; a test holds the two together.
 
 mod convert;
+mod list;
 mod outside;
 mod store;
 #[cfg(test)]
@@ -278,6 +279,9 @@ pub enum Error {
     /// A change that was asked for is not accepted.
     #[error("{0}")]
     Change(Problem),
+    /// The file changed between the question whether this may be changed and the change.
+    #[error("the settings were changed by somebody else meanwhile; try again")]
+    Meanwhile,
 }
 
 /// What is wrong with one key, or with the file's syntax.
@@ -411,8 +415,14 @@ impl Settings {
         if log.ignore.ports.contains(&0) {
             return Err(Problem::of("log.ignore.ports", "0 is no port; 1 to 65535 is accepted"));
         }
-        if log.ignore.names.iter().any(|name| name.is_empty() || name.len() > 255) {
-            return Err(Problem::of("log.ignore.names", "a name has 1 to 255 bytes"));
+        if let Some(name) = log.ignore.names.iter().find(|name| name.is_empty() || name.len() > NAME) {
+            let mut problem =
+                Problem::of("log.ignore.names", format!("a name has 1 to {NAME} bytes; {name:?} is none"));
+            if name.len() > NAME {
+                problem.hint =
+                    Some(format!("the kernel keeps so many: {:?}", &name[..name.floor_char_boundary(NAME)]));
+            }
+            return Err(problem);
         }
         if !remote.url.is_empty()
             && !["postgresql://", "postgres://", "mysql://", "mariadb://"]
@@ -446,6 +456,8 @@ pub fn check(path: &Path) -> Result<(), Error> {
     Settings::parse(&text, path).map(drop)
 }
 
+/// Bytes of a process's name (TASK_COMM_LEN without its end).
+const NAME: usize = 15;
 /// Largest file that is read, bytes.
 const LARGEST: u64 = 1024 * 1024;
 

@@ -66,17 +66,20 @@ impl Store {
         Ok(self.put(settings))
     }
 
-    /// Changes keys, all or none, in the file and in force; comments and the order of the file stay.
-    /// Returns the keys that changed.
+    /// What the file says, and what it would say after these changes. Nothing is changed.
     ///
     /// # Errors
-    /// [`Error::Change`] if a key or a value is not accepted, [`Error::File`] if somebody left a mistake
-    /// in the file meanwhile, [`Error::Write`].
-    pub fn set(&self, changes: &Dict) -> Result<Vec<String>, Error> {
-        let _one = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// As [`Store::set`].
+    pub fn plan(&self, changes: &Dict) -> Result<(Settings, Settings), Error> {
+        let (_, before, after) = self.edited(changes)?;
+        Ok((before, after))
+    }
+
+    /// The file's text with these changes, what it said before and what it says then.
+    fn edited(&self, changes: &Dict) -> Result<(String, Settings, Settings), Error> {
         let path = &self.inner.path;
         let text = read(path)?.unwrap_or_else(|| SHIPPED.to_owned());
-        Settings::parse(&text, path)?;
+        let before = Settings::parse(&text, path)?;
         // Parsed a moment ago.
         let mut document: toml_edit::DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
             Error::Change(Problem { key: None, message: error.message().to_owned(), hint: None })
@@ -84,12 +87,32 @@ impl Store {
         convert::edit(&mut document, changes).map_err(Error::Change)?;
         let text = document.to_string();
         // A place in a text that nobody sees helps nobody.
-        let settings = Settings::parse(&text, path).map_err(|error| match error {
+        let after = Settings::parse(&text, path).map_err(|error| match error {
             Error::File { problem, .. } => Error::Change(problem),
             other => other,
         })?;
+        Ok((text, before, after))
+    }
+
+    /// Changes keys, all or none, in the file and in force; comments and the order of the file stay.
+    /// Returns the keys that changed. `allowed` is asked about what the file says now and will say.
+    ///
+    /// # Errors
+    /// [`Error::Change`] if a key or a value is not accepted, [`Error::File`] if somebody left a mistake
+    /// in the file meanwhile, [`Error::Meanwhile`] if it is not allowed, [`Error::Write`].
+    pub fn set(
+        &self,
+        changes: &Dict,
+        allowed: impl FnOnce(&Settings, &Settings) -> bool,
+    ) -> Result<Vec<String>, Error> {
+        let _one = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = &self.inner.path;
+        let (text, before, after) = self.edited(changes)?;
+        if !allowed(&before, &after) {
+            return Err(Error::Meanwhile);
+        }
         replace(path, text.as_bytes()).map_err(|source| Error::Write { path: path.clone(), source })?;
-        Ok(self.put(settings))
+        Ok(self.put(after))
     }
 
     fn put(&self, settings: Settings) -> Vec<String> {
@@ -106,7 +129,11 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // Where /etc is made of links, the link stays and what it leads to is replaced.
     let path = match std::fs::canonicalize(path) {
         Ok(path) => path,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_owned(),
+        // There is none yet, or the link leads to none.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(target) => path.parent().unwrap_or(Path::new(".")).join(target),
+            Err(_) => path.to_owned(),
+        },
         Err(error) => return Err(error),
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -129,7 +156,11 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&new);
         return written;
     }
-    File::open(folder)?.sync_all()
+    // The new file is in place: what it says must be in force, whether or not a power cut would undo it.
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::warn!("{} was changed, and may not outlast a power cut: {error}", path.display());
+    }
+    Ok(())
 }
 
 /// The file may have passwords in it.

@@ -184,12 +184,15 @@ fn s08_a_change_keeps_comments_and_is_whole_private_and_in_force() {
     std::fs::write(&path, text).unwrap();
     let store = Store::open(&path).unwrap();
     let changed = store
-        .set(&dict(&[
-            ("database.retention_days", 14u32.into()),
-            ("log.ignore.ports", vec![53u16, 123].into()),
-            ("log.ignore.domains", vec!["example.org"].into()),
-            ("virustotal.api_key", "secret".into()),
-        ]))
+        .set(
+            &dict(&[
+                ("database.retention_days", 14u32.into()),
+                ("log.ignore.ports", vec![53u16, 123].into()),
+                ("log.ignore.domains", vec!["example.org"].into()),
+                ("virustotal.api_key", "secret".into()),
+            ]),
+            |_, _| true,
+        )
         .unwrap();
     assert_eq!(
         changed,
@@ -220,10 +223,11 @@ fn s08_a_change_that_is_not_accepted_changes_nothing() {
         (dict(&[("database.retention_days", "seven".into())]), "wrong type"),
         (dict(&[("database.retention_days", 7.5f64.into())]), "accepted"),
         (dict(&[("database", true.into())]), "no such setting"),
-        (dict(&[("log.ignore.names", vec![""].into())]), "1 to 255"),
+        (dict(&[("log.ignore.names", vec![""].into())]), "1 to 15 bytes"),
+        (dict(&[("log.ignore.names", vec!["sixteen-letters-"].into())]), "\"sixteen-letters\""),
         (dict(&[("remote.url", "sqlite://password@x".into())]), "postgresql://"),
     ] {
-        let message = store.set(&changes).unwrap_err().to_string();
+        let message = store.set(&changes, |_, _| true).unwrap_err().to_string();
         assert!(message.contains(wanted), "{message}");
         assert!(!message.contains("password@"), "{message}");
     }
@@ -236,7 +240,7 @@ fn a_first_change_writes_the_shipped_file_with_its_comments() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/config.toml");
     let store = Store::open(&path).unwrap();
-    store.set(&dict(&[("notify.desktop", false.into())])).unwrap();
+    store.set(&dict(&[("notify.desktop", false.into())]), |_, _| true).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text, SHIPPED.replace("desktop = true", "desktop = false"));
 }
@@ -257,5 +261,79 @@ fn secrets_never_leave() {
     let store = Store::open(&folder.path().join("config.toml")).unwrap();
     let mut dict = store.current().to_dict();
     dict.remove("secrets-set");
-    assert_eq!(store.set(&dict).unwrap(), Vec::<String>::new());
+    assert_eq!(store.set(&dict, |_, _| true).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn s07_no_message_has_a_value_that_may_be_a_secret() {
+    for text in [
+        "remote = \"mysql://u:hunter2@h/d\"",
+        "virustotal = \"hunter2\"",
+        "[remote]\nurl = [\"mysql://u:hunter2@h/d\"]",
+        "[remote]\nurl = { password = \"hunter2\" }",
+        "[remote]\ntls = \"hunter2\"",
+        "[remote]\ntls = \"x, expected hunter2\"",
+        "[remote]\noutbox_mib = \"hunter2\"",
+        "[remote]\nurl = mysql://u:hunter2@h/d",
+        "[remote]\nurl = \"mysql://u:hunter2@h/d",
+        "[remote]\nurl = \"mysql://u:hunter2\\q@h/d\"",
+        "[remote]\nurl = \"a\" hunter2",
+        "[virustotal]\napi_key = 0xhunter2",
+        "[virustotal]\nupload = \"hunter2\"",
+        "[virustotal]\nca_file = \"hunter2\"",
+        "[virustotal]\nurl = \"http://hunter2\"",
+        "[database]\nenabled = \"mysql://u:hunter2@h/d\"",
+        "[monitor]\nopen_files = \"hunter2\"",
+    ] {
+        let message = refused(text);
+        assert!(!message.contains("hunter2"), "{text:?} gave {message:?}");
+        assert!(message.contains("config.toml:"), "{message}");
+    }
+    let number = refused("[virustotal]\napi_key = 4711471147114711\n");
+    assert!(!number.contains("4711") && number.contains("virustotal.api_key: wrong type"), "{number}");
+    let tls = refused("[remote]\ntls = \"of\"\n");
+    assert!(tls.contains("`off`") && tls.contains("config.toml:2:7: remote.tls: "), "{tls}");
+}
+
+#[test]
+fn s08_comments_in_a_list_stay_with_their_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let text = "[log.ignore]\n# all of them\nports = [\n    # names\n    53, # of names\n    123, # time\n    # the last\n    443, # web\n    # no more\n] # end\nnames = ['a', \"b\", 'c'] # few\n";
+    std::fs::write(&path, text).unwrap();
+    let store = Store::open(&path).unwrap();
+    let set = |changes: &[(&str, Value<'_>)]| {
+        store.set(&dict(changes), |_, _| true).unwrap();
+        assert_eq!(Settings::load(&path).unwrap(), *store.current());
+        std::fs::read_to_string(&path).unwrap()
+    };
+    assert_eq!(set(&[("log.ignore.ports", vec![53u16, 123, 443].into())]), text);
+    let added = set(&[
+        ("log.ignore.ports", vec![53u16, 123, 443, 80, 81].into()),
+        ("log.ignore.names", vec!["a", "b", "c", "d"].into()),
+    ]);
+    let wanted =
+        text.replace("    # no more\n", "    80,\n    81,\n    # no more\n").replace("'c']", "'c', \"d\"]");
+    assert_eq!(added, wanted);
+    let fewer =
+        set(&[("log.ignore.ports", vec![53u16, 443].into()), ("log.ignore.names", vec!["a", "c"].into())]);
+    assert_eq!(fewer, text.replace("    123, # time\n", "").replace("'a', \"b\", 'c'", "'a', 'c'"));
+    let last = set(&[("log.ignore.ports", vec![53u16].into()), ("log.ignore.names", vec!["c"].into())]);
+    assert!(last.contains("    53, # of names\n    # no more\n] # end\nnames = ['c'] # few\n"), "{last}");
+    let none = set(&[("log.ignore.ports", Vec::<u16>::new().into())]);
+    assert!(
+        store.current().log.ignore.ports.is_empty() && none.contains("# all of them\nports = ["),
+        "{none}"
+    );
+}
+
+#[test]
+fn s08_a_link_that_leads_nowhere_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::os::unix::fs::symlink("elsewhere.toml", &path).unwrap();
+    let store = Store::open(&path).unwrap();
+    store.set(&dict(&[("notify.desktop", false.into())]), |_, _| true).unwrap();
+    assert!(path.is_symlink());
+    assert!(!Settings::load(&folder.path().join("elsewhere.toml")).unwrap().notify.desktop);
 }

@@ -2,11 +2,13 @@
 //! B: what changes something is refused and allowed action by action; clients, the bus and polkit that
 //! misbehave or go away.
 
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use picosnitch_api::{Error, Query, name};
 use zbus::{MatchRule, MessageStream};
 
@@ -25,6 +27,7 @@ pub const CASES: &[Case] = &[
     Case { id: "B02", title: "the example of a rule does what it says", run: b02_example },
     Case { id: "B03", title: "a caller that goes while polkit thinks changes nothing", run: b03 },
     Case { id: "B06", title: "200 clients, most of them never reading", run: b06 },
+    Case { id: "B06", title: "an export that nobody reads holds up no end", run: b06_unread },
     Case { id: "B07", title: "the bus restarts; polkit is absent", run: b07 },
 ];
 
@@ -256,6 +259,40 @@ fn b06(lab: &mut Lab) -> Outcome {
         let after = memory(stage.daemon.pid());
         ensure(after < before + 64 * 1024, || format!("its memory grew from {before} to {after} KiB"))
     })
+}
+
+/// Into a pipe that stays full: the daemon ends as soon as without it.
+fn b06_unread(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("b06-unread", "")?;
+    let alice = User::get("alice")?;
+    let some = lab.programs.make("b06-unread")?;
+    report(&some, &["tcp-sequence", &lab.net.to(), "count=300"])?;
+    let path = some.to_string_lossy().into_owned();
+    settle(PATIENCE, || ensure(rows_of(&stage.client, &path)?.len() >= 300, || "not on record".to_owned()))?;
+    stage.bus.allow("alice", &[name::action::READ_SYSTEM])?;
+    settle(PATIENCE, || {
+        let answer = stage.person(&alice, false)?.ask("permissions")?;
+        ensure(answer["ok"][name::action::READ_SYSTEM] == "yes", || format!("{answer}"))
+    })?;
+    let (reader, writer) = std::io::pipe()?;
+    let full = writer.try_clone()?;
+    let mut export = stage.cli(Some(&alice))?;
+    export.args(["--json", "export", "connections"]).stdin(Stdio::null());
+    let mut export = spawn(export.stdout(writer).stderr(Stdio::null()))?;
+    let filled = until(PATIENCE, || {
+        let mut fds = [PollFd::new(full.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready == 0)
+    });
+    let began = Instant::now();
+    let stopped = stage.daemon.stop();
+    let took = began.elapsed();
+    export.kill()?;
+    export.wait()?;
+    drop(reader);
+    ensure(filled, || "the export has filled no pipe".to_owned())?;
+    stopped?;
+    println!("    it ended within {took:?}");
+    Ok(())
 }
 
 /// What the crowd asked for is being answered; others are served all the same.

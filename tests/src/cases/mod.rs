@@ -17,6 +17,7 @@ pub mod leaving;
 pub mod many_rows;
 pub mod names;
 pub mod notices;
+pub mod permission;
 pub mod privacy;
 pub mod renewed;
 pub mod scale;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Case> {
         authority::CASES,
         privacy::CASES,
         bus::CASES,
+        permission::CASES,
         leaving::CASES,
         verdicts::CASES,
         command::CASES,

@@ -74,6 +74,8 @@ fn s07(lab: &mut Lab) -> Outcome {
             format!("{what}: the last good settings are gone: {}", words(&kept))
         })?;
     }
+    secret_stays(&stage)?;
+    std::fs::write(&config, MISTAKES[5].1)?;
     // Nor is a mistake that somebody left in the file written over.
     let set = ask("picosnitch", &["config", "set", "database.retention_days", "30"])?;
     ensure(!set.status.success() && std::fs::read(&config)? == MISTAKES[5].1, || {
@@ -87,6 +89,28 @@ fn s07(lab: &mut Lab) -> Outcome {
     let shipped = project().join("data/config.toml");
     let shipped = ask("picosnitch", &["config", "check", &shipped.to_string_lossy()])?;
     ensure(shipped.status.success(), || words(&shipped))
+}
+
+/// A password in a value of the wrong type is told to nobody.
+fn secret_stays(stage: &Stage) -> Outcome {
+    const SECRET: &str = "hunter2hunter2";
+    let before = errors(stage, "settings")?.len();
+    std::fs::write(stage.daemon.config(), format!("[remote]\ntls = \"{SECRET}\"\n"))?;
+    signal(stage, nix::sys::signal::Signal::SIGHUP)?;
+    settle(PATIENCE, || ensure(errors(stage, "settings")?.len() > before, || "no Error event".to_owned()))?;
+    let error_log = stage.daemon.log_dir().join("error.log");
+    settle(PATIENCE, || {
+        let text = std::fs::read_to_string(&error_log).unwrap_or_default();
+        ensure(text.contains("remote.tls: this is none"), || format!("error.log: {text}"))
+    })?;
+    for file in [error_log, stage.daemon.log()] {
+        let text = std::fs::read_to_string(&file)?;
+        ensure(!text.contains(SECRET), || format!("{} has the password", file.display()))?;
+    }
+    let told = serde_json::to_string(&stage.client.events(&Query::default())?)?;
+    ensure(!told.contains(SECRET), || "Events has the password".to_owned())?;
+    let heard = format!("{:?}", stage.client.signals());
+    ensure(heard.contains("remote.tls") && !heard.contains(SECRET), || format!("a signal has it: {heard}"))
 }
 
 /// Error events of one kind, newest first.

@@ -28,6 +28,7 @@ pub const CASES: &[Case] = &[
     Case { id: "S05", title: "what is forgotten, and when", run: s05 },
     Case { id: "S06", title: "clock steps", run: s06 },
     Case { id: "S09", title: "logrotate loses no line", run: s09 },
+    Case { id: "S09", title: "a log on a disk that is full: no torn line, no lost one", run: s09_full },
 ];
 
 /// A database that every reader of SQLite calls sound.
@@ -454,5 +455,54 @@ fn s06(lab: &mut Lab) -> Outcome {
         ensure(events.iter().any(|event| event.error.as_deref() == Some("clock")), || {
             "no Error event tells of the steps".to_owned()
         })
+    })
+}
+
+/// conn.log on a file system of its own that takes half a line and no more.
+fn s09_full(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("s09-full")?;
+    let logs = dir.join("log");
+    std::fs::create_dir_all(&logs)?;
+    let mut mounts = Mounts::default();
+    mounts.mount(&["-t", "tmpfs", "-o", "size=64k,mode=0700", "none", &logs.to_string_lossy()])?;
+    let stage = Stage::start(&dir, "[log]\nconnections = true\n")?;
+    let (log, filler) = (logs.join("conn.log"), logs.join("filler"));
+    let mut made = Vec::new();
+    let mut run_one = |name: &str| -> Outcome {
+        let program = lab.programs.make(name)?;
+        report(&program, &["tcp-echo", &lab.net.to(), "bytes=10"])?;
+        let path = program.to_string_lossy().into_owned();
+        settle(PATIENCE, || {
+            ensure(!rows_of(&stage.client, &path)?.is_empty(), || format!("{path}: no row"))
+        })?;
+        made.push(path);
+        Ok(())
+    };
+    run_one("s09-before")?;
+    settle(PATIENCE, || ensure(log.exists(), || "there is no conn.log".to_owned()))?;
+    // All pages but what is left of the log's last one.
+    let _ = std::fs::write(&filler, vec![b'x'; 128 * 1024]);
+    let whole = || -> Outcome<String> {
+        let text = std::fs::read_to_string(&log)?;
+        let columns = text.lines().next().unwrap_or_default().split(',').count();
+        // No cell of these has a comma in it but command lines, which are quoted and have none either.
+        let torn = text.lines().find(|line| line.split(',').count() != columns);
+        ensure(torn.is_none() && text.ends_with('\n'), || format!("half a line: {torn:?}"))?;
+        Ok(text)
+    };
+    for round in 0..20 {
+        run_one(&format!("s09-during{round}"))?;
+        whole()?;
+    }
+    let told = stage.client.events(&Query::default())?;
+    ensure(told.iter().any(|event| event.error.as_deref() == Some("text-log")), || {
+        "the disk was never full".to_owned()
+    })?;
+    std::fs::remove_file(&filler)?;
+    run_one("s09-after")?;
+    settle(PATIENCE, || {
+        let text = whole()?;
+        let lost = made.iter().find(|path| !text.lines().any(|line| line.starts_with(&format!("{path},"))));
+        ensure(lost.is_none(), || format!("conn.log has no line of {lost:?}"))
     })
 }

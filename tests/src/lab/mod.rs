@@ -4,6 +4,7 @@
 //! away at the next start.
 
 pub mod access;
+pub mod agent;
 pub mod bus;
 pub mod certificates;
 pub mod client;
@@ -22,6 +23,7 @@ pub mod users;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, Tree};
+pub use agent::Agent;
 pub use bus::{Bus, Calls};
 pub use client::{Client, Signal};
 pub use daemon::Daemon;

@@ -92,6 +92,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// Gives one command and takes its answer: `{"ok": …}` or `{"error": kind, "message": …}`.
     ///
     /// # Errors

@@ -93,5 +93,57 @@ fn s09_links_and_fifos_in_place_of_a_log_are_refused() {
     assert!(lab.troubles.try_recv().is_err(), "each is said once");
     std::fs::remove_file(lab.log("conn.log")).unwrap();
     lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
-    assert_eq!(std::fs::read_to_string(lab.log("conn.log")).unwrap().lines().count(), 2);
+    // What waited is there too.
+    assert_eq!(std::fs::read_to_string(lab.log("conn.log")).unwrap().lines().count(), 4);
+}
+
+#[test]
+fn s09_a_hash_that_comes_late_is_written_with_its_event() {
+    let lab = Lab::with(tempfile::tempdir().unwrap(), logging());
+    let mut who = who("/usr/bin/curl", 1000);
+    let unknown = Hash::Unknown(crate::model::Gap::Pending);
+    who.program = Arc::new(Program { hash: unknown, ..Program::clone(&who.program) });
+    lab.recorder.notice(new_executable(7, DAY0, who));
+    lab.recorder.hash_known(7, Hash::Known([0xab; 32]));
+    // Nothing in the log waits for these.
+    lab.recorder.hash_known(7, Hash::Known([0xab; 32]));
+    lab.recorder.hash_known(8, Hash::Known([0xab; 32]));
+    lab.write(vec![row(DAY0, self::who("/usr/bin/curl", 1000))]);
+    let text = std::fs::read_to_string(lab.log("exe.log")).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains(" sha256= ") && lines[0].contains("sha256_unknown=pending"), "{text}");
+    assert!(lines[0].ends_with(" event=7"), "{text}");
+    assert!(lines[1].ends_with(&format!(" hash sha256={} event=7", "ab".repeat(32))), "{text}");
+}
+
+#[test]
+fn s09_what_others_ran_before_has_changed_for_who_reads_the_log() {
+    let lab = Lab::with(tempfile::tempdir().unwrap(), logging());
+    let before = Before::Other([0xcd; 32]);
+    lab.recorder.notice(Notice { before, ..new_executable(1, DAY0, who("/usr/bin/curl", 1000)) });
+    lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
+    let text = std::fs::read_to_string(lab.log("exe.log")).unwrap();
+    let old = format!(" old_sha256={} event=1", "cd".repeat(32));
+    assert!(
+        text.contains(" hash-changed path=\"/usr/bin/curl\"") && text.trim_end().ends_with(&old),
+        "{text}"
+    );
+}
+
+#[test]
+fn s09_a_link_in_place_of_the_folder_is_refused() {
+    let lab = Lab::with(tempfile::tempdir().unwrap(), logging());
+    let elsewhere = lab.dir.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let _ = std::fs::remove_dir_all(lab.dir.path().join("log"));
+    symlink(&elsewhere, lab.dir.path().join("log")).unwrap();
+    lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000))]);
+    let told = lab.trouble().to_string();
+    assert!(told.contains("its folder is a symbolic link"), "{told}");
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    // What waited is written once it may be.
+    std::fs::remove_file(lab.dir.path().join("log")).unwrap();
+    lab.write(vec![row(DAY0 + 1, who("/usr/bin/curl", 1000))]);
+    assert_eq!(std::fs::read_to_string(lab.log("conn.log")).unwrap().lines().count(), 3);
 }
