@@ -384,6 +384,8 @@ pub(super) struct Reach {
     pub(super) kept: i64,
 }
 
+/// Name in `meta` of the first day that is kept at all.
+pub(super) const KEPT: &str = "kept-from";
 /// Names in `meta` of the levels' ends.
 const BUILT_NAMES: [&str; 5] = ["", "built-1", "built-2", "built-3", "built-4"];
 
@@ -395,13 +397,20 @@ pub(super) fn meta(db: &Database, key: &str) -> Result<i64> {
     Ok(value.unwrap_or(0))
 }
 
-/// Raises a number of `meta`; it never falls.
+/// Raises a number of `meta`; only [`lower`] lets it fall.
 pub(super) fn raise(db: &Database, key: &str, value: i64) -> Result<()> {
     db.prepare_cached(
         "INSERT INTO meta (key, value) VALUES (?1, ?2)
            ON CONFLICT DO UPDATE SET value = excluded.value WHERE value < excluded.value",
     )?
     .execute(params![key, value])?;
+    Ok(())
+}
+
+/// Lowers a number of `meta` that a wrong clock has raised. The caller sees to it that what it says is true.
+pub(super) fn lower(db: &Database, key: &str, value: i64) -> Result<()> {
+    db.prepare_cached("UPDATE meta SET value = ?2 WHERE key = ?1 AND value > ?2")?
+        .execute(params![key, value])?;
     Ok(())
 }
 
@@ -415,7 +424,7 @@ impl Reach {
             built,
             hours: meta(db, "hours-from")?,
             detail: meta(db, "detail-from")?,
-            kept: meta(db, "kept-from")?,
+            kept: meta(db, KEPT)?,
         })
     }
 
@@ -430,6 +439,29 @@ impl Reach {
 /// The next bucket of a level is made.
 pub(super) fn built(db: &Database, level: usize, next: i64) -> Result<()> {
     raise(db, BUILT_NAMES[level], next)
+}
+
+/// The clock was ahead by days when wider totals were made: those from `today` on are to be made again when their
+/// time is over, and until then nothing is added to them. A day needs its hours for that.
+pub(super) fn unbuild(db: &Database, reach: &Reach, today: i64) -> Result<()> {
+    for level in BUILT {
+        let hours = if level == 1 { up(reach.hours * HOUR, DAY) / DAY } else { 0 };
+        lower(db, BUILT_NAMES[level], (today * DAY / WIDTHS[level]).max(hours))?;
+    }
+    Ok(())
+}
+
+/// What is kept begins earlier than was said. A wide bucket that went because its first days did is made again from
+/// the days of it that are there.
+pub(super) fn keep_from(db: &Database, reach: &Reach, day: i64) -> Result<()> {
+    lower(db, KEPT, day)?;
+    for level in BUILT.skip(1) {
+        let bucket = reach.kept * DAY / WIDTHS[level];
+        if bucket < reach.built[level] {
+            build(db, level, bucket)?;
+        }
+    }
+    Ok(())
 }
 
 /// Buckets of one level, from the first to before the second.
@@ -478,6 +510,13 @@ pub(super) const EDGE: i64 = 512 * DAY * 200;
 pub(super) fn everything(reach: &Reach) -> Vec<Piece> {
     let mut pieces = Vec::new();
     cover(reach, (reach.kept * DAY, EDGE), 4, &mut pieces, &mut Vec::new());
+    pieces
+}
+
+/// All that is there, if what is kept should begin too late.
+pub(super) fn present(reach: &Reach) -> Vec<Piece> {
+    let mut pieces = everything(reach);
+    cover(reach, (0, reach.kept * DAY), 4, &mut pieces, &mut Vec::new());
     pieces
 }
 

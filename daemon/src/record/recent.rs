@@ -3,11 +3,13 @@
 //! some hundred thousand rows the table gives one after the other, at 0.35 µs each; decoded here, it is a tenth.
 //!
 //! Lists as in `place.rs`, by hour and number, of program, peer, time and sums. An hour from [`from`] on has all its
-//! rows here. That hour only ever becomes a later one: as time passes, or because something was deleted.
+//! rows here. That hour becomes a later one as time passes, or because something was deleted; an earlier one only
+//! when the clock was ahead.
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::chunk::{self, Sums};
+use super::place;
 use super::rollup::HOUR;
 use super::segment;
 
@@ -116,7 +118,21 @@ pub(super) fn pass(db: &Database, now: i64) -> Result<(i64, bool)> {
             "DELETE FROM recent WHERE id IN (SELECT id FROM recent WHERE id < ?1 ORDER BY id LIMIT ?2)",
         )?
         .execute([key(from, 0), AT_ONCE])?;
+    let next = oldest + KEPT + 1;
+    if from > next && forgotten == 0 {
+        from = come_down(db, from, next)?;
+    }
     Ok((from, forgotten > 0))
+}
+
+/// The clock was ahead: hours from `next` on can be here again, but for those that have rows already.
+fn come_down(db: &Database, from: i64, next: i64) -> Result<i64> {
+    let last: Option<i64> = db
+        .prepare_cached("SELECT max(id) FROM connection WHERE id < ?1")?
+        .query_row([from.saturating_mul(place::HOUR_IDS)], |row| row.get(0))?;
+    let next = last.map_or(next, |last| next.max(place::hour_of(last) + 1));
+    chunk::lower(db, FROM, next)?;
+    Ok(next)
 }
 
 fn add_to_hour(db: &Database, hour: i64, rows: &[Recent]) -> Result<()> {
@@ -166,7 +182,7 @@ pub(super) fn read<T>(
 /// For the migration: what is there already is not here. Hours that begin later are.
 pub(super) fn begin(db: &Database) -> Result<()> {
     let last: Option<i64> = db.query_row("SELECT max(id) FROM connection", (), |row| row.get(0))?;
-    last.map_or(Ok(()), |last| leave(db, super::place::hour_of(last) + 1))
+    last.map_or(Ok(()), |last| leave(db, place::hour_of(last) + 1))
 }
 
 #[cfg(test)]

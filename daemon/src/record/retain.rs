@@ -7,7 +7,7 @@
 //! two months longer than rows. Numbers that nothing refers to any more are swept once a day.
 //!
 //! A clock that is wrong for an hour must not cost the history: one round forgets at most two days that have
-//! data, unless somebody has just changed the settings.
+//! data, unless somebody has just changed the settings. What it has raised comes down when it is right again.
 
 use std::collections::HashSet;
 
@@ -102,6 +102,8 @@ pub(super) struct Retention {
     unlimited: bool,
     /// Day of the last sweep.
     swept: i64,
+    /// When the last round began by the clock, µs.
+    began: i64,
     freed: bool,
     /// Programs that rows refer to, while they are swept, and the newest one that is.
     used: HashSet<i64>,
@@ -114,15 +116,20 @@ impl Retention {
         self.phase.is_some()
     }
 
+    /// The last round began later than now.
+    pub(super) fn is_ahead(&self, now: i64) -> bool {
+        now < self.began
+    }
+
     /// Numbers may have been freed since the last call.
     pub(super) fn freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
 
-    /// Sweeps in the next round, whatever the day.
+    /// The next step begins a round, with a sweep, whatever the day.
     pub(super) fn sweep_soon(&mut self) {
-        self.swept = 0;
-        self.phase = Some(Phase::Build);
+        self.swept = i64::MIN;
+        self.phase = None;
     }
 
     /// Somebody changed the settings.
@@ -143,6 +150,8 @@ impl Retention {
         let today = now.div_euclid(DAY);
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if self.phase.is_none() {
+            come_down(&transaction, settings, today)?;
+            self.began = now;
             self.from = bounds(&transaction, settings, today, std::mem::take(&mut self.unlimited))?;
         }
         let (detail_from, kept_from) = self.from;
@@ -154,7 +163,7 @@ impl Retention {
             Phase::Build if build::step(&transaction, now)? => phase,
             Phase::Build => Phase::Detail,
             Phase::Detail => {
-                chunk::raise(&transaction, "kept-from", kept_from)?;
+                chunk::raise(&transaction, chunk::KEPT, kept_from)?;
                 let oldest: Option<i64> =
                     transaction.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
                 let bound = (detail_from * DAY) << TIE_BITS;
@@ -260,17 +269,47 @@ impl Retention {
 fn bounds(db: &Database, settings: &Settings, today: i64, unlimited: bool) -> Result<(i64, i64)> {
     let (mut detail, mut all) =
         (today - i64::from(settings.detail_days), today - i64::from(settings.retention_days));
+    let oldest = oldest_day(db)?;
     if !unlimited {
-        let oldest: Option<i64> = db.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
-        if let Some(id) = oldest {
+        let row: Option<i64> = db.query_row("SELECT min(id) FROM connection", (), |row| row.get(0))?;
+        if let Some(id) = row {
             detail = detail.min((id >> TIE_BITS).div_euclid(DAY) + DAYS_A_ROUND);
         }
-        let oldest: Option<i64> = db.query_row("SELECT min(day) FROM volume", (), |row| row.get(0))?;
-        if let Some(day) = oldest {
-            all = all.min(day + DAYS_A_ROUND);
-        }
+        all = all.min(oldest.unwrap_or(all) + DAYS_A_ROUND);
+    }
+    // Where nothing goes, what is kept begins where it did: a clock that is ahead is not to hide what comes.
+    if oldest.is_none_or(|day| day >= all) {
+        all = chunk::meta(db, chunk::KEPT)?;
     }
     Ok((detail, all))
+}
+
+/// The first day with anything that is forgotten by the day.
+fn oldest_day(db: &Database) -> Result<Option<i64>> {
+    let volume: Option<i64> = db.query_row("SELECT min(day) FROM volume", (), |row| row.get(0))?;
+    let event: Option<i64> = db.query_row("SELECT min(time) FROM event", (), |row| row.get(0))?;
+    let oldest = volume.into_iter().chain(event.map(|time| time.div_euclid(DAY))).min();
+    if oldest.is_some() {
+        return Ok(oldest);
+    }
+    // Programs that only ran: there are few of them.
+    db.query_row("SELECT min(day) FROM sighting_day", (), |row| row.get(0))
+}
+
+/// What a clock that was ahead has raised comes down, as far as nothing was forgotten by it.
+fn come_down(db: &Database, settings: &Settings, today: i64) -> Result<()> {
+    let reach = Reach::read(db)?;
+    let kept = (today - i64::from(settings.retention_days)).max(0);
+    let oldest: Option<i64> = db.query_row("SELECT min(day) FROM volume", (), |row| row.get(0))?;
+    // What is older than what is to be kept is about to go.
+    if reach.kept > kept && oldest.is_none_or(|day| day >= kept) {
+        chunk::keep_from(db, &reach, kept)?;
+    }
+    // A clock that shows a day before all that is recorded is not right now.
+    if reach.built[1] > today + 1 && oldest.is_some_and(|day| day < today) {
+        chunk::unbuild(db, &reach, today)?;
+    }
+    Ok(())
 }
 
 /// Deletes buckets before this one; true if there may be more.
@@ -348,7 +387,7 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
     if !candidates.is_empty() {
         let mut used = HashSet::new();
         let wanted = |number| number > position && number <= last;
-        for piece in chunk::everything(&reach) {
+        for piece in chunk::present(&reach) {
             chunk::read_some(
                 db,
                 kind,

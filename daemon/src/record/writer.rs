@@ -171,7 +171,7 @@ impl Writer {
                 self.logs.sync();
                 return unwritten;
             }
-            if self.forget() {
+            if self.forget() || self.retention.is_ahead(now()) {
                 next_retention = Instant::now();
             }
             if self.broken.is_none() && self.deletion.is_none() && Instant::now() >= next_retention {

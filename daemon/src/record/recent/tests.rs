@@ -6,7 +6,8 @@ fn database() -> Database {
     let db = Database::open_in_memory().unwrap();
     db.execute_batch(
         "CREATE TABLE recent (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-         CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+         CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE connection (id INTEGER PRIMARY KEY) STRICT;",
     )
     .unwrap();
     db
@@ -63,10 +64,32 @@ fn every_row_of_the_last_hours_is_there_and_no_other() {
     assert_eq!(all(&db, 0..1).len() + all(&db, first..from).len(), 0);
     // Deleted from: that hour is read from the table, later ones from here.
     leave(&db, last).unwrap();
-    while pass(&db, 0).unwrap().1 {}
+    while pass(&db, rows[39_999].time).unwrap().1 {}
     assert_eq!(super::from(&db).unwrap(), last);
     assert_eq!(all(&db, from..last).len(), 0);
     assert!(!all(&db, last..last + 1).is_empty());
+}
+
+/// The clock was a year ahead: when it is right again, hours are here as soon as all of their rows can be.
+#[test]
+fn a_clock_that_was_ahead_is_forgotten() {
+    let db = database();
+    let (now, ahead) = (row(0).time, row(0).time + 8760 * HOUR);
+    let put = |time: i64, now: i64| {
+        db.execute("INSERT INTO connection (id) VALUES (?1)", [time << 10]).unwrap();
+        add(&db, &[Recent { time, ..row(0) }], now).unwrap();
+    };
+    put(ahead, ahead);
+    let hour = now.div_euclid(HOUR);
+    // A row of two hours from now that is not here: its hour is not either.
+    put(now + 2 * HOUR, ahead);
+    assert_eq!(from(&db).unwrap(), hour + 8760 - KEPT);
+    put(now, now);
+    assert_eq!(from(&db).unwrap(), hour + 3);
+    assert!(all(&db, 0..hour + 3).is_empty());
+    put(now + 3 * HOUR, now + 3 * HOUR);
+    assert_eq!(all(&db, hour + 3..hour + 4).len(), 1);
+    assert_eq!(all(&db, hour + 8760..hour + 8761).len(), 1);
 }
 
 /// However many rows an hour has, a write of few touches no more than one list.

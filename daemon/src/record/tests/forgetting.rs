@@ -152,6 +152,66 @@ fn s06_a_wrong_clock_costs_two_days_at_most() {
     assert_eq!(connections_by_kind(&db), [3630; 7]);
 }
 
+/// One round at this time, with a sweep.
+fn round(db: &mut Database, retention: &mut crate::record::retain::Retention, now: i64) {
+    retention.sweep_soon();
+    loop {
+        retention.step(db, &Settings::default(), now).unwrap();
+        if !retention.busy() {
+            return;
+        }
+    }
+}
+
+/// A clock that is years ahead, for some rounds of retention and some rows, hides nothing for good.
+#[test]
+fn s06_a_clock_that_was_years_ahead_hides_nothing() {
+    use crate::record::retain::Retention;
+    let ahead = now() + 14 * 365 * DAY;
+    for (old, future) in [(0, false), (0, true), (1, false), (1, true), (6, false), (6, true)] {
+        let lab = Lab::new();
+        // The days of the rows that were there before, and one row of the time that is not yet.
+        let before: Vec<i64> = (0..old).map(|day| now() - day * DAY).collect();
+        lab.write(before.iter().map(|time| row(*time, who("/usr/bin/curl", 1000))).collect());
+        if future {
+            lab.write(vec![row(ahead, who("/usr/bin/curl", 1000))]);
+        }
+        let (mut db, mut retention) = (Database::open(lab.database()).unwrap(), Retention::default());
+        round(&mut db, &mut retention, ahead);
+        round(&mut db, &mut retention, ahead + 3600 * SECOND);
+        // The writer that has been there remembers numbers that were swept.
+        let lab = lab.reopen();
+        let count = |q: &Query| lab.recorder.reader().connections(q, &all()).unwrap().rows.len() as u64;
+        let left = count(&Query::default());
+        assert!(left >= u64::from(future), "two days at most in each round");
+        // It is right again, and rows come.
+        let mut rows: Vec<Connection> = (0..5).map(|_| row_to("new.example.org")).collect();
+        rows.iter_mut().for_each(|row| row.sent = 1);
+        lab.write(rows);
+        assert!(retention.is_ahead(now()));
+        for _ in 0..2 {
+            round(&mut db, &mut retention, now());
+            assert_eq!(count(&Query::default()), left + 5, "{old}, {future}");
+            let q = Query { domain: Some("new.example.org".to_owned()), ..Query::default() };
+            assert_eq!(count(&q), 5, "{old}, {future}: the peer is gone");
+            for (by, word) in Dimension::ALL {
+                assert_eq!(sum(&lab, by, &q), 5, "{word}, {old}, {future}");
+            }
+            assert_eq!(connections_by_kind(&db), [left + 5; 6], "{old}, {future}");
+        }
+        let meta = |key: &str| -> i64 {
+            let value = db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+            value.unwrap_or(0)
+        };
+        let today = now() / DAY;
+        assert!(meta("kept-from") <= today - 365, "{}", meta("kept-from") - today);
+        // Where a day of before is left it is known that this is the right time.
+        if old == 6 {
+            assert!(meta("built-1") <= today + 1, "{}", meta("built-1") - today);
+        }
+    }
+}
+
 #[test]
 fn deletion_takes_what_matches_and_nothing_else() {
     let lab = year();
