@@ -73,6 +73,8 @@ pub(super) struct Writer {
     loss_told: bool,
     retention: retain::Retention,
     deletion: Option<(Deletion, Viewer)>,
+    /// A step of it failed: when it goes on.
+    deletion_pauses: Option<Instant>,
     _hold: File,
 }
 
@@ -118,6 +120,7 @@ impl Writer {
             loss_told: false,
             retention: retain::Retention::default(),
             deletion: broken_off.map(|deletion| (deletion, Viewer::everything())),
+            deletion_pauses: None,
             _hold: hold,
         }
     }
@@ -131,7 +134,10 @@ impl Writer {
         // The first round comes soon after the start: not every machine runs for an hour.
         let mut next_retention = Instant::now() + RETENTION_FIRST;
         loop {
-            let next_step = if self.deletion.is_some() { Instant::now() } else { next_retention };
+            let next_step = match self.deletion {
+                Some(_) => self.deletion_pauses.unwrap_or_else(Instant::now),
+                None => next_retention,
+            };
             let next_step = self.swollen.map_or(next_step, |at| at.min(next_step));
             let stop = self.wait(last_write, next_step);
             let settings = self.shared.settings();
@@ -175,9 +181,7 @@ impl Writer {
                 next_retention = Instant::now();
             }
             if self.broken.is_none() && self.deletion.is_none() && Instant::now() >= next_retention {
-                self.retain();
-                next_retention =
-                    Instant::now() + if self.retention.busy() { RETENTION_PAUSE } else { RETENTION_EVERY };
+                next_retention = Instant::now() + self.retain();
             }
         }
     }
@@ -199,25 +203,40 @@ impl Writer {
 
     /// One step of what somebody wants deleted; true when it is done.
     fn forget(&mut self) -> bool {
+        if self.deletion_pauses.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
         let Some((deletion, viewer)) = &mut self.deletion else { return false };
-        let answer = match deletion.step(&mut self.database, viewer) {
+        self.deletion_pauses = None;
+        match deletion.step(&mut self.database, viewer) {
             Ok(false) => return false,
-            Ok(true) => Ok(deletion.deleted()),
-            Err(error) => Err(unavailable(error)),
-        };
+            Ok(true) => {
+                let _ = deletion.answer.try_send(Ok(deletion.deleted()));
+                self.deletion = None;
+            }
+            Err(error) => {
+                let answer = deletion.answer.clone();
+                self.failed(&error);
+                let _ = answer.try_send(Err(unavailable(error)));
+                // Nothing more is deleted, but no total may show what is.
+                let broken_off = Deletion::broken_off(&self.database).unwrap_or_default();
+                self.deletion = broken_off.map(|deletion| (deletion, Viewer::everything()));
+                self.deletion_pauses = Some(Instant::now() + RETRY.1);
+                return false;
+            }
+        }
         // What only the deleted rows referred to goes as well.
         self.retention.sweep_soon();
         self.shared.numbers.retaining.store(true, Ordering::Relaxed);
-        let _ = deletion.answer.try_send(answer);
-        self.deletion = None;
         self.interner.forget();
         true
     }
 
-    /// One step of forgetting.
-    fn retain(&mut self) {
-        if let Err(error) = self.retention.step(&mut self.database, &self.settings, now()) {
-            self.failed(&error);
+    /// One step of forgetting; says when the next one is.
+    fn retain(&mut self) -> Duration {
+        let done = self.retention.step(&mut self.database, &self.settings, now());
+        if let Err(error) = &done {
+            self.failed(error);
         }
         if self.retention.freed() {
             self.interner.forget();
@@ -227,6 +246,11 @@ impl Writer {
         if !busy {
             // The pages of what is old are not wanted again.
             self.shrink();
+        }
+        match done {
+            Err(_) => RETENTION_FIRST,
+            Ok(()) if busy => RETENTION_PAUSE,
+            Ok(()) => RETENTION_EVERY,
         }
     }
 
@@ -277,6 +301,8 @@ impl Writer {
             && work.seen.is_empty()
             && work.sent.is_empty()
             && !off
+            // Else it is tried whether writing works again.
+            && self.broken.is_none()
         {
             // Not worth a write of its own.
             self.keep_open_flows(work.open_flows);
@@ -380,13 +406,22 @@ impl Writer {
         scans > 0
     }
 
-    /// Rows that the database refuses for what they are would be refused for ever: they count as lost.
-    fn give_back(&mut self, work: Work, poisoned: bool) {
+    /// What the database refuses for what it is would be refused for ever: it counts as lost, notices and
+    /// programs that were seen as rows without bytes.
+    fn give_back(&mut self, mut work: Work, poisoned: bool) {
         let mut queue = self.shared.queue();
+        queue.sent.append(&mut work.sent);
+        queue.through = queue.through.max(work.through);
+        queue.open_flows = queue.open_flows.take().or(work.open_flows.take());
         if poisoned {
             self.scans_done(&work);
+            let (notices, seen) = (work.urgent.len(), work.seen.len());
+            tracing::error!(
+                "the database refuses {} rows, {notices} notices, {seen} programs",
+                work.rows.len()
+            );
+            queue.lost_rows += (work.rows.len() + notices + seen) as u64;
             for row in &work.rows {
-                queue.lost_rows += 1;
                 queue.lost_bytes = queue.lost_bytes.saturating_add(row.sent).saturating_add(row.received);
             }
         } else {
@@ -397,9 +432,6 @@ impl Writer {
             for (_, (who, first, last)) in work.seen {
                 queue.push_seen(&who, first, last);
             }
-            queue.sent.extend(work.sent);
-            queue.through = queue.through.max(work.through);
-            queue.open_flows = queue.open_flows.take().or(work.open_flows);
         }
     }
 

@@ -179,6 +179,50 @@ fn s02_what_waits_is_bounded_and_what_is_dropped_is_counted() {
     assert_eq!((counters.rows_lost, counters.bytes_lost, counters.rows_waiting), (lost, lost_bytes, 0));
 }
 
+/// A row on each of many days.
+fn many_days(lab: &Lab) {
+    let path = |day: i64| if day % 2 == 0 { "/usr/bin/curl" } else { "/usr/bin/ssh" };
+    let rows = (0..300).map(|day| row(DAY0 - day * 86_400 * SECOND, who(path(day), 1000)));
+    lab.write(rows.collect());
+}
+
+/// A step of a deletion fails: whoever asked is told, and nothing shows what is deleted already.
+#[test]
+fn s02_a_deletion_that_fails_leaves_no_total_of_what_is_gone() {
+    let lab = Lab::new();
+    many_days(&lab);
+    let q = Query { path: Some("/usr/bin/curl".to_owned()), ..Query::default() };
+    let other = Database::open(lab.database()).unwrap();
+    other.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    let number = |sql: &str| -> u64 {
+        let number: i64 = other.query_row(sql, (), |row| row.get(0)).unwrap();
+        number.cast_unsigned()
+    };
+    let answer = std::thread::scope(|scope| {
+        let deletion = scope.spawn(|| lab.recorder.reader().delete_history(&q, &Viewer::everything()));
+        while number("SELECT count(*) FROM connection") > 290 {
+            std::thread::yield_now();
+        }
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        deletion.join().unwrap()
+    });
+    assert!(matches!(answer, Err(picosnitch_api::Error::Unavailable(_))), "{answer:?}");
+    let left = number("SELECT count(*) FROM connection");
+    assert!((151..=290).contains(&left), "{left}");
+    other.execute_batch("COMMIT").unwrap();
+    assert!(matches!(lab.trouble(), Trouble::Writing(_)));
+    // Nothing waits to be written, and it is found out all the same.
+    assert_eq!(lab.trouble(), Trouble::Recovered);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while number("SELECT count(*) FROM meta WHERE key LIKE 'deleting%'") > 0 {
+        assert!(std::time::Instant::now() < until, "it is not cleared up");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(number("SELECT count(*) FROM connection"), left);
+    assert_eq!((count(&lab), rows(&lab)), (left, left));
+    assert_eq!(connections_by_kind(&other), [left; 6]);
+}
+
 /// A limit on the size of files is what a test without root can have of a full disk: SQLite's writes fail with
 /// the same kind of error. The limit is the process's, so it is set in a child.
 #[test]
