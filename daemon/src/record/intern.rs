@@ -17,7 +17,7 @@ use crate::model::{Bytes, Connection, Direction, Hash, Program, ProgramKey, Who}
 
 /// Entries of each generation of a cache.
 const MAX: usize = 8192;
-/// Different folded command lines that one program may have.
+/// Different folded command lines that one program may have of one user: nobody can use up another's.
 const MAX_PATTERNS: i64 = 50;
 
 /// A program's numbers.
@@ -110,8 +110,8 @@ pub(super) type FactKey = (i64, i64, i64, u32);
 /// See the module.
 #[derive(Default)]
 pub(super) struct Interner {
-    /// By address of the shared program, which is kept alive here so that the address stays its own.
-    recent: Map<usize, (Arc<Program>, ProgramIds)>,
+    /// By address of the shared program, which is kept alive here so that the address stays its own, and by user.
+    recent: Map<(usize, u32), (Arc<Program>, ProgramIds)>,
     /// By two keyed hashes, 128 bits: command lines are long.
     programs: Cache<(u64, u64), ProgramIds>,
     keys: (RandomState, RandomState),
@@ -123,10 +123,10 @@ pub(super) struct Interner {
     addresses: Cache<IpAddr, i64>,
     /// First and last time written of what is known of programs: executable, kind, value and uid.
     facts: Cache<FactKey, (i64, i64)>,
-    /// How many facts of a kind an executable has.
-    fact_counts: Cache<(i64, i64), i64>,
-    /// Folded command lines of each executable that are not in the table of facts yet.
-    patterns: Map<i64, Vec<i64>>,
+    /// How many facts of a kind an executable has of a user.
+    fact_counts: Cache<(i64, i64, u32), i64>,
+    /// Folded command lines of each executable and user that are not in the table of facts yet.
+    patterns: Map<(i64, u32), Vec<i64>>,
 }
 
 impl Interner {
@@ -152,22 +152,22 @@ impl Interner {
         false
     }
 
-    /// How many facts of this kind an executable has; the caller keeps count of what it adds.
-    pub(super) fn fact_count(&mut self, db: &Database, executable: i64, kind: i64) -> Result<i64> {
-        if let Some(count) = self.fact_counts.get(&(executable, kind)) {
+    /// How many facts of this kind an executable has of this user; the caller keeps count of what it adds.
+    pub(super) fn fact_count(&mut self, db: &Database, executable: i64, kind: i64, uid: u32) -> Result<i64> {
+        if let Some(count) = self.fact_counts.get(&(executable, kind, uid)) {
             return Ok(count);
         }
         let count = db
-            .prepare_cached("SELECT count(*) FROM fact WHERE executable = ?1 AND kind = ?2")?
-            .query_row([executable, kind], |row| row.get(0))?;
-        self.fact_counts.put((executable, kind), count);
+            .prepare_cached("SELECT count(*) FROM fact WHERE executable = ?1 AND kind = ?2 AND uid = ?3")?
+            .query_row(params![executable, kind, uid], |row| row.get(0))?;
+        self.fact_counts.put((executable, kind, uid), count);
         Ok(count)
     }
 
     /// One more.
-    pub(super) fn fact_added(&mut self, executable: i64, kind: i64) {
-        if let Some(count) = self.fact_counts.get(&(executable, kind)) {
-            self.fact_counts.put((executable, kind), count + 1);
+    pub(super) fn fact_added(&mut self, executable: i64, kind: i64, uid: u32) {
+        if let Some(count) = self.fact_counts.get(&(executable, kind, uid)) {
+            self.fact_counts.put((executable, kind, uid), count + 1);
         }
     }
 
@@ -241,22 +241,23 @@ impl Interner {
         &mut self,
         db: &Database,
         program: &Arc<Program>,
+        uid: u32,
         settings: &Settings,
     ) -> Result<ProgramIds> {
-        let address = Arc::as_ptr(program) as usize;
+        let address = (Arc::as_ptr(program) as usize, uid);
         if let Some((_, ids)) = self.recent.get(&address) {
             return Ok(*ids);
         }
         let hashed = |state: &RandomState| {
             let mut hasher = state.build_hasher();
-            (program.as_ref(), settings.commands).hash(&mut hasher);
+            (program.as_ref(), uid, settings.commands).hash(&mut hasher);
             std::hash::Hasher::finish(&hasher)
         };
         let key = (hashed(&self.keys.0), hashed(&self.keys.1));
         let ids = match self.programs.get(&key) {
             Some(ids) => ids,
             None => {
-                let ids = self.new_program(db, program, settings)?;
+                let ids = self.new_program(db, program, uid, settings)?;
                 self.programs.put(key, ids);
                 ids
             }
@@ -268,13 +269,19 @@ impl Interner {
         Ok(ids)
     }
 
-    fn new_program(&mut self, db: &Database, program: &Program, settings: &Settings) -> Result<ProgramIds> {
+    fn new_program(
+        &mut self,
+        db: &Database,
+        program: &Program,
+        uid: u32,
+        settings: &Settings,
+    ) -> Result<ProgramIds> {
         let executable = self.executable(db, &program.key)?;
         let name = self.word(db, word::NAME, &program.name)?;
         let content = self.content(db, &program.hash)?;
         let (cmdline, pattern) = match &program.cmdline {
             Some(cmdline) if settings.commands && !cmdline.is_empty() => {
-                (cmdline_id(db, cmdline)?, self.pattern(db, executable, cmdline)?)
+                (cmdline_id(db, cmdline)?, self.pattern(db, executable, uid, cmdline)?)
             }
             _ => (0, 0),
         };
@@ -297,23 +304,24 @@ impl Interner {
         Ok(ProgramIds { id, folded, executable, name, content, pattern })
     }
 
-    /// The folded command line; one for all the rest once the program has had too many.
-    fn pattern(&mut self, db: &Database, executable: i64, cmdline: &[u8]) -> Result<i64> {
+    /// The folded command line; one for all the rest once the program has had too many of this user.
+    fn pattern(&mut self, db: &Database, executable: i64, uid: u32, cmdline: &[u8]) -> Result<i64> {
         let folded = fold::fold(cmdline);
         let known: Option<i64> = db
             .prepare_cached(
                 "SELECT w.id FROM word w WHERE w.kind = ?1 AND w.value = ?2 AND EXISTS
-                   (SELECT 1 FROM fact f WHERE f.executable = ?3 AND f.kind = ?4 AND f.value = w.id)",
+                   (SELECT 1 FROM fact f WHERE f.executable = ?3 AND f.kind = ?4 AND f.value = w.id
+                      AND f.uid = ?5)",
             )?
-            .query_row(params![word::PATTERN, folded, executable, dimension::fact::PATTERN], |row| row.get(0))
+            .query_row(params![word::PATTERN, folded, executable, dimension::fact::PATTERN, uid], |row| {
+                row.get(0)
+            })
             .optional()?;
         if let Some(id) = known {
             return Ok(id);
         }
-        let had: i64 = db
-            .prepare_cached("SELECT count(DISTINCT value) FROM fact WHERE executable = ?1 AND kind = ?2")?
-            .query_row(params![executable, dimension::fact::PATTERN], |row| row.get(0))?;
-        let fresh = self.patterns.entry(executable).or_default();
+        let had = self.fact_count(db, executable, dimension::fact::PATTERN, uid)?;
+        let fresh = self.patterns.entry((executable, uid)).or_default();
         let many = had.saturating_add(i64::try_from(fresh.len()).unwrap_or(i64::MAX)) >= MAX_PATTERNS - 1;
         let id = match folded_id(db, &folded)? {
             Some(id) if fresh.contains(&id) => id,
@@ -328,10 +336,13 @@ impl Interner {
 
     pub(super) fn who(&mut self, db: &Database, who: &Who, settings: &Settings) -> Result<WhoIds> {
         let none = ProgramIds::default();
-        let program = self.program(db, &who.program, settings)?;
-        let parent = who.parent.as_ref().map_or(Ok(none), |parent| self.program(db, parent, settings))?;
-        let grandparent =
-            who.grandparent.as_ref().map_or(Ok(none), |parent| self.program(db, parent, settings))?;
+        let program = self.program(db, &who.program, who.uid, settings)?;
+        let parent =
+            who.parent.as_ref().map_or(Ok(none), |parent| self.program(db, parent, who.uid, settings))?;
+        let grandparent = who
+            .grandparent
+            .as_ref()
+            .map_or(Ok(none), |parent| self.program(db, parent, who.uid, settings))?;
         let unit = self.optional_word(db, word::UNIT, who.unit.as_ref())?;
         let container = self.optional_word(db, word::CONTAINER, who.container.as_ref())?;
         let key = (program.id, parent.id, grandparent.id, who.uid, who.euid, unit, container);

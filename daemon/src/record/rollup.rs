@@ -17,7 +17,7 @@ use super::intern::{FactKey, Interner, PeerIds, WhoIds};
 pub(super) const HOUR: i64 = 3_600_000_000;
 /// Microseconds in a day.
 pub(super) const DAY: i64 = 24 * HOUR;
-/// Names, domains, ports and folded command lines remembered for one program.
+/// Names, domains, ports and folded command lines remembered for one program of one user.
 const MAX_FACTS: i64 = 1000;
 
 /// The rows of one program with one peer in one hour.
@@ -244,10 +244,10 @@ impl Rollup {
                 continue;
             }
             if update.execute(params![executable, kind, value, uid, first, last])? == 0
-                && (kind == fact::CONTENT || interner.fact_count(db, executable, kind)? < MAX_FACTS)
+                && (kind == fact::CONTENT || interner.fact_count(db, executable, kind, uid)? < MAX_FACTS)
             {
                 insert.execute(params![executable, kind, value, uid, first, last])?;
-                interner.fact_added(executable, kind);
+                interner.fact_added(executable, kind, uid);
             }
         }
         Ok(())

@@ -200,3 +200,28 @@ fn b04_events_tell_what_the_viewer_may_know() {
     reader.delete_history(&q, &all()).unwrap();
     assert_eq!(told(&with_system(1002), &Query::default()), []);
 }
+
+/// What is remembered of a program is bounded for each user: what alice does with it hides nothing of bob's.
+#[test]
+fn b04_nobody_uses_up_what_is_remembered_of_a_program() {
+    let lab = Lab::new();
+    let one = |n: i64, uid: u32, word: &str| {
+        let mut row = row(DAY0 + n, who("/usr/bin/curl", uid));
+        row.who.program = program("/usr/bin/curl", &format!("curl {word}"));
+        row.domain = Some((bytes(&format!("{word}.example")), NameSource::Dns));
+        row
+    };
+    let letters =
+        |n: i64| -> String { (0..4).map(|at| char::from(b'g' + (n >> (3 * at) & 7) as u8)).collect() };
+    lab.write((0..1200).map(|n| one(n, 1000, &letters(n))).collect());
+    lab.write(vec![one(5000, 1001, "bobs")]);
+    let reader = lab.recorder.reader();
+    let bob = reader.executable(1, &only(1001)).unwrap();
+    assert_eq!(bob.domains.unwrap(), ["bobs.example"]);
+    assert_eq!(bob.cmdlines.unwrap(), ["curl bobs"]);
+    let count = |sql: &str| -> i64 {
+        rusqlite::Connection::open(lab.database()).unwrap().query_row(sql, (), |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("SELECT count(*) FROM fact WHERE kind = 4 AND uid = 1000"), 1000);
+    assert_eq!(count("SELECT count(*) FROM fact WHERE kind = 5 AND uid = 1000"), 50);
+}
