@@ -2,7 +2,8 @@
 //! History that a person wants gone, day by day and in small steps: the rows that match, then the day's totals
 //! are made anew from what is left. Where only totals are left, whole days go, and a folded command line goes as
 //! a whole. Events that match go too. Programs stay known with
-//! their names and contents: otherwise they would be announced as new.
+//! their names and contents: otherwise they would be announced as new. What is taken away is subtracted from what is
+//! said of them, in the same transaction; of programs that had nothing taken away nothing changes.
 //!
 //! Which days are under way stands in `meta`, from the first step to the last. If the service dies in between, the
 //! next one makes the totals and lists of these days anew from what is left: nothing that is deleted shows in them.
@@ -30,6 +31,9 @@ const STEP: i64 = 4_000;
 const FROM: &str = "deleting-from";
 const TO: &str = "deleting-to";
 
+/// An executable, and who used it.
+type Used = (i64, u32);
+
 /// A deletion under way.
 pub(super) struct Deletion {
     query: Query,
@@ -44,6 +48,10 @@ pub(super) struct Deletion {
     /// Levels and buckets to be made anew at the end.
     wide: BTreeSet<(usize, i64)>,
     deleted: u64,
+    /// Executables and users of which something was taken away: ever, and on the day under way. What one that was
+    /// broken off had touched nobody knows.
+    touched: Option<HashSet<Used>>,
+    today: HashSet<Used>,
     events_done: bool,
     pub(super) answer: SyncSender<std::result::Result<u64, api::Error>>,
 }
@@ -66,6 +74,8 @@ impl Deletion {
             hours: None,
             wide: BTreeSet::new(),
             deleted: 0,
+            touched: None,
+            today: HashSet::new(),
             events_done: true,
             answer: std::sync::mpsc::sync_channel(1).0,
         }))
@@ -90,6 +100,8 @@ impl Deletion {
             hours: None,
             wide: BTreeSet::new(),
             deleted: 0,
+            touched: Some(HashSet::new()),
+            today: HashSet::new(),
             events_done: false,
             answer,
         })
@@ -121,7 +133,7 @@ impl Deletion {
                 transaction.commit()?;
                 return Ok(false);
             }
-            tidy(&transaction, &reach)?;
+            tidy(&transaction, &reach, self.touched.as_ref())?;
             transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [FROM, TO])?;
             transaction.commit()?;
             return Ok(true);
@@ -141,13 +153,29 @@ impl Deletion {
         }
         let sql = format!(
             "DELETE FROM connection WHERE id IN (SELECT c.id FROM connection c CROSS JOIN who w ON w.id = c.who
-               CROSS JOIN peer p ON p.id = c.peer WHERE c.id >= ? AND c.id < ?{} LIMIT {STEP})",
+               CROSS JOIN peer p ON p.id = c.peer WHERE c.id >= ? AND c.id < ?{} LIMIT {STEP})
+             RETURNING who, sent, received, connections",
             self.rows.text
         );
         let mut values = vec![Value::Integer(from << TIE_BITS), Value::Integer(to << TIE_BITS)];
         values.extend(self.rows.values.iter().cloned());
-        let deleted = transaction.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&values))?;
-        self.deleted += deleted as u64;
+        let mut gone: HashMap<i64, Sums> = HashMap::new();
+        let mut deleted = 0;
+        {
+            let mut delete = transaction.prepare_cached(&sql)?;
+            let mut rows = delete.query(rusqlite::params_from_iter(&values))?;
+            while let Some(row) = rows.next()? {
+                let count = |index| row.get::<_, i64>(index).map(|value| u64::try_from(value).unwrap_or(0));
+                let sums = Sums { sent: count(1)?, received: count(2)?, connections: count(3)? };
+                gone.entry(row.get(0)?).or_default().add(sums);
+                deleted += 1;
+            }
+        }
+        // Where only totals are left, they say what is taken away.
+        if day >= self.detail_from {
+            self.subtract(&transaction, &gone)?;
+        }
+        self.deleted += deleted;
         if deleted == 0 {
             self.hours = Some(from.div_euclid(HOUR)..chunk::up(to, HOUR) / HOUR);
         }
@@ -168,7 +196,46 @@ impl Deletion {
         (from.max(self.query.since.unwrap_or(i64::MIN)), to.min(self.query.until.unwrap_or(i64::MAX)))
     }
 
-    fn totals_of_hour(&self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
+    /// Takes away what these programs had.
+    fn subtract(&mut self, db: &Database, gone: &HashMap<i64, Sums>) -> Result<()> {
+        let mut update = db.prepare_cached(
+            "UPDATE sighting SET sent = max(sent - ?3, 0), received = max(received - ?4, 0),
+               connections = max(connections - ?5, 0) WHERE executable = ?1 AND uid = ?2",
+        )?;
+        for (who, sums) in gone {
+            let Some((executable, uid)) = used(db, *who)? else { continue };
+            let Sums { sent, received, connections } = *sums;
+            update.execute(params![executable, uid, stored(sent), stored(received), stored(connections)])?;
+            self.today.insert((executable, uid));
+            if let Some(touched) = &mut self.touched {
+                touched.insert((executable, uid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever has nothing left of this day was not seen on it.
+    fn days_of(&mut self, db: &Database, reach: &Reach, day: i64) -> Result<()> {
+        let mut today = std::mem::take(&mut self.today);
+        if today.is_empty() {
+            return Ok(());
+        }
+        let (mut pieces, mut whos) = (Vec::new(), HashSet::new());
+        chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
+        for piece in pieces {
+            chunk::read(db, Kind::Who, piece, |_, who, _, _| {
+                whos.insert(who);
+            })?;
+        }
+        for who in whos {
+            if let Some(used) = used(db, who)? {
+                today.remove(&used);
+            }
+        }
+        today.into_iter().try_for_each(|used| not_seen(db, used, day))
+    }
+
+    fn totals_of_hour(&mut self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
         if place::next(db, hour, hour + 1)?.is_some() {
             place::rebuild(db, hour)?;
             recent::leave(db, hour + 1)?;
@@ -197,11 +264,12 @@ impl Deletion {
                 }
             }
         }
+        self.days_of(db, reach, day)?;
         self.volume_of(db, reach, day)
     }
 
     /// Takes what matches out of a bucket of which there are no rows.
-    fn thin(&self, db: &Database, level: usize, bucket: i64) -> Result<()> {
+    fn thin(&mut self, db: &Database, level: usize, bucket: i64) -> Result<()> {
         let totals = chunk::totals(db, level, bucket)?;
         db.execute_batch(
             "CREATE TEMP TABLE IF NOT EXISTS thinned (n INTEGER PRIMARY KEY, who INTEGER, peer INTEGER);
@@ -218,9 +286,16 @@ impl Deletion {
         );
         let mut statement = db.prepare_cached(&sql)?;
         let left = statement.query_map(rusqlite::params_from_iter(&self.totals.values), |row| row.get(0))?;
-        let left = left.collect::<Result<Vec<i64>>>()?;
-        let left: Vec<_> =
-            left.into_iter().filter_map(|n| totals.get(usize::try_from(n).ok()?).copied()).collect();
+        let numbers: HashSet<i64> = left.collect::<Result<_>>()?;
+        let (mut left, mut gone) = (Vec::new(), HashMap::new());
+        for (n, total) in (0_i64..).zip(totals) {
+            if numbers.contains(&n) {
+                left.push(total);
+            } else {
+                gone.entry(total.who).or_insert_with(Sums::default).add(total.sums);
+            }
+        }
+        self.subtract(db, &gone)?;
         chunk::clear(db, level, bucket)?;
         chunk::add_totals(db, level, bucket, &left)
     }
@@ -273,15 +348,62 @@ fn days(db: &Database, q: &Query) -> Result<Vec<i64>> {
     statement.query_map([from, to], |row| row.get(0))?.collect()
 }
 
-/// What is said of programs follows from what is left.
-fn tidy(db: &Database, reach: &Reach) -> Result<()> {
+/// Executable and user of a program as it ran.
+fn used(db: &Database, who: i64) -> Result<Option<Used>> {
+    db.prepare_cached(
+        "SELECT g.executable, w.uid FROM who w JOIN program g ON g.id = w.program WHERE w.id = ?1",
+    )?
+    .query_row([who], |row| Ok((row.get(0)?, row.get(1)?)))
+    .optional()
+}
+
+/// Nothing of this user's is left of it on this day.
+fn not_seen(db: &Database, (executable, uid): Used, day: i64) -> Result<()> {
+    let key = params![executable, uid, day];
+    let gone = db
+        .prepare_cached("DELETE FROM sighting_day WHERE executable = ?1 AND uid = ?2 AND day = ?3")?
+        .execute(key)?;
+    if gone == 0 {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "UPDATE executable SET days = max(days - 1, 0) WHERE id = ?1 AND NOT EXISTS
+           (SELECT 1 FROM sighting_day s WHERE s.executable = ?1 AND s.day = ?2)",
+    )?
+    .execute([executable, day])?;
+    // First and last time are known to the day then; a program of which nothing is left stays known since the first.
+    db.prepare_cached(
+        "WITH d AS (SELECT min(day) * ?4 AS low, max(day) * ?4 AS high FROM sighting_day
+             WHERE executable = ?1 AND uid = ?2)
+         UPDATE sighting SET days = max(days - 1, 0),
+           first_seen = CASE WHEN first_seen / ?4 = ?3 THEN coalesce((SELECT low FROM d), first_seen) ELSE first_seen END,
+           last_seen = CASE WHEN last_seen / ?4 = ?3 THEN max(first_seen, coalesce((SELECT high FROM d), first_seen))
+             ELSE last_seen END
+         WHERE executable = ?1 AND uid = ?2",
+    )?
+    .execute(params![executable, uid, day, DAY])?;
+    db.prepare_cached(
+        "UPDATE fact SET first_seen = max(min(fact.first_seen, s.last_seen), s.first_seen),
+             last_seen = min(max(fact.last_seen, s.first_seen), s.last_seen)
+           FROM sighting s WHERE s.executable = ?1 AND s.uid = ?2 AND fact.executable = ?1 AND fact.uid = ?2",
+    )?
+    .execute(params![executable, uid])?;
+    Ok(())
+}
+
+/// Domains, ports and command lines that only what was taken away had are not known any more.
+fn tidy(db: &Database, reach: &Reach, touched: Option<&HashSet<Used>>) -> Result<()> {
+    let is_touched = |executable, uid| touched.is_none_or(|touched| touched.contains(&(executable, uid)));
     let mut programs: HashMap<i64, (i64, i64, u32)> = HashMap::new();
     let mut statement = db.prepare(
         "SELECT w.id, g.executable, g.pattern, w.uid FROM who w JOIN program g ON g.id = w.program WHERE w.folded = 0",
     )?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        programs.insert(row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?));
+        let (executable, uid) = (row.get(1)?, row.get(3)?);
+        if is_touched(executable, uid) {
+            programs.insert(row.get(0)?, (executable, row.get(2)?, uid));
+        }
     }
     let mut peers: HashMap<i64, (i64, i64)> = HashMap::new();
     let mut statement = db.prepare("SELECT id, domain, port FROM peer")?;
@@ -290,9 +412,8 @@ fn tidy(db: &Database, reach: &Reach) -> Result<()> {
         peers.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
     }
     let mut left: HashSet<(i64, i64, i64, u32)> = HashSet::new();
-    let mut sums: HashMap<(i64, u32), Sums> = HashMap::new();
     for piece in chunk::everything(reach) {
-        chunk::read(db, Kind::Pair, piece, |_, peer, who, total| {
+        chunk::read(db, Kind::Pair, piece, |_, peer, who, _| {
             let (Some((executable, pattern, uid)), Some((domain, port))) =
                 (programs.get(&who), peers.get(&peer))
             else {
@@ -303,16 +424,17 @@ fn tidy(db: &Database, reach: &Reach) -> Result<()> {
             if *port != NO_PORT {
                 left.insert((*executable, fact::PORT, *port, *uid));
             }
-            sums.entry((*executable, *uid)).or_default().add(total);
         })?;
     }
     let mut gone = Vec::new();
+    // Command lines are known of programs without rows as well.
+    let kinds = if touched.is_some() { "3, 4, 5" } else { "3, 4" };
     let mut statement =
-        db.prepare("SELECT executable, kind, value, uid FROM fact WHERE kind IN (3, 4, 5)")?;
+        db.prepare(&format!("SELECT executable, kind, value, uid FROM fact WHERE kind IN ({kinds})"))?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let fact = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        if !left.contains(&fact) {
+        if is_touched(fact.0, fact.3) && !left.contains(&fact) {
             gone.push(fact);
         }
     }
@@ -320,17 +442,6 @@ fn tidy(db: &Database, reach: &Reach) -> Result<()> {
         db.prepare("DELETE FROM fact WHERE executable = ?1 AND kind = ?2 AND value = ?3 AND uid = ?4")?;
     for (executable, kind, value, uid) in gone {
         delete.execute(params![executable, kind, value, uid])?;
-    }
-    let sightings: Vec<(i64, u32)> = db
-        .prepare("SELECT executable, uid FROM sighting")?
-        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_>>()?;
-    let mut update = db.prepare(
-        "UPDATE sighting SET sent = ?3, received = ?4, connections = ?5 WHERE executable = ?1 AND uid = ?2",
-    )?;
-    for (executable, uid) in sightings {
-        let Sums { sent, received, connections } = sums.get(&(executable, uid)).copied().unwrap_or_default();
-        update.execute(params![executable, uid, stored(sent), stored(received), stored(connections)])?;
     }
     Ok(())
 }

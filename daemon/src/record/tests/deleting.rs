@@ -114,3 +114,58 @@ fn what_a_filter_deletes_is_what_it_shows() {
         assert_eq!(connections_by_kind(&db), [left.len() as u64; 7], "{q:?}");
     }
 }
+
+#[test]
+fn what_is_said_of_other_programs_stays() {
+    let lab = Lab::new();
+    let day = 86_400 * SECOND;
+    let start = now() - 20 * day;
+    let mut rows = Vec::new();
+    for n in 0..10 {
+        for path in ["/usr/bin/curl", "/usr/bin/ssh"] {
+            let mut row = row(start + n * day, who(path, 1000));
+            row.domain = Some((bytes(&format!("day{n}.example")), NameSource::Dns));
+            rows.push(row);
+        }
+    }
+    lab.write(rows);
+    // It also ran without a connection, with another command line, and had more before what is kept.
+    let mut ran = who("/usr/bin/ssh", 1000);
+    ran.program = program("/usr/bin/ssh", "ssh -V");
+    lab.recorder.seen(&ran, start);
+    lab.recorder.flush();
+    let db = rusqlite::Connection::open(lab.database()).unwrap();
+    db.execute_batch("UPDATE sighting SET sent = sent + 5000").unwrap();
+    let reader = lab.recorder.reader();
+    let of = |path: &str| {
+        let q = Query { path: Some(path.to_owned()), ..Query::default() };
+        reader.executable(reader.executables(&q, &all()).unwrap().rows[0].id.unwrap(), &all()).unwrap()
+    };
+    let ssh = of("/usr/bin/ssh");
+    assert_eq!(
+        (ssh.sent, ssh.days_seen, ssh.cmdlines.as_ref().map(Vec::len)),
+        (Some(6000), Some(10), Some(2))
+    );
+    let delete = |since: i64, until: i64| {
+        let (since, until) = (Some(start + since * day - 1), Some(start + until * day - 1));
+        let q = Query { path: Some("/usr/bin/curl".to_owned()), since, until, ..Query::default() };
+        reader.delete_history(&q, &all()).unwrap()
+    };
+    // The last four days, the first one, and two in the middle.
+    assert_eq!((delete(6, 10), delete(0, 1), delete(3, 5)), (4, 1, 2));
+    let curl = of("/usr/bin/curl");
+    assert_eq!((curl.sent, curl.connections, curl.days_seen), (Some(5300), Some(3), Some(3)));
+    let days = |time: Option<i64>| time.unwrap() / day - start / day;
+    assert_eq!((days(curl.first_seen), days(curl.last_seen)), (1, 5));
+    let last = curl.hashes_last_seen.unwrap()[0];
+    assert_eq!(days(Some(last)), 5);
+    assert_eq!(curl.domains.unwrap(), ["day5.example", "day2.example", "day1.example"]);
+    assert_eq!(of("/usr/bin/ssh"), ssh);
+    // Nothing at all is left of it, and it stays known.
+    assert_eq!(delete(0, 10), 3);
+    let curl = of("/usr/bin/curl");
+    assert_eq!((curl.sent, curl.connections, curl.days_seen), (Some(5000), Some(0), Some(0)));
+    assert_eq!(curl.first_seen, curl.last_seen);
+    assert_eq!((curl.domains.unwrap().len(), curl.hashes.unwrap().len()), (0, 1));
+    assert_eq!(of("/usr/bin/ssh"), ssh);
+}
