@@ -194,6 +194,12 @@ fn begin_of(id: i64) -> i64 {
     id & (NUMBERS - 1)
 }
 
+/// Kind, level, bucket and first number of a segment.
+pub(super) fn parts(id: i64) -> (i64, usize, i64, i64) {
+    let place = id >> (BUCKET_BITS + BEGIN_BITS);
+    (place / 8, usize::try_from(place % 8).unwrap_or(0), bucket_of(id), begin_of(id))
+}
+
 /// The segment that may have a number: the last one of a bucket (its first id) that begins no later.
 const FIND: &str = "SELECT id, data FROM chunk WHERE id >= ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1";
 

@@ -16,6 +16,7 @@ mod finish;
 mod fold;
 mod insert;
 mod intern;
+mod mend;
 mod open_flows;
 mod outbox;
 mod place;
@@ -120,6 +121,16 @@ pub enum Trouble {
         /// Rows that waited in it for the remote database; 0 also where nobody knows.
         unsent: u64,
     },
+    /// Parts of the database could not be read; the rest is as it was.
+    #[error(
+        "parts of the history could not be read: {mended} were made anew from others, {lost} are lost and missing in totals; check the disk"
+    )]
+    Mended {
+        /// Lists and totals that are whole again.
+        mended: u64,
+        /// Totals that were in no other.
+        lost: u64,
+    },
     /// A text log cannot be written; the database is not concerned.
     #[error("the text log {path} cannot be written: {reason}")]
     TextLog {
@@ -150,6 +161,7 @@ impl Trouble {
             Trouble::Writing(_) => Some("storage"),
             Trouble::Recovered => Some("storage-recovered"),
             Trouble::SetAside { .. } => Some("storage-damaged"),
+            Trouble::Mended { .. } => Some("storage-mended"),
             Trouble::TextLog { .. } => Some("text-log"),
             Trouble::TextLogLost { .. } => Some("text-log-lost"),
         }

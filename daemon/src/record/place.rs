@@ -7,6 +7,8 @@
 //! that is long enough ([`LONG`]), then a new one begins: so no write touches more than that, however much happens
 //! in the hour. Lists may name rows that are deleted; readers skip those.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::rollup::HOUR;
@@ -144,6 +146,12 @@ pub(super) fn forget(db: &Database, before: i64, most: i64) -> Result<bool> {
         )?
         .execute([key(before, 0), most])?;
     Ok(deleted > 0)
+}
+
+/// Hours of which a list cannot be read.
+pub(super) fn broken(db: &Database) -> Result<BTreeSet<i64>> {
+    let mut select = db.prepare("SELECT id >> ?1 FROM place WHERE length(data) % ?2 <> 0")?;
+    select.query_map(params![LISTS, ROW as i64], |row| row.get(0))?.collect()
 }
 
 /// Makes the lists of an hour anew from its rows.

@@ -56,6 +56,8 @@ pub(super) struct Queue {
     pub(super) lost_bytes: u64,
     pub(super) stop: bool,
     pub(super) reconfigured: bool,
+    /// A reader has met something that cannot be read.
+    pub(super) damage: bool,
     /// The interval is over: write what waits.
     pub(super) due: bool,
     /// Everything up to this wall time, µs since the epoch, was handed in and not yet said to be written.

@@ -6,6 +6,8 @@
 //! rows here. That hour becomes a later one as time passes, or because something was deleted; an earlier one only
 //! when the clock was ahead.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
 use super::chunk::{self, Sums};
@@ -176,6 +178,28 @@ pub(super) fn read<T>(
     while let Some(row) = rows.next()? {
         decode(hour, row.get_ref(0)?.as_blob().unwrap_or_default(), &mut wanted, &mut give)?;
     }
+    Ok(())
+}
+
+/// Hours of which a list cannot be read.
+pub(super) fn broken(db: &Database) -> Result<BTreeSet<i64>> {
+    let mut broken = BTreeSet::new();
+    let mut select = db.prepare("SELECT id >> ?1, data FROM recent")?;
+    let mut rows = select.query([LISTS])?;
+    while let Some(row) = rows.next()? {
+        let (hour, data) = (row.get(0)?, row.get_ref(1)?.as_blob().unwrap_or_default());
+        if decode(hour, data, |_, _, _| Some(()), |(), _, _| {}).is_err() {
+            broken.insert(hour);
+        }
+    }
+    Ok(broken)
+}
+
+/// This hour is read from the table from now on, and all before it.
+pub(super) fn drop_hour(db: &Database, hour: i64) -> Result<()> {
+    leave(db, hour + 1)?;
+    db.prepare_cached("DELETE FROM recent WHERE id >= ?1 AND id < ?2")?
+        .execute([key(hour, 0), key(hour + 1, 0)])?;
     Ok(())
 }
 

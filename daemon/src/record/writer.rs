@@ -22,7 +22,7 @@ use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
 use super::rollup::Rollup;
 use super::textlog::TextLogs;
-use super::{Settings, Trouble, database, retain};
+use super::{Settings, Trouble, database, mend, retain};
 use crate::memory;
 use crate::model::{Connection, Hash, NoticeKind, Viewer, Who};
 
@@ -36,6 +36,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 const RETENTION_FIRST: Duration = Duration::from_secs(60);
 /// Pause between two of its steps.
 const RETENTION_PAUSE: Duration = Duration::from_millis(5);
+/// What cannot be read is not looked for more often.
+const MEND_PAUSE: Duration = Duration::from_secs(60);
 /// So many rows in one transaction fill the caches.
 const BURST: usize = 4096;
 /// Write intervals without as many after which the caches are given up.
@@ -73,6 +75,8 @@ pub(super) struct Writer {
     loss_told: bool,
     retention: retain::Retention,
     deletion: Option<(Deletion, Viewer)>,
+    /// When what cannot be read was last looked for.
+    mended: Option<Instant>,
     /// A step of it failed: when it goes on.
     deletion_pauses: Option<Instant>,
     _hold: File,
@@ -120,6 +124,7 @@ impl Writer {
             loss_told: false,
             retention: retain::Retention::default(),
             deletion: broken_off.map(|deletion| (deletion, Viewer::everything())),
+            mended: None,
             deletion_pauses: None,
             _hold: hold,
         }
@@ -148,11 +153,15 @@ impl Writer {
                 next_retention = Instant::now();
             }
             self.settings = settings;
-            let (requests, over) = {
+            let (requests, over, damage) = {
                 let mut queue = self.shared.queue();
                 queue.reconfigured = false;
-                (std::mem::take(&mut queue.requests), std::mem::take(&mut queue.due))
+                let damage = std::mem::take(&mut queue.damage);
+                (std::mem::take(&mut queue.requests), std::mem::take(&mut queue.due), damage)
             };
+            if damage {
+                self.mend();
+            }
             let due = stop
                 || over
                 || self.broken.is_some()
@@ -263,7 +272,11 @@ impl Writer {
             if queue.stop {
                 return true;
             }
-            if !queue.requests.is_empty() || queue.reconfigured || (retry_at.is_none() && queue.hurry()) {
+            if !queue.requests.is_empty()
+                || queue.reconfigured
+                || queue.damage
+                || (retry_at.is_none() && queue.hurry())
+            {
                 return false;
             }
             let mut wake = retention_at;
@@ -435,23 +448,57 @@ impl Writer {
         }
     }
 
-    /// Says it once, doubles the pause, sets a damaged file aside.
+    /// Says it once, doubles the pause, mends what cannot be read, sets a damaged file aside.
     pub(super) fn failed(&mut self, error: &rusqlite::Error) {
-        if database::damaged(error) {
-            match self.replace_database() {
-                Ok((aside, unsent)) => {
-                    self.broken = None;
-                    (self.on_trouble)(Trouble::SetAside { aside, reason: error.to_string(), unsent });
-                    return;
-                }
-                Err(reason) => tracing::error!("the damaged database cannot be replaced: {reason}"),
-            }
+        let helped = if database::damaged(error) {
+            self.set_aside(&error.to_string())
+        } else {
+            mend::tells_damage(error) && self.mend()
+        };
+        if helped {
+            return;
         }
         match self.broken {
             Some(pause) => self.broken = Some((pause * 2).min(RETRY.1)),
             None => {
                 self.broken = Some(RETRY.0);
                 (self.on_trouble)(Trouble::Writing(error.to_string()));
+            }
+        }
+    }
+
+    /// A damaged file makes room for a new one; false if it cannot.
+    fn set_aside(&mut self, reason: &str) -> bool {
+        match self.replace_database() {
+            Ok((aside, unsent)) => {
+                self.broken = None;
+                (self.on_trouble)(Trouble::SetAside { aside, reason: reason.to_owned(), unsent });
+                true
+            }
+            Err(reason) => {
+                tracing::error!("the damaged database cannot be replaced: {reason}");
+                false
+            }
+        }
+    }
+
+    /// Something could not be read. True if that has changed. It costs seconds, so not again and again.
+    fn mend(&mut self) -> bool {
+        if self.mended.is_some_and(|last| last.elapsed() < MEND_PAUSE) {
+            return false;
+        }
+        self.mended = Some(Instant::now());
+        match mend::mend(&mut self.database) {
+            Ok(mend::Found::Nothing) => false,
+            Ok(mend::Found::Mended(mended, lost)) => {
+                (self.on_trouble)(Trouble::Mended { mended, lost });
+                true
+            }
+            Ok(mend::Found::Corrupt(reason)) => self.set_aside(&reason),
+            Err(error) if database::damaged(&error) => self.set_aside(&error.to_string()),
+            Err(error) => {
+                tracing::warn!("what cannot be read cannot be mended: {error}");
+                false
             }
         }
     }
@@ -593,7 +640,13 @@ fn watched(db: &Database) -> rusqlite::Result<()> {
     .map(drop)
 }
 
+/// What is said where something cannot be read.
+pub(super) const DAMAGED: &str = "a part of the record cannot be read and is looked after; try again later";
+
 pub(super) fn unavailable(error: rusqlite::Error) -> api::Error {
     tracing::warn!("the database cannot answer: {error}");
+    if mend::tells_damage(&error) {
+        return api::Error::Unavailable(DAMAGED.to_owned());
+    }
     api::Error::Unavailable("the record cannot be used at the moment; try again later".to_owned())
 }

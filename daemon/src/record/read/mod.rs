@@ -35,7 +35,7 @@ use rusqlite::{Connection as Database, OptionalExtension as _};
 use super::database;
 use super::queue::Request;
 use super::recorder::Shared;
-use super::writer::unavailable;
+use super::writer::{DAMAGED, unavailable};
 use crate::model::{Known, ProgramKey, Viewer};
 
 pub(super) use events::{acknowledge, conditions as event_conditions};
@@ -79,6 +79,11 @@ impl Reader {
         };
         if let Some(database) = lease.database.take() {
             lease.give_back(database);
+        }
+        // The writer can do something about it.
+        if matches!(&answer, Err(api::Error::Unavailable(text)) if text == DAMAGED) {
+            self.shared.queue().damage = true;
+            self.shared.work.notify_one();
         }
         answer
     }

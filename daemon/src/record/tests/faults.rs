@@ -326,6 +326,72 @@ fn s03_damage_found_while_running_is_set_aside_too() {
     assert!(!page.rows.is_empty(), "what was to be written is in the fresh one, and readers see it");
 }
 
+/// Packed data that ends in the middle: what is there more than once is whole again, and the rest goes on.
+#[test]
+fn s03_what_cannot_be_read_is_made_anew() {
+    use crate::record::chunk::{self, Kind};
+    use crate::record::{place, retain::Retention, writer::now};
+    const DAY: i64 = 86_400 * SECOND;
+    let short = Settings { detail_days: 7, ..settings() };
+    let lab = Lab::new();
+    let (today, path) = (now() / DAY, |n: i64| if n % 2 == 0 { "/usr/bin/curl" } else { "/usr/bin/ssh" });
+    lab.write((0..400).map(|n| row(now() - n / 2 * DAY, who(path(n), 1000))).collect());
+    let dir = lab.dir;
+    lab.recorder.stop().unwrap();
+    let mut db = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+    let mut retention = Retention::default();
+    retention.obey();
+    retention.step(&mut db, &short, now()).unwrap();
+    while retention.busy() {
+        retention.step(&mut db, &short, now()).unwrap();
+    }
+    // The lists of the hour that runs, an hour and a day that are there in full, and days of which nothing else is.
+    let hour = now() / (3600 * SECOND);
+    for table in ["recent", "place"] {
+        let sql = format!("UPDATE {table} SET data = substr(data, 1, length(data) - 1) WHERE id >> 20 = ?1");
+        assert_eq!(db.execute(&sql, [hour]).unwrap(), 1);
+    }
+    let cut = |kind, level, bucket| {
+        let (from, to) = (chunk::id(kind, level, bucket, 0), chunk::id(kind, level, bucket + 1, 0));
+        let sql = "UPDATE chunk SET data = substr(data, 1, length(data) - 1) WHERE id >= ?1 AND id < ?2";
+        assert_eq!(db.execute(sql, [from, to]).unwrap(), 1, "{kind:?} {level} {bucket}");
+    };
+    cut(Kind::Pair, 0, hour);
+    cut(Kind::Pair, 1, today - 20);
+    cut(Kind::Who, 1, today - 180);
+    cut(Kind::Use, 3, (today - 100) / 64);
+    cut(Kind::Pair, 1, today - 190);
+    let lab = Lab::with(dir, short);
+    let reader = lab.recorder.reader();
+    let since = |day: i64| Query {
+        since: Some((today - day) * DAY),
+        until: Some((today - day + 1) * DAY),
+        ..Query::default()
+    };
+    let asked = reader.summary(Dimension::Name, &since(180), &Viewer::everything());
+    assert!(matches!(asked, Err(picosnitch_api::Error::Unavailable(_))), "{asked:?}");
+    assert_eq!(lab.trouble(), Trouble::Mended { mended: 6, lost: 1 });
+    let number = |by: Dimension, q: &Query| -> u64 {
+        reader.summary(by, q, &Viewer::everything()).unwrap().0.iter().map(|total| total.connections).sum()
+    };
+    for (by, word) in Dimension::ALL {
+        assert_eq!(number(by, &Query::default()), 400, "{word}");
+        for day in [0, 20, 100, 180] {
+            assert_eq!(number(by, &since(day)), 2, "{word} {day}");
+        }
+    }
+    assert_eq!(number(Dimension::Domain, &since(190)), 2, "what could be read of it is there");
+    assert_eq!(place::read(&db, hour, |_| {}).unwrap(), 2);
+    // What is written and what is forgotten go on.
+    lab.write(vec![row(now(), who("/usr/bin/curl", 1000))]);
+    assert_eq!(number(Dimension::Path, &Query::default()), 401);
+    retention.step(&mut db, &settings(), now()).unwrap();
+    while retention.busy() {
+        retention.step(&mut db, &settings(), now()).unwrap();
+    }
+    assert!(!lab.dir.path().join("state/picosnitch.db.bad").exists());
+}
+
 #[test]
 fn s03_an_unreadable_or_newer_database_is_refused_and_stays() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Packed data that cannot be read (a bit of the disk has turned) must not cost the rest of the history, nor hold up
+//! what is forgotten. What is packed is there more than once: lists of rows and totals of hours are made anew from the
+//! rows, wider totals from narrower ones, totals by one thing from those by program and peer. Of what is nowhere else
+//! only the segment goes. A file that SQLite itself finds damaged is set aside (`database.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::types::Type;
+use rusqlite::{Connection as Database, Result, TransactionBehavior};
+
+use super::chunk::{self, Kind, Reach, WIDTHS};
+use super::rollup::{DAY, HOUR};
+use super::{convert, database, place, recent, segment};
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing is wrong.
+    Nothing,
+    /// So many lists and totals were made anew, and so many are lost.
+    Mended(u64, u64),
+    /// SQLite says what is wrong with the file.
+    Corrupt(String),
+}
+
+/// Whether this error means that packed data cannot be read, or that the file is damaged.
+pub(super) fn tells_damage(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::FromSqlConversionFailure(_, Type::Blob, _)) || database::damaged(error)
+}
+
+/// Looks through everything that is packed and mends it, in one transaction. This takes seconds for years of history.
+pub(super) fn mend(db: &mut Database) -> Result<Found> {
+    let check: String = db.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+    if check != "ok" {
+        return Ok(Found::Corrupt(check));
+    }
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut mended = 0;
+    for hour in recent::broken(&transaction)? {
+        recent::drop_hour(&transaction, hour)?;
+        mended += 1;
+    }
+    for hour in place::broken(&transaction)? {
+        place::rebuild(&transaction, hour)?;
+        mended += 1;
+    }
+    let mut lost = 0;
+    for ((level, bucket), ids) in broken_totals(&transaction)? {
+        if again(&transaction, level, bucket, &ids)? {
+            mended += 1;
+        } else {
+            lost += 1;
+        }
+    }
+    transaction.commit()?;
+    Ok(if mended + lost == 0 { Found::Nothing } else { Found::Mended(mended, lost) })
+}
+
+/// Segments that cannot be right, by level and bucket, narrow ones first.
+fn broken_totals(db: &Database) -> Result<BTreeMap<(usize, i64), BTreeSet<i64>>> {
+    let mut broken: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
+    let mut select = db.prepare("SELECT id, data FROM chunk")?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if !is_sound(id, row.get_ref(1)?.as_blob().unwrap_or_default()) {
+            let (_, level, bucket, _) = chunk::parts(id);
+            broken.entry((level, bucket)).or_default().insert(id);
+        }
+    }
+    Ok(broken)
+}
+
+/// It can be read to its end, its entries are in order, and the last one is where its head says.
+fn is_sound(id: i64, data: &[u8]) -> bool {
+    let (.., begin) = chunk::parts(id);
+    let (mut last, mut in_order) = (None, true);
+    let read = segment::decode(data, begin, |a, b, _| {
+        in_order &= last < Some((a, b)) && a >= 0 && b >= 0;
+        last = Some((a, b));
+    });
+    let end = segment::last(data, begin).ok();
+    read.is_ok() && in_order && last.is_none_or(|(a, _)| end == Some(a))
+}
+
+/// Makes a bucket anew if it can be; else takes away what cannot be read of it.
+fn again(db: &Database, level: usize, bucket: i64, broken: &BTreeSet<i64>) -> Result<bool> {
+    let reach = Reach::read(db)?;
+    let (from, kinds) = (bucket * WIDTHS[level], || broken.iter().map(|id| chunk::parts(*id).0));
+    if level == 0 && from >= reach.detail * DAY {
+        chunk::clear(db, level, bucket)?;
+        chunk::add_totals(db, level, bucket, &convert::of_rows(db, bucket)?)?;
+    } else if (level == 1 && from >= reach.hours * HOUR) || (level > 1 && from >= reach.kept * DAY) {
+        chunk::build(db, level, bucket)?;
+    } else if kinds().all(|kind| kind != Kind::Pair as i64) {
+        let totals = chunk::totals(db, level, bucket)?;
+        chunk::clear(db, level, bucket)?;
+        chunk::add_totals(db, level, bucket, &totals)?;
+    } else {
+        let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id = ?1")?;
+        for id in broken {
+            delete.execute([id])?;
+        }
+        return Ok(false);
+    }
+    Ok(true)
+}
