@@ -197,7 +197,7 @@ fn s06_a_clock_that_was_years_ahead_hides_nothing() {
             for (by, word) in Dimension::ALL {
                 assert_eq!(sum(&lab, by, &q), 5, "{word}, {old}, {future}");
             }
-            assert_eq!(connections_by_kind(&db), [left + 5; 6], "{old}, {future}");
+            assert_eq!(connections_by_kind(&db), [left + 5; 7], "{old}, {future}");
         }
         let meta = |key: &str| -> i64 {
             let value = db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
