@@ -165,7 +165,7 @@ impl Recorder {
         let open_flows = OpenFlows::new(state_dir);
         // A history that begins anew has none of them.
         if trouble.is_none() && known.through.is_some() {
-            known.open_flows = open_flows.read();
+            known.open_flows = open_flows.read(&database);
         }
         let shared = Arc::new(Shared {
             path,

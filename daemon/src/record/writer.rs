@@ -16,7 +16,7 @@ use super::delete::Deletion;
 use super::finish::Unwritten;
 use super::insert;
 use super::intern::Interner;
-use super::open_flows::OpenFlows;
+use super::open_flows::{self, OpenFlows};
 use super::outbox::{self, Outbox};
 use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
@@ -326,7 +326,6 @@ impl Writer {
             Ok((change, whos)) => {
                 self.retention.uses(whos.into_iter());
                 self.succeeded(&work, began, &change);
-                self.write_open_flows(work.open_flows);
             }
             Err(error) => {
                 self.interner.forget();
@@ -376,17 +375,14 @@ impl Writer {
         }
     }
 
-    /// With what was written: a list that is ahead of the rows would make connections of them that are in no row.
-    fn write_open_flows(&mut self, flows: Option<Vec<u64>>) {
-        let Some(flows) = flows.filter(|_| self.settings.enabled) else { return };
-        match self.open_flows.write(&flows) {
+    /// The list is there, or that it cannot be is said once.
+    fn open_flows_are(&mut self, kept: std::io::Result<()>) {
+        match kept {
             Ok(()) => self.open_flows_kept = true,
-            Err(error) => {
-                if std::mem::take(&mut self.open_flows_kept) {
-                    tracing::warn!("the list of open flows cannot be kept: {error}");
-                }
-                self.keep_open_flows(Some(flows));
+            Err(error) if std::mem::take(&mut self.open_flows_kept) => {
+                tracing::warn!("the list of open flows cannot be kept: {error}");
             }
+            Err(_) => {}
         }
     }
 
@@ -608,7 +604,15 @@ impl Writer {
         rollup.write(&transaction, interner)?;
         let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
         watched(&transaction)?;
+        let prepared = match work.open_flows.as_ref().filter(|_| settings.enabled) {
+            Some(flows) => Some(self.open_flows.prepare(flows, open_flows::next_number(&transaction)?)),
+            None => None,
+        };
         transaction.commit()?;
+        if let Some(prepared) = prepared {
+            let kept = prepared.and_then(|()| self.open_flows.keep());
+            self.open_flows_are(kept);
+        }
         Ok((change, whos))
     }
 }
