@@ -18,6 +18,9 @@ use picosnitch_api::inert;
 /// In the daemon's answer, the names of the secrets that have a value.
 const SECRETS_SET: &str = "secrets-set";
 
+/// The one list of numbers.
+const PORTS: &str = "log.ignore.ports";
+
 /// Settings by key; what is no setting is left out.
 type Settings = BTreeMap<String, toml::Value>;
 
@@ -99,7 +102,7 @@ async fn set(key: &str, text: &str) -> Result<(), Failure> {
     let client = &asking.client;
     let text = if text == "-" { secret()? } else { text.to_owned() };
     let current = settings(client.settings().await?);
-    let value = read(&text, current.get(key));
+    let value = read(key, &text, current.get(key));
     let value = to_bus(&value).ok_or_else(|| {
         Failure::usage(format!("{key}: true or false, a whole number, a text or a list is accepted"))
     })?;
@@ -129,7 +132,7 @@ async fn edit(out: &Out) -> Result<(), Failure> {
     let fail = |error: nix::errno::Errno| Failure::new(format!("cannot make a temporary folder: {error}"));
     let folder = nix::unistd::mkdtemp(&std::env::temp_dir().join("picosnitch-XXXXXX")).map_err(fail)?;
     let file = folder.join("config.toml");
-    let result = async {
+    let result: Result<(), Failure> = async {
         std::fs::write(&file, document(&before)).map_err(|error| Failure::file(&file, "write", &error))?;
         open_editor(&file)?;
         let text = std::fs::read_to_string(&file).map_err(|error| Failure::file(&file, "read", &error))?;
@@ -155,9 +158,18 @@ async fn edit(out: &Out) -> Result<(), Failure> {
         Ok(())
     }
     .await;
+    if let Err(failure) = result {
+        // What was written by hand is not thrown away for a slip.
+        let changed = std::fs::read_to_string(&file).is_ok_and(|text| text != document(&before));
+        if changed {
+            return Err(failure.hint(format!("what you wrote is kept in {}", file.display())));
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+        return Err(failure);
+    }
     // It holds nothing that the settings do not hold.
     let _ = std::fs::remove_dir_all(&folder);
-    result
+    Ok(())
 }
 
 fn open_editor(file: &Path) -> Result<(), Failure> {
@@ -229,7 +241,7 @@ fn to_bus(value: &toml::Value) -> Option<Value<'static>> {
 
 /// Reads a value from the command line, with the present one for its type: a text needs no quotes, and
 /// a list may be words with commas.
-fn read(text: &str, current: Option<&toml::Value>) -> toml::Value {
+fn read(key: &str, text: &str, current: Option<&toml::Value>) -> toml::Value {
     let parsed = parse(&format!("value = {text}")).ok().and_then(|mut table| match table.len() {
         1 => table.remove("value"),
         _ => None,
@@ -244,8 +256,9 @@ fn read(text: &str, current: Option<&toml::Value>) -> toml::Value {
             toml::Value::Array(
                 words
                     .map(|word| match word.parse::<i64>() {
-                        Ok(number) => toml::Value::Integer(number),
-                        Err(_) => toml::Value::String(word.to_owned()),
+                        // A process may be named 1234, and a content begin with zeros.
+                        Ok(number) if key == PORTS => toml::Value::Integer(number),
+                        _ => toml::Value::String(word.to_owned()),
                     })
                     .collect(),
             )
@@ -349,8 +362,10 @@ mod tests {
             ("ninety", Some("365"), "\"ninety\""),
             ("1\nother = 2", Some("365"), "\"1\\nother = 2\""),
         ] {
-            assert_eq!(read(text, current.map(toml).as_ref()), toml(value), "{text}");
+            assert_eq!(read(PORTS, text, current.map(toml).as_ref()), toml(value), "{text}");
         }
+        let names = read("log.ignore.names", "1234, sh", Some(&toml("[]")));
+        assert_eq!(names, toml("[\"1234\", \"sh\"]"));
     }
 
     #[test]

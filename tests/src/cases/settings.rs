@@ -305,6 +305,15 @@ fn s08_edit(lab: &mut Lab) -> Outcome {
         ensure(!bad.status.success(), || format!("{what} was taken: {}", words(&bad)))?;
         ensure(std::fs::read_to_string(stage.daemon.config())? == text, || format!("{what} is in the file"))?;
         ensure(days()? == "database.retention_days = 123", || format!("{what} is in force"))?;
+        // What was written by hand is still there, if it was.
+        let said = words(&bad);
+        let kept = said.split("is kept in ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        ensure(kept.is_some() != (editor == "false"), || format!("{what}: {said}"))?;
+        if let Some(kept) = kept {
+            let text = std::fs::read_to_string(kept)?;
+            ensure(text.contains("retention_") && !text.contains("= 123"), || format!("{what}: {text}"))?;
+            std::fs::remove_dir_all(Path::new(kept).parent().ok_or("no folder")?)?;
+        }
     }
     // Nothing that asks for a terminal waits where there is none.
     let mut without = stage.cli(None)?;
