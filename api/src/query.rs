@@ -243,6 +243,14 @@ impl std::str::FromStr for Network {
         if prefix > bits {
             return Err(wants());
         }
+        // Traffic of IPv4 is on record as that, also if its socket is one of IPv6.
+        let (address, prefix) = match address {
+            IpAddr::V6(v6) => match (v6.to_ipv4_mapped(), prefix.checked_sub(96)) {
+                (Some(v4), Some(prefix)) => (IpAddr::V4(v4), prefix),
+                _ => (address, prefix),
+            },
+            IpAddr::V4(_) => (address, prefix),
+        };
         let address = match address {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0);

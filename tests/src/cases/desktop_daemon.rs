@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
         title: "the daemon starts again, then with a fresh history: told once, and told",
         run: d03_anew,
     },
+    Case { id: "S08", title: "no toast, if none is wanted", run: s08_toasts },
 ];
 
 fn d03_pause(lab: &mut Lab) -> Outcome {
@@ -37,6 +38,33 @@ fn d03_pause(lab: &mut Lab) -> Outcome {
     desktop.tray(AT_ONCE)?;
     tooltip_says(&desktop, "The record is paused")?;
     tooltip_says(&desktop, "Watching")
+}
+
+/// Shows notify.desktop: a tray that runs says nothing from then on, until it may again. The record does.
+fn s08_toasts(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "s08-toasts", true)?;
+    ready(lab, &stage, &mut desktop)?;
+    let set = |value: &str| -> Outcome {
+        let output = stage.cli(None)?.args(["config", "set", "notify.desktop", value]).output()?;
+        ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
+        // The signal of it arrives, and the tray asks what is in force.
+        std::thread::sleep(Duration::from_secs(2));
+        Ok(())
+    };
+    let to = lab.net.to();
+    set("false")?;
+    let program = lab.programs.make("s08-hushed")?;
+    report(&program, &["tcp-echo", &to])?;
+    settle(PATIENCE, || {
+        let menu = desktop.menu()?;
+        ensure(menu.iter().any(|(_, text)| text.starts_with("s08-hushed")), || format!("{menu:?}"))
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure(desktop.toasts().is_empty(), || format!("told all the same: {:?}", desktop.toasts()))?;
+    set("true")?;
+    report(lab.programs.make("s08-loud")?, &["tcp-echo", &to])?;
+    let toasts = wait_toasts(&desktop, |toasts| format!("{toasts:?}").contains("s08-loud"))?;
+    ensure(!format!("{toasts:?}").contains("s08-hushed"), || format!("told later: {toasts:?}"))
 }
 
 fn d03_anew(lab: &mut Lab) -> Outcome {

@@ -36,9 +36,10 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Longest wait between two tries, and a margin.
-const RETURN: Duration = Duration::from_secs(45);
+pub(super) const RETURN: Duration = Duration::from_secs(45);
 
-fn config(url: &str, ca: &Path, more: &str) -> String {
+/// Settings with this server, whose certificate this authority vouches for.
+pub(super) fn config(url: &str, ca: &Path, more: &str) -> String {
     format!(
         "[remote]\nurl = \"{url}\"\nhost_name = \"lab\"\ntls = \"verify\"\nca_file = \"{}\"\n{more}",
         ca.display()
@@ -87,7 +88,7 @@ fn there(database: &Database, path: &str) -> Outcome<Vec<Line>> {
 }
 
 /// Both have the same rows, each once.
-fn same(stage: &Stage, database: &Database, path: &str, at_least: usize) -> Outcome {
+pub(super) fn same(stage: &Stage, database: &Database, path: &str, at_least: usize) -> Outcome {
     let (here, there) = (here(stage, path)?, there(database, path)?);
     ensure(here.len() >= at_least, || format!("{} rows here, not {at_least}", here.len()))?;
     ensure(here == there, || {
@@ -136,6 +137,7 @@ pub fn errors(stage: &Stage, kind: &str) -> Outcome<Vec<String>> {
         .collect())
 }
 
+/// Shows remote.url and remote.host_name.
 fn s11_postgres(lab: &mut Lab) -> Outcome {
     s11(lab, Kind::Postgres, "s11-postgres")
 }
@@ -232,9 +234,10 @@ fn s11(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
 }
 
 /// Rows that wait: id, how many, what.
-type Chunk = (i64, i64, Vec<u8>);
+pub(super) type Chunk = (i64, i64, Vec<u8>);
 
-fn outbox(stage: &Stage) -> Outcome<Vec<Chunk>> {
+/// What waits on the disk.
+pub(super) fn outbox(stage: &Stage) -> Outcome<Vec<Chunk>> {
     let history = rusqlite::Connection::open(stage.daemon.database())?;
     history.busy_timeout(PATIENCE)?;
     let mut statement = history.prepare("SELECT id, rows, payload FROM outbox ORDER BY id")?;
@@ -308,7 +311,8 @@ fn s11_two(lab: &mut Lab) -> Outcome {
     Ok(())
 }
 
-/// Servers that a thief of the address could offer: none gets a row, or the password.
+/// Servers that a thief of the address could offer: none gets a row, or the password. Shows
+/// remote.ca_file: only whom its authority vouches for is trusted.
 fn s11_hostile(lab: &mut Lab) -> Outcome {
     for kind in [Kind::Postgres, Kind::MariaDb] {
         let dir = lab.new_dir(&format!("s11-hostile-{kind:?}"))?;
@@ -401,6 +405,7 @@ fn s11_misfit(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
     })
 }
 
+/// Shows remote.table as well.
 fn s11_helper(lab: &mut Lab) -> Outcome {
     let dir = lab.new_dir("s11-helper-server")?;
     let authority = Authority::new(&dir.join("certificates"))?;

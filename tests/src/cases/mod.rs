@@ -23,6 +23,7 @@ pub mod renewed;
 pub mod scale;
 pub mod scripts;
 pub mod settings;
+pub mod settings_abroad;
 pub mod storage;
 pub mod traffic;
 pub mod trouble;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         permission::CASES,
         leaving::CASES,
         verdicts::CASES,
+        settings_abroad::CASES,
         command::CASES,
         desktop::CASES,
         desktop_daemon::CASES,

@@ -132,10 +132,8 @@ fn signal(stage: &Stage, signal: nix::sys::signal::Signal) -> Outcome {
 enum Shown {
     /// This, on a daemon that runs.
     Here(fn(&mut World<'_>, &str) -> Outcome),
-    /// A case with this id.
+    /// The case with this title, which says so.
     Case(&'static str),
-    /// A test in this file with this name.
-    Test(&'static str, &'static str),
 }
 
 /// Every key of the shipped file.
@@ -145,8 +143,8 @@ const KEYS: &[(&str, Shown)] = &[
     ("monitor.ring_buffer_kib", Shown::Here(ring_buffer)),
     ("monitor.open_files", Shown::Here(open_files)),
     ("database.enabled", Shown::Here(enabled)),
-    ("database.retention_days", Shown::Case("S05")),
-    ("database.detail_days", Shown::Case("S05")),
+    ("database.retention_days", Shown::Case("what is forgotten, and when")),
+    ("database.detail_days", Shown::Case("what is forgotten, and when")),
     ("database.write_interval_seconds", Shown::Here(write_interval)),
     ("log.connections", Shown::Here(conn_log)),
     ("log.addresses", Shown::Here(addresses)),
@@ -155,23 +153,20 @@ const KEYS: &[(&str, Shown)] = &[
     ("log.ignore.sha256", Shown::Here(ignored)),
     ("log.ignore.domains", Shown::Here(ignored_domain)),
     ("log.ignore.ports", Shown::Here(ignored)),
-    ("log.ignore.networks", Shown::Here(ignored)),
+    ("log.ignore.networks", Shown::Here(ignored_networks)),
     ("log.ignore.names", Shown::Here(ignored)),
-    ("notify.desktop", Shown::Test("tray/src/policy/tests.rs", "wanted")),
-    ("remote.url", Shown::Case("S11")),
-    ("remote.host_name", Shown::Case("S11")),
-    ("remote.ca_file", Shown::Case("S11")),
-    ("remote.tls", Shown::Case("S11")),
-    ("remote.table", Shown::Case("S11")),
-    (
-        "remote.outbox_mib",
-        Shown::Test("daemon/src/record/tests/outbox.rs", "s11_what_does_not_fit_is_counted"),
-    ),
-    ("virustotal.api_key", Shown::Case("V01")),
-    ("virustotal.upload", Shown::Case("V03")),
-    ("virustotal.request_interval_seconds", Shown::Case("V02")),
-    ("virustotal.url", Shown::Case("V01")),
-    ("virustotal.ca_file", Shown::Case("V01")),
+    ("notify.desktop", Shown::Case("no toast, if none is wanted")),
+    ("remote.url", Shown::Case("PostgreSQL down for a while: every row arrives once")),
+    ("remote.host_name", Shown::Case("PostgreSQL down for a while: every row arrives once")),
+    ("remote.ca_file", Shown::Case("a remote server that is not who it should be")),
+    ("remote.tls", Shown::Case("a server without TLS, if one says so")),
+    ("remote.table", Shown::Case("the helper has no privilege and no secret is shown")),
+    ("remote.outbox_mib", Shown::Case("as much waits for a server as may")),
+    ("virustotal.api_key", Shown::Case("a verdict is kept, shown and told")),
+    ("virustotal.upload", Shown::Case("no file is sent unasked")),
+    ("virustotal.request_interval_seconds", Shown::Case("the scanner is asked as often as may be")),
+    ("virustotal.url", Shown::Case("a verdict is kept, shown and told")),
+    ("virustotal.ca_file", Shown::Case("a verdict is kept, shown and told")),
 ];
 
 struct World<'a> {
@@ -234,7 +229,7 @@ fn s08(lab: &mut Lab) -> Outcome {
     for key in &listed {
         ensure(keys.iter().any(|known| known == key), || format!("{key} is no setting"))?;
     }
-    let known: Vec<&str> = super::all().iter().map(|case| case.id).collect();
+    let known: Vec<&str> = super::all().iter().map(|case| case.title).collect();
     let comment = "# a comment of mine, in the middle\n";
     let stage = lab.stage("s08", &format!("[database]\n{comment}write_interval_seconds = 1\n"))?;
     let mut world = World { lab, stage };
@@ -244,13 +239,12 @@ fn s08(lab: &mut Lab) -> Outcome {
                 Trouble::Failed(text) => Trouble::Failed(format!("{key}: {text}")),
                 other => other,
             })?,
-            Shown::Case(id) => {
-                ensure(known.contains(id), || format!("{key}: there is no case {id}"))?;
-                ensure(is_named(key, id)?, || format!("{key}: the cases {id} do not name it"))?;
-            }
-            Shown::Test(place, word) => {
-                let tests = std::fs::read_to_string(project().join(place))?;
-                ensure(tests.contains(word), || format!("{key}: {place} has no test of it"))?;
+            Shown::Case(title) => {
+                ensure(known.contains(title), || format!("{key}: there is no case {title:?}"))?;
+                let words = case_of(title)?;
+                let named = |word: &str| word.trim_end_matches('.') == *key;
+                let all = |letter: char| !(letter.is_alphanumeric() || letter == '_' || letter == '.');
+                ensure(words.split(all).any(named), || format!("{key}: {title:?} does not name it"))?;
             }
         }
     }
@@ -258,16 +252,18 @@ fn s08(lab: &mut Lab) -> Outcome {
     ensure(text.contains(comment), || format!("the comment is gone: {text}"))
 }
 
-/// Whether a file with cases of this id sets this key.
-fn is_named(key: &str, id: &str) -> Outcome<bool> {
-    let word = key.rsplit('.').next().unwrap_or(key);
+/// The function of the case with this title, with what is said above it.
+fn case_of(title: &str) -> Outcome<String> {
     for entry in std::fs::read_dir(project().join("tests/src/cases"))? {
         let text = std::fs::read_to_string(entry?.path())?;
-        if text.contains(&format!("id: \"{id}\"")) && text.contains(word) {
-            return Ok(true);
-        }
+        let Some((_, after)) = text.split_once(&format!("title: {title:?}")) else { continue };
+        let name = after.split_once("run: ").and_then(|(_, name)| name.split([' ', ',']).next());
+        let start = format!("\nfn {}(", name.unwrap_or_default());
+        let (before, body) = text.split_once(&start).ok_or_else(|| format!("no function of {title:?}"))?;
+        let above = before.rsplit("\n\n").next().unwrap_or_default();
+        return Ok(format!("{above}\n{}", body.split("\n}\n").next().unwrap_or_default()));
     }
-    Ok(false)
+    Err(format!("no file has the case {title:?}").into())
 }
 
 /// In a terminal, with an editor that does what it is told: what is right is in force with the comments kept, what is
@@ -491,7 +487,6 @@ fn ignored(world: &mut World<'_>, key: &str) -> Outcome {
     let value = match key {
         "log.ignore.sha256" => sha256_file(&program)?,
         "log.ignore.ports" => row.remote_port.unwrap_or(0).to_string(),
-        "log.ignore.networks" => format!("{}/32", world.lab.net.peer),
         _ => row.name.clone().unwrap_or_default(),
     };
     world.set(key, &value)?;
@@ -499,7 +494,7 @@ fn ignored(world: &mut World<'_>, key: &str) -> Outcome {
     report(&program, &["tcp-echo", &to, "bytes=500"])?;
     let fresh = world.lab.programs.make("s08-new")?;
     let news = fresh.to_string_lossy().into_owned();
-    if matches!(key, "log.ignore.ports" | "log.ignore.networks") {
+    if key == "log.ignore.ports" {
         report(&fresh, &["tcp-echo", &to, "bytes=500"])?;
         settle(PATIENCE, || {
             ensure(world.stage.client.notices("new-executable", &news).len() == 1, || {
@@ -513,6 +508,38 @@ fn ignored(world: &mut World<'_>, key: &str) -> Outcome {
     let got = totals(&world.stage, &path)?;
     ensure(got == (500, 500, 1), || format!("{value} is ignored, and {got:?} on record"))?;
     ensure(rows_of(&world.stage.client, &news)?.is_empty(), || format!("{value} is ignored, not for {news}"))
+}
+
+/// A network of IPv4, the same as IPv6 writes it, and one of IPv6: what goes there is announced, and not recorded.
+fn ignored_networks(world: &mut World<'_>, key: &str) -> Outcome {
+    let (peer, peer6) = (world.lab.net.peer, world.lab.net.peer6);
+    let (to, to6) = (world.lab.net.to(), world.lab.net.to6());
+    for (value, there, elsewhere) in [
+        (format!("{peer}/32"), &to, &to6),
+        (format!("{}/120", peer.to_ipv6_mapped()), &to, &to6),
+        (format!("{peer6}/64"), &to6, &to),
+    ] {
+        world.set(key, &value)?;
+        let unseen = world.lab.programs.make("s08-there")?;
+        let path = unseen.to_string_lossy().into_owned();
+        report(&unseen, &["tcp-echo", there, "bytes=500"])?;
+        settle(PATIENCE, || {
+            ensure(world.stage.client.notices("new-executable", &path).len() == 1, || {
+                format!("{value}: a new program is not announced")
+            })
+        })?;
+        let seen = world.lab.programs.make("s08-elsewhere")?;
+        report(&seen, &["tcp-echo", elsewhere, "bytes=500"])?;
+        world.row(&seen.to_string_lossy())?;
+        world.collected()?;
+        ensure(rows_of(&world.stage.client, &path)?.is_empty(), || {
+            format!("{value} is ignored, not for {path}")
+        })?;
+        world.set(key, "")?;
+        report(&unseen, &["tcp-echo", there, "bytes=500"])?;
+        world.row(&path)?;
+    }
+    Ok(())
 }
 
 /// `localhost`, as bash resolves it.

@@ -84,6 +84,7 @@ fn about(scanner: &Scanner, sha256: &str) -> Outcome<Vec<Value>> {
     Ok(scanner.requests()?.into_iter().filter(of).collect())
 }
 
+/// Shows virustotal.api_key, virustotal.url and virustotal.ca_file: this scanner is asked, with this key.
 fn v01(lab: &mut Lab) -> Outcome {
     let (scanner, authority) =
         start_scanner(lab, "v01-scanner", &[scanner::report(3, 1, 72)], &[not_wanted()])?;
