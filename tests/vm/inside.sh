@@ -135,6 +135,37 @@ quiet() {
 	[ -z "$said" ] || no "$said"
 }
 
+# --- what leaves the machine -------------------------------------------------------------------------------
+
+# The helper in the sandbox of its unit answers what it finds there: a server that is not.
+relay_in_its_sandbox() {
+	systemctl is-active --quiet picosnitch-relay.socket || no "the socket is not there" || return
+	picosnitch config set remote.url postgresql://nobody:nothing@127.0.0.1:9/nowhere || return
+	generate vm-relay && until_it_holds relay_answers && relay_is_nobody
+	local failed=$?
+	picosnitch config set remote.url "" || return
+	return $failed
+}
+
+relay_answers() {
+	local status
+	status=$(picosnitch status --json) || no "$status" || return
+	jq -e '(."remote-error" // "" | test("refused")) and ."remote-queued" > 0 and ."relay-restarts" == 0' <<<"$status" >/dev/null ||
+		no "$(jq -c 'with_entries(select(.key | test("remote|relay")))' <<<"$status")"
+}
+
+relay_is_nobody() {
+	local relay pid said
+	relay=$(systemctl list-units --plain --no-legend 'picosnitch-relay@*' | cut -d ' ' -f 1)
+	pid=$(systemctl show -P MainPID "$relay") || return
+	said=$(grep -E '^(Uid|CapEff|CapPrm|NoNewPrivs|Seccomp):' "/proc/$pid/status" | tr -s '\t ' ' ') || no "no process: $relay" || return
+	[ "$(stat -c %U "/proc/$pid")" = picosnitch-relay ] || no "$said" || return
+	for want in 'CapPrm: 0000000000000000' 'CapEff: 0000000000000000' 'NoNewPrivs: 1' 'Seccomp: 2'; do
+		grep -qx "$want" <<<"$said" || no "not $want: $said" || return
+	done
+	if [ -e "/proc/$pid/root/var/lib" ] || [ -e "/proc/$pid/root/etc/passwd" ]; then no "it sees files of the system"; fi
+}
+
 # --- people ------------------------------------------------------------------------------------------------
 
 # Runs a command as alice in a session of her own: at that console, or at none.
@@ -250,6 +281,7 @@ check "B04 and at no other" sees none vm-dynamic none
 check "B04 her own rows are seen anywhere" sees none vm-alice some
 check "S09 logs are rotated" logs_rotate
 check "the journal has no warning" quiet
+check "S11 the helper in its sandbox" relay_in_its_sandbox
 check "N01 a restart keeps the history, tells nothing twice and records the gap" restart_keeps
 check "S01 killed, it is started again and records the gap" comes_back
 check "it stops at once" stops
