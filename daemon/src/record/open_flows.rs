@@ -59,13 +59,27 @@ impl OpenFlows {
         Some(flows.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
-    /// Writes the list of a transaction that is not committed yet.
+    /// Writes the list of a transaction that is not committed yet. Where that fails, the list before stays the right
+    /// one.
     ///
     /// # Errors
-    /// What writing gives.
-    pub(super) fn prepare(&self, flows: &[u64], number: i64) -> io::Result<()> {
+    /// What the database gives; what writing gives.
+    pub(super) fn prepare(&self, db: &Database, flows: &[u64]) -> rusqlite::Result<io::Result<()>> {
+        let number = chunk::meta(db, NUMBER)? + 1;
+        let written = self.write(flows, number);
+        if written.is_ok() {
+            chunk::raise(db, NUMBER, number)?;
+        }
+        Ok(written)
+    }
+
+    fn write(&self, flows: &[u64], number: i64) -> io::Result<()> {
         let Some(boot) = self.boot else { return Ok(()) };
         let new = self.new_path();
+        // The list before has not got its name yet.
+        if self.list(&new, number - 1).is_some() {
+            std::fs::rename(&new, &self.path)?;
+        }
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -87,13 +101,6 @@ impl OpenFlows {
         }
         std::fs::rename(self.new_path(), &self.path)
     }
-}
-
-/// The number of the next transaction with a list, within it.
-pub(super) fn next_number(db: &Database) -> rusqlite::Result<i64> {
-    let next = chunk::meta(db, NUMBER)? + 1;
-    chunk::raise(db, NUMBER, next)?;
-    Ok(next)
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
@@ -133,16 +140,27 @@ mod tests {
         // Killed before it is committed; before the list has its name; after.
         for (flows, before) in [([1, u64::MAX], vec![]), ([7, u64::MAX], vec![1, u64::MAX])] {
             let transaction = db.transaction().unwrap();
-            open.prepare(&flows, next_number(&transaction).unwrap()).unwrap();
+            open.prepare(&transaction, &flows).unwrap().unwrap();
             drop(transaction);
             assert_eq!(read(&db), before);
             let transaction = db.transaction().unwrap();
-            open.prepare(&flows, next_number(&transaction).unwrap()).unwrap();
+            open.prepare(&transaction, &flows).unwrap().unwrap();
             transaction.commit().unwrap();
             assert_eq!(read(&db), flows);
             open.keep().unwrap();
             assert_eq!(read(&db), flows);
         }
+        // One that cannot be written; and one whose name could not be given before the next.
+        let new = dir.path().join("open-flows.new");
+        std::fs::create_dir(&new).unwrap();
+        assert!(open.prepare(&db, &[9]).unwrap().is_err());
+        assert_eq!(read(&db), [7, u64::MAX]);
+        std::fs::remove_dir(&new).unwrap();
+        open.prepare(&db, &[10]).unwrap().unwrap();
+        let transaction = db.transaction().unwrap();
+        open.prepare(&transaction, &[11]).unwrap().unwrap();
+        drop(transaction);
+        assert_eq!(read(&db), [10]);
         let later = OpenFlows { boot: Some([b'0'; BOOT]), ..open };
         assert!(later.read(&db).is_empty());
     }
@@ -151,7 +169,7 @@ mod tests {
     fn what_is_damaged_or_no_file_is_not_known() {
         let (dir, db) = (tempfile::tempdir().unwrap(), database());
         let open = OpenFlows::new(dir.path());
-        open.prepare(&[7, 8], next_number(&db).unwrap()).unwrap();
+        open.prepare(&db, &[7, 8]).unwrap().unwrap();
         open.keep().unwrap();
         let path = dir.path().join(FILE);
         let whole = std::fs::read(&path).unwrap();

@@ -151,7 +151,7 @@ impl Log {
             }
             Err((written, error)) => {
                 self.file = None;
-                self.keep(text.get(written..).unwrap_or_default());
+                self.keep(&text[text.ceil_char_boundary(written)..]);
                 let said = std::mem::replace(&mut self.told, true);
                 (!said).then(|| Trouble::TextLog { path: self.path.clone(), reason: error.to_string() })
             }

@@ -16,7 +16,7 @@ use super::delete::Deletion;
 use super::finish::Unwritten;
 use super::insert;
 use super::intern::Interner;
-use super::open_flows::{self, OpenFlows};
+use super::open_flows::OpenFlows;
 use super::outbox::{self, Outbox};
 use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
@@ -605,7 +605,7 @@ impl Writer {
         let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
         watched(&transaction)?;
         let prepared = match work.open_flows.as_ref().filter(|_| settings.enabled) {
-            Some(flows) => Some(self.open_flows.prepare(flows, open_flows::next_number(&transaction)?)),
+            Some(flows) => Some(self.open_flows.prepare(&transaction, flows)?),
             None => None,
         };
         transaction.commit()?;

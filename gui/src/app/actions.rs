@@ -17,7 +17,12 @@ use crate::ask::Failure;
 use crate::msg::{Msg, Place, Sender};
 
 /// Sets the actions of the program and their keys.
-pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, range: &gtk4::MenuButton) {
+pub fn set(
+    app: &adw::Application,
+    sender: &Sender,
+    (search, entry): (&gtk4::SearchBar, &gtk4::SearchEntry),
+    range: &gtk4::MenuButton,
+) {
     let add = |name: &str, keys: &[&str], message: fn() -> Msg| {
         let action = gio::SimpleAction::new(name, None);
         let (sender, window) = (sender.clone(), app.downgrade());
@@ -51,8 +56,19 @@ pub fn set(app: &adw::Application, sender: &Sender, search: &gtk4::SearchBar, ra
         app.add_action(&action);
         app.set_accels_for_action(&format!("app.{name}"), keys);
     };
-    let search = search.clone();
-    local("find", &["<Ctrl>F"], Box::new(move || search.set_search_mode(!search.is_search_mode())));
+    let (search, entry) = (search.clone(), entry.clone());
+    local(
+        "find",
+        &["<Ctrl>F"],
+        Box::new(move || {
+            // An open one that somebody went away from is gone back to.
+            if search.is_search_mode() && !entry.state_flags().contains(gtk4::StateFlags::FOCUS_WITHIN) {
+                entry.grab_focus();
+            } else {
+                search.set_search_mode(!search.is_search_mode());
+            }
+        }),
+    );
     let range = range.clone();
     local("range", &["<Ctrl>T"], Box::new(move || range.popup()));
     let window = app.clone();
@@ -238,7 +254,21 @@ impl Target {
         Self { path, format, fresh }
     }
 
-    fn open(&self) -> std::io::Result<std::fs::File> {
+    /// Where it is written until it is whole: what was there before is lost for nothing less.
+    fn part(&self) -> PathBuf {
+        let is_file = self.path.metadata().map_or(true, |about| about.is_file());
+        match self.path.file_name().filter(|_| is_file && !self.fresh) {
+            Some(name) => {
+                let mut part = std::ffi::OsString::from(".");
+                part.push(name);
+                part.push(format!(".{}.part", std::process::id()));
+                self.path.with_file_name(part)
+            }
+            None => self.path.clone(),
+        }
+    }
+
+    fn open(&self, part: &Path) -> std::io::Result<std::fs::File> {
         let mut options = std::fs::File::options();
         options.write(true);
         if self.fresh {
@@ -246,13 +276,28 @@ impl Target {
         } else {
             options.create(true).truncate(true);
         }
-        options.open(&self.path)
+        options.open(part)
     }
 }
 
+/// Writes all of it, or leaves what was there.
 async fn write(client: &Client, what: Shown, target: &Target) -> Result<(), String> {
     let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
-    let mut file = target.open().map_err(failed)?;
+    let part = target.part();
+    let file = target.open(&part).map_err(failed)?;
+    let ours = part != target.path || target.fresh;
+    let written = match fill(client, what, target, file).await {
+        Ok(()) if part != target.path => std::fs::rename(&part, &target.path).map_err(failed),
+        written => written,
+    };
+    if written.is_err() && ours {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}
+
+async fn fill(client: &Client, what: Shown, target: &Target, mut file: std::fs::File) -> Result<(), String> {
+    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
     let refused = |error: Error| Failure::from(error).why;
     match what {
         Shown::Rows(what, query) => client.export(what, target.format, &query, &file).await.map_err(refused),
@@ -318,12 +363,14 @@ mod tests {
         // Asked about a.csv, while JSON lines are wanted.
         let target = Target::of(csv.clone(), true);
         assert_eq!((&target.path, target.format), (&jsonl, Format::JsonLines));
-        assert!(target.open().is_err());
+        assert!(target.open(&target.part()).is_err());
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "kept");
         // Asked about this very name.
         let target = Target::of(jsonl.clone(), false);
         assert_eq!(target.format, Format::JsonLines);
-        target.open().unwrap();
+        target.open(&target.part()).unwrap();
+        assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "kept", "until the new one is whole");
+        std::fs::rename(target.part(), &jsonl).unwrap();
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "");
         assert_eq!(Target::of(csv.clone(), false), Target { path: csv, format: Format::Csv, fresh: false });
         std::fs::remove_dir_all(&dir).unwrap();

@@ -166,7 +166,7 @@ impl Component for App {
             gtk4::glib::Propagation::Proceed
         });
         if let Ok(app) = relm4::main_application().downcast::<adw::Application>() {
-            actions::set(&app, &sender, &frame.search_bar, &frame.range);
+            actions::set(&app, &sender, (&frame.search_bar, &frame.search), &frame.range);
         }
         actions::escape(&root, &sender);
         let emit = sender.clone();
@@ -557,10 +557,15 @@ impl App {
     fn ask(&mut self) {
         self.drop_open();
         self.pace.asked(now());
-        if let (Some(problem), Some(frame)) =
-            (self.context.view.problem(&self.context.people), self.frame_of(self.place))
+        if let Some(problem) = self.context.view.problem(&self.context.people)
+            && self.frame_of(self.place).is_some()
         {
-            return frame.unclear(&problem);
+            // Back is to ask again.
+            self.held.failed(name(self.place));
+            if let Some(frame) = self.frame_of(self.place) {
+                frame.unclear(&problem);
+            }
+            return;
         }
         self.held.ask(name(self.place), self.place, &self.context.view);
         self.come_back();

@@ -141,7 +141,9 @@ impl Live {
         if !context.view.range.is_live() {
             return;
         }
-        let held = self.hold.is_active() || self.table.is_hovered() || self.table.is_busy();
+        let busy = self.hold.is_active() || self.table.is_hovered() || self.table.is_busy();
+        // Where nothing is shown, nothing moves.
+        let held = busy && !self.frame.is_empty();
         self.note.set_text(if held {
             tr("Held while you point at it, read further down or a row is selected.")
         } else {

@@ -287,9 +287,13 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
     /// are passed over. Both are in order; `after` says that the first comes after the second.
     fn merge(&self, rows: Vec<T>, after: impl Fn(&T, &T) -> bool) {
         let known = self.rows.first();
+        // What is older than the first page is on the others, if there are any.
+        let last = known.last().filter(|_| self.rows.count() as usize > known.len());
+        let last = last.and_then(|item| item.try_borrow::<T>().ok().map(|row| row.clone()));
+        let rows = rows.into_iter().filter(|row| last.as_ref().is_none_or(|last| after(last, row)));
         let is_known =
             |row: &T| known.iter().any(|item| item.try_borrow::<T>().is_ok_and(|known| *known == *row));
-        let fresh: Vec<_> = rows.into_iter().filter(|row| !is_known(row)).map(BoxedAnyObject::new).collect();
+        let fresh: Vec<_> = rows.filter(|row| !is_known(row)).map(BoxedAnyObject::new).collect();
         self.rows.merge(fresh, |fresh, known| match (fresh.try_borrow::<T>(), known.try_borrow::<T>()) {
             (Ok(fresh), Ok(known)) => after(&fresh, &known),
             _ => false,
