@@ -78,7 +78,7 @@ fn chart(lab: &mut Lab) -> Outcome {
     })?;
     let [left, _] = place(90);
     desktop.input(&["mousemove", &left, &middle, "mousedown", "1", "mousemove", &place(95)[0], &middle])?;
-    desktop.input(&["mousemove", &right, &middle, "mouseup", "1"])?;
+    desktop.input(&["mousemove", &place(100)[0], &middle, "mouseup", "1"])?;
     let tree = sees("a closer look", &|tree| tree.find("push button", "Time range: Last").is_none())?;
     ensure(tree.find("push button", "Remove the filter ").is_some(), || "there is no way back".into())?;
     sees("what was in that time", &|tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
