@@ -24,9 +24,8 @@ use crate::words::Chip;
 use model::Model;
 pub use pages::{PAGE, Wanted};
 
-/// Rows above and below the screen that are asked for before they come into sight. GTK has widgets for a hundred
-/// rows around the one that it keeps in place: a page that comes among those costs its widgets all at once.
-const NEAR: u32 = 160;
+/// Rows above and below the screen that are asked for before they come into sight.
+const NEAR: u32 = 60;
 
 /// How often what cells say of the time since is written anew, in seconds.
 const AGES: u32 = 60;
