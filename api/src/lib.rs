@@ -4,10 +4,14 @@
 //! writes a bus name or a field name down.
 
 pub mod error;
+pub mod file;
 pub mod hint;
+pub mod incident;
 pub mod inert;
 pub mod listen;
+pub mod mark;
 pub mod name;
+pub mod part;
 pub mod people;
 pub mod proxy;
 pub mod query;
@@ -15,12 +19,17 @@ pub mod quiet;
 pub mod row;
 pub mod state;
 pub mod tongue;
+pub mod units;
 
 pub use error::Error;
 pub use hint::{Trouble, hint};
+pub use incident::Incident;
 pub use inert::{inert, inert_short};
+pub use mark::Mark;
+pub use part::Part;
 pub use people::People;
 pub use proxy::{Client, Format, Permission, What};
 pub use query::{Dimension, Query, Scope};
 pub use quiet::Quiet;
 pub use row::{Page, Status};
+pub use units::Units;

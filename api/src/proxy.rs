@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use zbus::proxy::MethodFlags;
 use zbus::zvariant::{self, DynamicDeserialize, DynamicType, OwnedValue, Value};
 
-use crate::query::{Dimension, Query};
+use crate::query::{Dimension, MAX_PAGE, Query};
 use crate::row::{self, Page, Series, Status, Total};
 use crate::{Error, name};
 
@@ -259,9 +259,32 @@ impl Client {
     /// Marks notices as seen. Those that the caller may not see are passed over.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] for more than [`crate::query::MAX_PAGE`] at once.
+    /// [`Error::LimitExceeded`] for more than [`MAX_PAGE`] at once.
     pub async fn acknowledge(&self, events: &[i64]) -> Result<(), Error> {
         self.call(&self.monitor, "Acknowledge", &events).await
+    }
+
+    /// Marks all notices as seen that the caller may see, up to this number: what comes meanwhile stays unread. Returns
+    /// those that were unread.
+    ///
+    /// # Errors
+    /// [`Error::ZBus`] if the daemon cannot be reached; some may be marked by then.
+    pub async fn acknowledge_through(&self, newest: i64) -> Result<Vec<i64>, Error> {
+        let mut marked = Vec::new();
+        let mut query = Query { limit: Some(MAX_PAGE), ..Query::default() };
+        loop {
+            let page = self.events(&query).await?;
+            let unread = page.rows.iter().filter(|row| row.acknowledged != Some(true));
+            let unread: Vec<_> = unread.filter_map(|row| row.id).filter(|id| *id <= newest).collect();
+            if !unread.is_empty() {
+                self.acknowledge(&unread).await?;
+            }
+            marked.extend(unread);
+            if page.cursor.is_empty() {
+                return Ok(marked);
+            }
+            query.cursor = Some(page.cursor);
+        }
     }
 
     /// Writes everything that the query selects into a file descriptor (a file or a pipe), without

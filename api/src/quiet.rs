@@ -6,8 +6,10 @@
 //! of other kinds are kept out of the way of an older version, not kept in the file.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::row::Event;
 
 /// Most programs that either list holds; further ones are refused.
 pub const MAX_PROGRAMS: usize = 2000;
@@ -28,9 +30,7 @@ impl Quiet {
     /// that has no home.
     #[must_use]
     pub fn file() -> Option<PathBuf> {
-        let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-        Some(config.join("picosnitch/quiet"))
+        Some(crate::file::folder("XDG_CONFIG_HOME", ".config")?.join("picosnitch/quiet"))
     }
 
     /// Reads the file; one that is not there is empty.
@@ -51,13 +51,16 @@ impl Quiet {
     /// # Errors
     /// Whatever creating the directory and the file gives.
     pub fn save(&self, file: &Path) -> io::Result<()> {
-        let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        std::fs::create_dir_all(folder)?;
-        let fresh = file.with_extension(format!("{}.new", std::process::id()));
-        let mut out = std::fs::File::create(&fresh)?;
-        out.write_all(self.text().as_bytes())?;
-        out.sync_all()?;
-        std::fs::rename(&fresh, file)
+        crate::file::replace(file, &self.text())
+    }
+
+    /// Nobody is to be told of this notice.
+    #[must_use]
+    pub fn hides(&self, row: &Event) -> bool {
+        row.path.as_ref().is_some_and(|path| {
+            let changed = row.kind.as_deref() == Some("hash-changed");
+            self.muted.contains(path) || (changed && self.expected.contains(path))
+        })
     }
 
     fn parse(text: &str) -> Self {
@@ -86,11 +89,15 @@ fn insert(into: &mut BTreeSet<String>, path: String) {
     }
 }
 
-fn escape(path: &str) -> String {
+/// A path as it stands in a line of the file.
+#[must_use]
+pub fn escape(path: &str) -> String {
     path.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
 }
 
-fn unescape(text: &str) -> String {
+/// What [`escape`] was given.
+#[must_use]
+pub fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

@@ -127,6 +127,9 @@ row! {
     }
 }
 
+/// Entries in each list of an [`Executable`] at the most, the latest: names, command lines, ports, domains, contents.
+pub const MAX_LISTED: usize = 200;
+
 row! {
     /// A program: one path (in one kind of root), with everything known of it.
     Executable {
@@ -297,6 +300,33 @@ impl Status {
             .flatten()
             .fold(0, u64::saturating_add)
     }
+
+    /// What is known to be lost most of. Bytes are no more than what the rest had, so they count only where nothing
+    /// else is lost.
+    #[must_use]
+    pub fn most_lost(&self) -> Option<(Loss, u64)> {
+        let counted = [
+            (Loss::Connections, self.lost_flows),
+            (Loss::Rows, self.lost_rows),
+            (Loss::Events, self.lost_events),
+        ];
+        let known = |(kind, count): (Loss, Option<u64>)| Some((kind, count.filter(|count| *count > 0)?));
+        let most = counted.into_iter().filter_map(known).max_by_key(|(_, count)| *count);
+        most.or(known((Loss::Bytes, self.lost_bytes)))
+    }
+}
+
+/// What can be lost of the record; see [`Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Flows that were not seen whole.
+    Connections,
+    /// Rows that could not be written.
+    Rows,
+    /// Events that the kernel could not hand over.
+    Events,
+    /// Payload that could not be charged to a flow.
+    Bytes,
 }
 
 /// One page of an answer.

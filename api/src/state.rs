@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::Mark;
 use crate::listen::Event;
 use crate::row::{self, Status};
 
@@ -71,6 +72,8 @@ pub struct State {
     programs: VecDeque<row::Event>,
     /// Everything up to this number was told or counted.
     told: i64,
+    /// The newest notice of the latest page.
+    newest: Option<Mark>,
     /// The newest number of a page since the daemon came up: what is not newer was in the history once.
     paged: i64,
     /// The daemon came up and no page was seen since then.
@@ -117,7 +120,7 @@ impl State {
             Input::Notices(rows) => return self.page(rows),
             Input::Details(row) => {
                 if let Some(id) = row.id {
-                    self.keep(id, *row);
+                    self.details(id, *row);
                 }
             }
             Input::Acknowledged(ids) => {
@@ -139,7 +142,6 @@ impl State {
         let unread = std::mem::take(&mut self.unread);
         self.before.extend(unread);
         self.programs.clear();
-        self.more_unread = 0;
         self.told = 0;
         self.paged = 0;
         self.anew = true;
@@ -162,7 +164,23 @@ impl State {
         effects
     }
 
+    /// What was seen meanwhile, or is too old to be kept by now, does not come back.
+    fn details(&mut self, id: i64, row: row::Event) {
+        self.program(id, &row);
+        if row.acknowledged == Some(true) {
+            self.unread.remove(&id);
+            self.before.remove(&id);
+        } else if let Some(known) = self.unread.get_mut(&id).or_else(|| self.before.get_mut(&id)) {
+            fill(known, row);
+        }
+    }
+
     fn page(&mut self, rows: Vec<row::Event>) -> Vec<Effect> {
+        let same_history = self.newest.is_none_or(|newest| newest.is_of(&rows));
+        let newest = rows
+            .iter()
+            .filter_map(|row| Some(Mark { number: row.id?, time: row.time }))
+            .max_by_key(|mark| mark.number);
         let mut waiting = Vec::new();
         let mut listed = BTreeSet::new();
         for row in rows {
@@ -176,11 +194,26 @@ impl State {
             }
         }
         self.told = self.told.max(listed.last().copied().unwrap_or(0));
+        if self.anew {
+            self.rejoin(&listed, same_history);
+        }
+        self.newest = newest.or(self.newest);
         self.forget_gone(&listed);
         self.anew = false;
-        self.before.clear();
         self.caught_up = true;
         if waiting.is_empty() { Vec::new() } else { vec![Effect::Waiting(waiting)] }
+    }
+
+    /// Of what was unread before the daemon came up, what is too old for the page is so still.
+    fn rejoin(&mut self, listed: &BTreeSet<i64>, same_history: bool) {
+        let older = std::mem::take(&mut self.before);
+        if !same_history {
+            self.more_unread = 0;
+        } else if listed.len() >= MAX_UNREAD {
+            for (id, row) in older.into_iter().filter(|(id, _)| Some(id) < listed.first()) {
+                self.keep(id, row);
+            }
+        }
     }
 
     /// An unread row of a page; true if nobody was told of it.
@@ -276,11 +309,23 @@ impl State {
     }
 
     /// Unread notices, newest first.
-    pub fn unread(&self) -> impl DoubleEndedIterator<Item = &row::Event> + ExactSizeIterator {
-        let before = self.before.iter().filter(|(id, _)| !self.unread.contains_key(id));
-        let mut all: Vec<_> = self.unread.iter().chain(before).collect();
-        all.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(**id));
-        all.into_iter().map(|(_, row)| row)
+    pub fn unread(&self) -> impl Iterator<Item = &row::Event> {
+        let mut known = self.unread.iter().rev().peekable();
+        let mut before = self.only_before().peekable();
+        std::iter::from_fn(move || {
+            let newer = known.peek().is_some_and(|(id, _)| before.peek().is_none_or(|(other, _)| id > other));
+            if newer { known.next() } else { before.next() }.map(|(_, row)| row)
+        })
+    }
+
+    fn only_before(&self) -> impl Iterator<Item = (&i64, &row::Event)> {
+        self.before.iter().rev().filter(|(id, _)| !self.unread.contains_key(id))
+    }
+
+    /// How many are unread, with those that are too old to be kept here.
+    #[must_use]
+    pub fn unread_count(&self) -> u64 {
+        (self.unread.len() + self.only_before().count()) as u64 + self.more_unread
     }
 
     /// Unread notices that are too old to be kept here.
@@ -405,9 +450,9 @@ mod tests {
         assert!(matches!(&state.apply(signal(7, "/usr/bin/curl"))[..], [Effect::Notify(_)]));
         assert_eq!(state.apply(signal(7, "/usr/bin/curl")), []);
         assert_eq!(state.apply(Input::Notices(vec![new(7, "/usr/bin/curl")])), []);
-        assert_eq!(state.unread().len(), 1);
+        assert_eq!(state.unread_count(), 1);
         let _ = state.apply(Input::Acknowledged(vec![7]));
-        assert_eq!(state.unread().len(), 0);
+        assert_eq!(state.unread_count(), 0);
         assert_eq!(state.apply(signal(7, "/usr/bin/curl")), [], "a signal that is heard late");
     }
 
@@ -416,7 +461,7 @@ mod tests {
         let mut state = State::default();
         let rows = (1..=40).map(|id| new(id, &format!("/bin/{id}"))).collect();
         assert_eq!(state.apply(Input::Notices(rows)), [Effect::Waiting((1..=40).collect())]);
-        assert_eq!(state.unread().len(), 40);
+        assert_eq!(state.unread_count(), 40);
         assert_eq!(state.unread().next().unwrap().id, Some(40));
         assert_eq!(state.programs().len(), MAX_PROGRAMS);
         assert_eq!(state.programs().next().unwrap().id, Some(40));
@@ -500,6 +545,63 @@ mod tests {
         assert_eq!(ids(&state), [1001, 1000, 998]);
     }
 
+    /// Those of these numbers were seen in the window.
+    fn seen(ids: std::ops::RangeInclusive<i64>) -> Vec<row::Event> {
+        let seen = |id| row::Event { acknowledged: Some(true), ..timed(id, "/bin/x", id * 10) };
+        ids.rev().map(seen).collect()
+    }
+
+    #[test]
+    fn d03_what_is_unread_behind_a_page_outlasts_a_restart() {
+        let full = MAX_UNREAD as i64;
+        let again = |state: &mut State, page: Vec<row::Event>| {
+            let _ = state.apply(Input::Event(Event::Gone));
+            let _ = state.apply(Input::Event(Event::Appeared));
+            assert_eq!(state.apply(Input::Notices(page)), []);
+        };
+        let mut state = told_1000();
+        let _ = state.apply(Input::Notices(seen(1001..=1000 + full)));
+        assert_eq!(ids(&state), [1000, 999, 998]);
+        again(&mut state, seen(1001..=1000 + full));
+        assert_eq!(ids(&state), [1000, 999, 998]);
+        let mut other = state.clone();
+        // The last row of the page before has another time now.
+        again(
+            &mut other,
+            seen(1001..=1000 + full).into_iter().map(|row| row::Event { time: Some(7), ..row }).collect(),
+        );
+        assert_eq!(ids(&other), [0; 0], "another history");
+        again(&mut state, seen(1400..=1000 + full));
+        assert_eq!(ids(&state), [0; 0], "a page that is not full is all there is");
+    }
+
+    #[test]
+    fn d03_what_is_only_counted_outlasts_a_restart() {
+        let mut state = State::default();
+        let _ = state.apply(Input::Notices(Vec::new()));
+        for id in 1..=700 {
+            let _ = state.apply(Input::Event(Event::Notice(Box::new(timed(id, "/bin/x", id)))));
+        }
+        let page = || Input::Notices((201..=700).rev().map(|id| timed(id, "/bin/x", id)).collect());
+        let _ = state.apply(page());
+        assert_eq!(state.unread_count(), 700);
+        let _ = state.apply(Input::Event(Event::Appeared));
+        let _ = state.apply(page());
+        assert_eq!(state.unread_count(), 700);
+    }
+
+    #[test]
+    fn details_bring_nothing_back_that_was_seen() {
+        let mut state = State::default();
+        let _ = state.apply(signal(7, "/bin/a"));
+        let _ = state.apply(Input::Acknowledged(vec![7]));
+        let _ = state.apply(Input::Details(Box::new(timed(7, "/bin/a", 70))));
+        assert_eq!(ids(&state), [0; 0], "an answer that came late");
+        let _ = state.apply(signal(8, "/bin/b"));
+        let _ = state.apply(Input::Details(Box::new(seen(8..=8).remove(0))));
+        assert_eq!(ids(&state), [0; 0], "seen elsewhere");
+    }
+
     #[test]
     fn d03_an_error_asks_for_the_state() {
         // Pauses, losses and trouble with the history are told as errors, and by nothing else.
@@ -551,7 +653,7 @@ mod tests {
             // One that was asked for before the last ones came lists some that are only counted.
             for _ in 0..3 {
                 let _ = state.apply(page(full - 9..2 * full - 9));
-                assert_eq!((state.unread().len(), state.more_unread()), (MAX_UNREAD, MAX_UNREAD as u64));
+                assert_eq!((state.unread().count(), state.more_unread()), (MAX_UNREAD, MAX_UNREAD as u64));
             }
             state
         };
@@ -560,11 +662,11 @@ mod tests {
         assert_eq!(state.more_unread(), 0, "nothing is left");
         let mut state = flood();
         let _ = state.apply(page(2 * full - 3..2 * full + 1));
-        assert_eq!((state.unread().len(), state.more_unread()), (4, 0), "the history was cut");
+        assert_eq!((state.unread().count(), state.more_unread()), (4, 0), "the history was cut");
         let mut state = flood();
         let seen = |id| row::Event { acknowledged: Some(true), ..new(id, "/bin/x") };
         let _ = state.apply(Input::Notices((full + 1..=2 * full).rev().map(seen).collect()));
-        assert_eq!((state.unread().len(), state.more_unread()), (0, 0), "all were seen elsewhere");
+        assert_eq!((state.unread().count(), state.more_unread()), (0, 0), "all were seen elsewhere");
     }
 
     #[test]
@@ -596,7 +698,7 @@ mod tests {
         for id in 1..=2000 {
             let _ = state.apply(signal(id, &format!("/bin/{id}")));
         }
-        assert_eq!(state.unread().len(), MAX_UNREAD);
+        assert_eq!(state.unread().count(), MAX_UNREAD);
         assert_eq!(state.more_unread(), 2000 - MAX_UNREAD as u64);
         assert_eq!(state.programs().len(), MAX_PROGRAMS);
     }

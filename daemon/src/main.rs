@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use picosnitch_api::Incident;
 use picosnitchd::exit::Trouble;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
@@ -262,8 +263,8 @@ fn reload(settings: &Store, control: &Control) {
         Ok(keys) if keys.is_empty() => tracing::info!("settings read again, nothing changed"),
         Ok(keys) => tracing::info!("settings changed: {}", keys.join(", ")),
         Err(error) => {
-            let _ =
-                control.send(Command::Error("settings", format!("the old settings stay in force: {error}")));
+            let _ = control
+                .send(Command::Error(Incident::Settings, format!("the old settings stay in force: {error}")));
         }
     }
 }

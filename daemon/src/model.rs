@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use picosnitch_api::Incident;
+
 /// Shared bytes.
 pub type Bytes = Arc<[u8]>;
 
@@ -341,8 +343,8 @@ pub enum NoticeKind {
     },
     /// The record has a hole, or something needs a person.
     Error {
-        /// `lost-flows`, `lost-events`, `storage`, `clock`, `capture`, …; see `data/org.picosnitch.Monitor.xml`.
-        kind: &'static str,
+        /// What it is about.
+        kind: Incident,
         /// One sentence: what, how much, what to do.
         message: String,
     },
@@ -484,7 +486,7 @@ pub struct Known {
     /// Wall clock of the last write of the daemon before this one, µs since the epoch; `None` if there was
     /// none.
     pub through: Option<i64>,
-    /// Flows that it had open then, as [`crate::record::Recorder::open_flows`] got them; none if the machine
+    /// Flows that it had open then, as [`crate::record::Recorder::submit_through`] got them; none if the machine
     /// has started since.
     pub open_flows: Vec<u64>,
 }

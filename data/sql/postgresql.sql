@@ -6,9 +6,10 @@
 --   GRANT INSERT, SELECT ON picosnitch_connections TO picosnitch;
 --
 -- Rows cannot be changed or deleted by that account. `origin` is a random number of the machine's own
--- history, `id` grows in it; `host` is what the machine calls itself. Engines that scale out (CockroachDB,
--- YugabyteDB, Citus) take it as it is; with Citus: SELECT create_distributed_table('picosnitch_connections',
--- 'origin'). With TimescaleDB leave it a plain table, or add time to the primary key.
+-- history, `id` grows in it; `host` is what the machine calls itself. For engines that scale out: CockroachDB and
+-- YugabyteDB spread the table by its primary key; Citus wants SELECT
+-- create_distributed_table('picosnitch_connections', 'origin'); with TimescaleDB leave it a plain table, or add
+-- time to the primary key. It is tested with PostgreSQL; these engines were not tried.
 CREATE TABLE picosnitch_connections (
   origin BIGINT NOT NULL,
   id BIGINT NOT NULL,

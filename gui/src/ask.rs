@@ -33,7 +33,7 @@ impl Failure {
 
 impl Failure {
     /// It runs, and does not answer.
-    fn silent() -> Self {
+    pub fn silent() -> Self {
         Self {
             why: tr("The monitor does not answer.").to_owned(),
             hint: Some(tr("It may be busy or hang: journalctl -u picosnitchd says more.")),

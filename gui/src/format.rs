@@ -2,55 +2,11 @@
 //! Numbers and times as people read them. Pure, but for the time zone.
 
 use gtk4::glib;
-use picosnitch_api::tongue::{decimal, fill, say_n, tr};
+pub use picosnitch_api::Units;
+use picosnitch_api::row::Loss;
+use picosnitch_api::tongue::{fill, say_n, tr, tr_n};
 
 use crate::range::{DAY, HOUR};
-
-/// Units of sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Units {
-    /// Powers of 1024: KiB, MiB.
-    #[default]
-    Iec,
-    /// Powers of 1000: kB, MB.
-    Si,
-}
-
-impl Units {
-    /// How far apart two units are.
-    pub fn step(self) -> f64 {
-        match self {
-            Units::Iec => 1024.0,
-            Units::Si => 1000.0,
-        }
-    }
-
-    fn names(self) -> [&'static str; 6] {
-        match self {
-            Units::Iec => ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"],
-            Units::Si => ["kB", "MB", "GB", "TB", "PB", "EB"],
-        }
-    }
-
-    /// A number of bytes.
-    pub fn bytes(self, count: u64) -> String {
-        let mut value = count as f64;
-        let mut unit = None;
-        for name in self.names() {
-            // What would round to the next unit is written in it.
-            if value < self.step() - 0.05 {
-                break;
-            }
-            value /= self.step();
-            unit = Some(name);
-        }
-        match unit {
-            None => format!("{count} B"),
-            Some(unit) if value >= 99.95 => format!("{value:.0} {unit}"),
-            Some(unit) => format!("{value:.1} {unit}").replace('.', decimal()),
-        }
-    }
-}
 
 /// A count with its thousands apart by a narrow space.
 pub fn count(number: u64) -> String {
@@ -72,7 +28,18 @@ pub fn days(count: u64) -> String {
 
 /// A number of connections.
 pub fn connections(number: u64) -> String {
-    fill(picosnitch_api::tongue::tr_n("{n} connection", "{n} connections", number), &[("n", &count(number))])
+    fill(tr_n("{n} connection", "{n} connections", number), &[("n", &count(number))])
+}
+
+/// How much of the record is lost, in what it is counted.
+pub fn lost(kind: Loss, number: u64, units: Units) -> String {
+    let (text, much) = match kind {
+        Loss::Connections => (tr_n("{n} connection lost", "{n} connections lost", number), count(number)),
+        Loss::Rows => (tr_n("{n} row lost", "{n} rows lost", number), count(number)),
+        Loss::Events => (tr_n("{n} event lost", "{n} events lost", number), count(number)),
+        Loss::Bytes => (tr("{n} lost"), units.bytes(number)),
+    };
+    fill(text, &[("n", &much)])
 }
 
 /// How much more or less it is than before: `▲ 12 %`; nothing where there was nothing to compare with.
@@ -118,7 +85,19 @@ pub fn clock(time: i64) -> String {
 
 /// Time of day, with the day before it where that is not today.
 pub fn lately(time: i64) -> String {
-    if midnight(time) == midnight(glib::real_time()) { clock(time) } else { moment(time) }
+    let now = glib::real_time();
+    if midnight(time) == midnight(now) {
+        clock(time)
+    } else if is_recent(time, now) {
+        written(time, tr("%a %H:%M:%S"))
+    } else {
+        moment(time)
+    }
+}
+
+/// The name of its day says which one it is.
+pub fn is_recent(time: i64, now: i64) -> bool {
+    now - time < 6 * DAY
 }
 
 /// From one moment to another; the day is said once where it is the same, and not where it is today.
@@ -145,7 +124,7 @@ pub fn ago(time: i64, now: i64) -> String {
         say_n("{n} min ago", "{n} min ago", minutes.unsigned_abs())
     } else if midnight(time) == midnight(now) {
         written(time, tr("%H:%M"))
-    } else if since < 6 * DAY {
+    } else if is_recent(time, now) {
         written(time, tr("%a %H:%M"))
     } else {
         written(time, tr("%Y-%m-%d"))
@@ -177,23 +156,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_in_both_units() {
-        for (bytes, iec, si) in [
-            (0, "0 B", "0 B"),
-            (999, "999 B", "999 B"),
-            (1000, "1000 B", "1.0 kB"),
-            (1024, "1.0 KiB", "1.0 kB"),
-            (1536, "1.5 KiB", "1.5 kB"),
-            (1_048_575, "1.0 MiB", "1.0 MB"),
-            (150_000_000, "143 MiB", "150 MB"),
-            (u64::MAX, "16.0 EiB", "18.4 EB"),
-        ] {
-            assert_eq!(Units::Iec.bytes(bytes), iec);
-            assert_eq!(Units::Si.bytes(bytes), si);
-        }
-    }
-
-    #[test]
     fn thousands_are_apart() {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
@@ -207,6 +169,23 @@ mod tests {
         assert_eq!(change(50, 100).as_deref(), Some("▼ 50 %"));
         assert_eq!(change(1000, 1001).as_deref(), Some("same as before"));
         assert_eq!(change(u64::MAX, 1).as_deref(), Some("▲ > 10 ×"));
+    }
+
+    #[test]
+    fn d05_what_is_lost_is_said_in_what_it_is_counted() {
+        let says = |flows, bytes, rows| {
+            let status = picosnitch_api::Status {
+                lost_flows: Some(flows),
+                lost_bytes: Some(bytes),
+                lost_rows: Some(rows),
+                ..Default::default()
+            };
+            status.most_lost().map(|(kind, count)| lost(kind, count, Units::Iec))
+        };
+        assert_eq!(says(0, 0, 0), None);
+        assert_eq!(says(0, 1 << 20, 0).as_deref(), Some("1.0 MiB lost"));
+        assert_eq!(says(1, 1 << 20, 0).as_deref(), Some("1 connection lost"));
+        assert_eq!(says(1, 1 << 20, 2000).as_deref(), Some("2\u{202f}000 rows lost"));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Got {
     Chart(Box<Data>, Dimension),
     /// Programs of the range with their small charts, in the order of the totals.
     Programs(Vec<row::Executable>, Vec<row::Series>),
+    /// With whom programs of the range talked, and the path of the one that was asked for in vain, if any.
+    Whom(Vec<Whom>, Option<String>),
     /// A page of all programs.
     Executables(Rows<row::Executable>, Part),
     /// Totals by the dimension.
@@ -104,6 +106,19 @@ pub struct Totals {
     pub hidden: u64,
 }
 
+/// With whom a program talked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whom {
+    /// Its totals when it was asked for.
+    pub of: Total,
+    /// The name that most went to and came from; an address where none has a name.
+    pub largest: String,
+    /// How many are counted.
+    pub count: usize,
+    /// There are more, as beyond a page or without a name.
+    pub more: bool,
+}
+
 /// Answer for the page of a program.
 #[derive(Debug)]
 pub struct Program {
@@ -134,6 +149,8 @@ pub enum Msg {
     Said(Event),
     /// State of the monitor.
     Status(Box<Status>),
+    /// The settings say whether traffic is recorded.
+    Kept(bool),
     /// What the person may do.
     Permissions(Vec<(&'static str, Permission)>),
     /// The latest notices, for the count of unread ones.
@@ -182,6 +199,10 @@ pub enum Msg {
     AllShown(Result<u64, Failure>),
     /// Go to what is unread.
     Review,
+    /// End a pause of the record.
+    Resume,
+    /// What does not work as it should is known, and not to be told again.
+    PutAway,
     /// The window is looked at again.
     Focus,
     /// The icons of programs.

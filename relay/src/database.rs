@@ -47,13 +47,35 @@ enum Link {
 #[derive(Debug)]
 enum Trouble {
     /// The server or the way to it.
-    Server(String),
+    Server(Why),
     /// Not within [`STORE`].
     Slow,
     /// What the rows are; the server would say so for ever.
-    Rows(String),
+    Rows(Why),
     /// A row is there already (servers that cannot be told to pass over it).
     Duplicate,
+}
+
+/// What is told to every user of the machine, and what the server or the driver said besides: that may repeat what
+/// is in a row, and goes to the log alone.
+#[derive(Debug)]
+struct Why {
+    told: String,
+    said: Option<String>,
+}
+
+impl Why {
+    fn new(told: impl Into<String>) -> Self {
+        Why { told: told.into(), said: None }
+    }
+
+    /// What is told; the rest is logged.
+    fn tell(self) -> String {
+        if let Some(said) = self.said {
+            eprintln!("picosnitch-relay: {}: {}", plain(&self.told), plain(&said));
+        }
+        plain(&self.told)
+    }
 }
 
 /// What became of a batch so far, from its first row on.
@@ -62,7 +84,7 @@ struct Progress {
     /// Rows that are there, or refused.
     done: u32,
     refused: u32,
-    /// What the server said about the first of those.
+    /// Why the first of those was.
     why: Option<String>,
 }
 
@@ -87,10 +109,11 @@ pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
     };
     let mut target = Err("no server was named".to_owned());
     let mut link = None;
+    let mut most = usize::MAX;
     while let Ok(Asked { ask, rest, descriptor }) = inbox.recv() {
         match ask {
             Ask::Database { url, table, tls, host } => {
-                link = None;
+                (link, most) = (None, usize::MAX);
                 target = Trusted::read(descriptor)
                     .and_then(|trusted| server(&url, tls, trusted))
                     .map(|server| Target { server, table, host });
@@ -99,7 +122,7 @@ pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
                 let answer = match &target {
                     Ok(target) => {
                         let mut progress = Progress::default();
-                        let stored = store(target, &mut link, &mut progress, origin, &rest);
+                        let stored = store(target, (&mut link, &mut most), &mut progress, origin, &rest);
                         let outcome = runtime
                             .block_on(async { tokio::time::timeout(ALL, stored).await })
                             .unwrap_or_else(|_| Err(TOO_LONG.to_owned()));
@@ -148,10 +171,11 @@ fn verified(tls: Tls, is_socket: bool) -> bool {
 }
 
 /// Stores the rows from the first to the last. Where the server refuses some for what they are, or is slow, half of
-/// them is tried, and so on: a row that it refuses costs a few tries and not one for each of the others.
+/// them is tried, and so on: a row that it refuses costs a few tries and not one for each of the others. A slow
+/// server is given no more rows at once the next time than it took.
 async fn store(
     target: &Target,
-    link: &mut Option<Link>,
+    (link, most): (&mut Option<Link>, &mut usize),
     progress: &mut Progress,
     origin: i64,
     rest: &[u8],
@@ -164,28 +188,35 @@ async fn store(
     let rows = rows.map_err(|_| "the rows are not understood".to_owned())?;
     // A connection that was idle may have been closed by the server: that is no failure yet.
     let mut was_open = link.is_some();
-    let mut parts = vec![&rows[..]];
+    let mut parts: Vec<&[Row]> = rows.chunks(*most).rev().collect();
+    let mut slow = false;
     while let Some(part) = parts.pop() {
         match try_store(target, link, origin, part).await {
             // There are no more than fit into a question.
             Ok(()) => progress.done += u32::try_from(part.len()).unwrap_or(u32::MAX),
             Err(Trouble::Server(_)) if was_open => parts.push(part),
-            Err(Trouble::Rows(_) | Trouble::Slow) if part.len() > 1 => {
+            Err(trouble @ (Trouble::Rows(_) | Trouble::Slow)) if part.len() > 1 => {
+                if matches!(trouble, Trouble::Slow) {
+                    (slow, *most) = (true, part.len() / 2);
+                }
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
             Err(Trouble::Rows(why)) => {
                 progress.done += 1;
                 progress.refused += 1;
-                progress.why.get_or_insert_with(|| plain(&why));
+                progress.why.get_or_insert_with(|| why.tell());
             }
             Err(Trouble::Slow) => return Err(TOO_LONG.to_owned()),
-            Err(Trouble::Server(why)) => return Err(why),
+            Err(Trouble::Server(why)) => return Err(why.tell()),
             Err(Trouble::Duplicate) => {
                 return Err("the server says that there are rows which are not there".to_owned());
             }
         }
         was_open = false;
+    }
+    if !slow {
+        *most = most.saturating_mul(2);
     }
     Ok(())
 }
@@ -201,7 +232,7 @@ async fn try_store(
         Some(open) => open,
         None => match tokio::time::timeout(CONNECT, connect(&target.server)).await {
             Ok(open) => open?,
-            Err(_) => return Err(Trouble::Server("the server does not answer".to_owned())),
+            Err(_) => return Err(Trouble::Server(Why::new("the server does not answer"))),
         },
     };
     let stored = async {
@@ -330,25 +361,54 @@ fn instant(time: i64) -> String {
 
 /// A driver's error as one sentence, and whether another try can help.
 fn explain(error: sqlx::Error) -> Trouble {
+    let because = |told: &str, error: &dyn std::fmt::Display| Why::new(format!("{told}: {error}"));
     match error {
         sqlx::Error::Database(error) => {
             let state = error.code().unwrap_or_default().into_owned();
-            let said = format!("the server says: {}", error.message());
+            let mysql = error.try_downcast_ref::<MySqlDatabaseError>();
+            // Class 22: data exceptions, in the SQL standard and in all of these servers.
+            let of_rows = state.starts_with("22") || mysql.is_some_and(misfit);
+            let words = refusal(&state, mysql.map(MySqlDatabaseError::number), of_rows);
+            let why = Why { told: words, said: Some(error.message().to_owned()) };
             if error.is_unique_violation() {
                 Trouble::Duplicate
-            } else if state.starts_with("22") || error.try_downcast_ref().is_some_and(misfit) {
-                // Class 22: data exceptions, in the SQL standard and in all of these servers.
-                Trouble::Rows(said)
+            } else if of_rows {
+                Trouble::Rows(why)
             } else {
-                Trouble::Server(said)
+                Trouble::Server(why)
             }
         }
-        sqlx::Error::Tls(error) => Trouble::Server(format!("the way to the server is not safe: {error}")),
+        sqlx::Error::Tls(error) => Trouble::Server(because("the way to the server is not safe", &error)),
         sqlx::Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            Trouble::Server(format!("the way to the server is not safe: {error}"))
+            Trouble::Server(because("the way to the server is not safe", &error))
         }
-        sqlx::Error::Io(error) => Trouble::Server(format!("the server cannot be reached: {error}")),
-        other => Trouble::Server(other.to_string()),
+        sqlx::Error::Io(error) => Trouble::Server(because("the server cannot be reached", &error)),
+        other => Trouble::Server(Why {
+            told: "the server is not understood".to_owned(),
+            said: Some(other.to_string()),
+        }),
+    }
+}
+
+/// What a server's refusal means, by its SQLSTATE and by the number of MySQL and MariaDB, without a word of its own.
+fn refusal(state: &str, number: Option<u16>, of_rows: bool) -> String {
+    let means = match (state, number) {
+        _ if of_rows => "a value does not fit its column",
+        (_, Some(1045)) => "the server refuses the login",
+        (_, Some(1044 | 1142 | 1143)) | ("42501", _) => {
+            "the account may not do that: it takes INSERT and SELECT"
+        }
+        (_, Some(1049)) | ("3D000", _) => "there is no such database",
+        ("42P01" | "42S02", _) => "there is no such table",
+        ("42703" | "42S22", _) => "the table lacks a column",
+        ("53300" | "08004", _) => "the server has too many connections",
+        _ if state.starts_with("28") => "the server refuses the login",
+        _ if state.starts_with("53") => "the server has no room",
+        _ => "the server refuses it",
+    };
+    match number {
+        Some(number) => format!("{means} (SQLSTATE {state}, number {number})"),
+        None => format!("{means} (SQLSTATE {state})"),
     }
 }
 

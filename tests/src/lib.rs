@@ -3,6 +3,7 @@
 //! system bus with a real polkitd, ordinary users, and the daemon itself as a child process.
 
 pub mod cases;
+pub mod fuzz;
 pub mod lab;
 pub mod person;
 pub mod traffic;

@@ -77,6 +77,7 @@ async fn answer(client: &Client, words: &[&str]) -> Result<Value, Error> {
         "delete" => json!(client.delete_history(&query(rest)?).await?),
         "pause" => json!(client.pause(u32::try_from(id()).unwrap_or(1)).await?),
         "resume" => json!(client.resume().await?),
+        "fuzz" => json!(crate::fuzz::changes(client, usize::try_from(id()).unwrap_or(0)).await?),
         "scan" => json!(client.scan(rest.first().unwrap_or(&"")).await?),
         other => return Err(Error::InvalidQuery(format!("no command {other:?}"))),
     })

@@ -8,20 +8,22 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use picosnitch_api::listen::{Event, Listener};
 use picosnitch_api::row::Event as Notice;
-use picosnitch_api::state::{Effect, Input, State};
-use picosnitch_api::{Client, People, Quiet, inert};
+use picosnitch_api::state::{Daemon, Effect, Input, State};
+use picosnitch_api::{Client, Mark, People, Quiet, Units, inert};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use zbus::export::ordered_stream::OrderedStreamExt as _;
 
 use crate::Message;
+use crate::clock::{morning, now, wall};
 use crate::fetch::{self, Details, Fetched};
+use crate::memory::Memory;
 use crate::panel::Panel;
 use crate::policy::{Action, Policy, Target, Toast};
 use crate::status::{Click, Status};
 use crate::toast::{Answer, Toaster};
-use crate::told::{self, Told};
-use crate::{tomorrow, window};
+use crate::unshown::Unshown;
+use crate::{told, window};
 
 const SECOND: i64 = 1_000_000;
 /// Rates older than this say nothing about now.
@@ -30,20 +32,10 @@ const RATES_HOLD: i64 = 30 * SECOND;
 const RECOUNT: i64 = 30 * SECOND;
 /// The same while it is not certain that nothing was missed.
 const SETTLE: i64 = 2 * SECOND;
-/// Wait before what could not be shown is tried again; then twice as long, and so on.
-const AGAIN: (i64, i64) = (20 * SECOND, 3600 * SECOND);
-/// Numbers of notices that could not be shown.
-const MAX_UNSHOWN: usize = 1000;
 /// Programs in the menu.
 const PROGRAMS: usize = 6;
 /// Wait before the system bus is tried again.
 const RETRY: Duration = Duration::from_secs(10);
-
-/// µs since the epoch.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 struct App {
     state: State,
@@ -56,20 +48,26 @@ struct App {
     details: Details,
     quiet_file: Option<PathBuf>,
     quiet_read: Option<SystemTime>,
+    /// Up to when rates were asked for, µs since the epoch.
     rated: i64,
-    rates: Option<(u64, u64)>,
+    /// Bytes per second, received and sent, and when they say nothing any more.
+    rates: Option<((u64, u64), i64)>,
+    /// How the person wants to read them.
+    units: Units,
     recounted: i64,
+    /// The monitor is asked what of that which waits was seen elsewhere.
+    looking: bool,
     refused: Option<String>,
     /// Of these more is asked for before they are told.
     asking: BTreeSet<i64>,
     /// These were handed over to be shown.
     showing: BTreeSet<i64>,
-    /// These could not be shown.
-    unshown: BTreeSet<i64>,
-    /// When that is tried again, µs since the epoch, and how long to wait then.
-    again: Option<(i64, i64)>,
+    unshown: Unshown,
     /// What was saved last.
-    told: Option<Told>,
+    told: Option<Mark>,
+    memory_file: Option<PathBuf>,
+    /// What was saved last.
+    remembered: Memory,
     /// When the monitor was found, µs since the epoch: what came since then nobody missed.
     here_since: i64,
     /// Since when signals come for certain; what came before it may be in no signal and in no page.
@@ -98,6 +96,7 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         .build();
     let mut servers = zbus::MessageStream::for_match_rule(rule, &session, Some(8)).await?;
     let (messages, mut inbox) = mpsc::channel(64);
+    let memory_file = Memory::file();
     let mut app = App {
         state: State::default(),
         policy: Policy::new(Quiet::default(), announce_at_once),
@@ -109,19 +108,23 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         messages,
         quiet_file: Quiet::file(),
         quiet_read: None,
-        rated: now(),
+        rated: wall(),
         rates: None,
+        units: Units::default(),
         recounted: 0,
+        looking: false,
         refused: None,
         asking: BTreeSet::new(),
         showing: BTreeSet::new(),
-        unshown: BTreeSet::new(),
-        again: None,
+        unshown: Unshown::default(),
         told: None,
+        remembered: memory_file.as_deref().map(Memory::load).unwrap_or_default(),
+        memory_file,
         here_since: i64::MAX,
         heard_since: None,
         settled: false,
     };
+    app.policy.remember(app.remembered.clone());
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
@@ -178,37 +181,55 @@ impl App {
 
     /// When something is to be done by itself.
     fn due(&self) -> Option<i64> {
-        let fade = self.rates.map(|_| self.rated + RATES_HOLD);
-        let again = self.again.map(|(at, _)| at).filter(|_| !self.unshown.is_empty());
-        [self.policy.due(), fade, again, self.policy.paused_until(now())].into_iter().flatten().min()
+        let fade = self.rates.map(|(_, until)| until);
+        [self.waiting_due(), fade, self.policy.paused_until(now())].into_iter().flatten().min()
+    }
+
+    /// When something that waited is to be shown.
+    fn waiting_due(&self) -> Option<i64> {
+        let again = self.unshown.due().map(|at| self.policy.paused_until(now()).unwrap_or(at).max(at));
+        [self.policy.due(), again].into_iter().flatten().min().filter(|_| !self.looking)
     }
 
     fn tick(&mut self) {
         let now = now();
-        self.clock(now);
-        if self.rated + RATES_HOLD <= now {
-            self.rates = None;
+        self.rates.take_if(|(_, until)| *until <= now);
+        if self.waiting_due().is_some_and(|due| due <= now) {
+            self.look();
         }
-        if self.again.is_some_and(|(at, _)| at <= now) {
-            self.show_again();
+    }
+
+    /// What waited may have been seen in the window meanwhile: asks, then what was not is shown.
+    fn look(&mut self) {
+        match &self.client {
+            Some(client) if self.state.daemon() != Daemon::Absent => {
+                self.looking = true;
+                self.recounted = now();
+                let waiting = self.policy.waiting().chain(self.unshown.iter()).collect();
+                fetch::look(client.clone(), waiting, self.messages.clone());
+            }
+            // Without the monitor nobody marks anything.
+            _ => self.show_waiting(),
+        }
+    }
+
+    fn show_waiting(&mut self) {
+        let now = now();
+        self.looking = false;
+        self.read_quiet();
+        if self.policy.paused_until(now).is_none() && self.unshown.due().is_some_and(|at| at <= now) {
+            self.show_again(now);
         }
         let toasts = self.policy.tick(now, &|uid| self.people.name(uid));
         self.show(toasts);
-    }
-
-    /// A clock that was set back must not put anything off for as long as it was wrong.
-    fn clock(&mut self, now: i64) {
-        self.rated = self.rated.min(now);
-        self.recounted = self.recounted.min(now);
-        self.again = self.again.map(|(at, wait)| (at.min(now + wait), wait));
+        self.save_told();
     }
 
     fn event(&mut self, event: Event) {
-        self.clock(now());
         match &event {
             Event::Appeared => {
                 self.refused = None;
-                self.here_since = now();
+                self.here_since = wall();
                 self.heard_since = None;
                 self.settled = false;
             }
@@ -222,6 +243,8 @@ impl App {
 
     fn recorded(&mut self, through: i64) {
         let Some(client) = self.client.clone() else { return };
+        // The wall clock may be set back.
+        self.rated = self.rated.min(through);
         if through - self.rated >= SECOND {
             let since = self.rated.max(through - RATES_HOLD);
             self.rated = through;
@@ -232,7 +255,7 @@ impl App {
         let first = self.heard_since.is_none();
         self.heard_since = self.heard_since.or_else(|| Some(Instant::now()));
         let waited = now() - self.recounted;
-        let unread = self.state.unread().len() > 0 && waited >= RECOUNT;
+        let unread = self.state.unread_count() > 0 && waited >= RECOUNT;
         if first || unread || (!self.settled && waited >= SETTLE) {
             self.recount();
         }
@@ -300,20 +323,32 @@ impl App {
         self.save_told();
     }
 
+    /// What the next login has to know.
+    fn save_memory(&mut self) {
+        if let Some(file) = &self.memory_file
+            && *self.policy.memory() != self.remembered
+        {
+            self.remembered = self.policy.memory().clone();
+            self.remembered.save(file);
+        }
+    }
+
     /// Everything up to the newest that is known was told, but for what is on its way.
     fn save_told(&mut self) {
+        self.save_memory();
         if !self.state.caught_up() {
             return;
         }
         let rows = || self.state.unread().chain(self.state.programs());
-        let on_the_way = [&self.asking, &self.showing, &self.unshown].into_iter().flatten().copied();
-        let first = on_the_way.chain(self.policy.waiting_from()).min().unwrap_or(i64::MAX);
+        let on_the_way = [&self.asking, &self.showing].into_iter().flatten().copied();
+        let waiting = self.policy.waiting().chain(self.unshown.iter());
+        let first = on_the_way.chain(waiting).min().unwrap_or(i64::MAX);
         let Some(number) = rows().filter_map(|row| row.id).max().map(|newest| newest.min(first - 1)) else {
             return;
         };
         let time = rows().find(|row| row.id == Some(number)).and_then(|row| row.time);
         let time = time.or_else(|| self.told.filter(|told| told.number == number)?.time);
-        let told = Some(Told { number, time });
+        let told = Some(Mark { number, time });
         if self.told != told {
             self.told = told;
             told.into_iter().for_each(told::save);
@@ -357,40 +392,24 @@ impl App {
 
     /// What became of a toast about these.
     fn shown(&mut self, events: &[i64], outcome: Result<(), String>) {
-        for event in events {
-            self.showing.remove(event);
-            self.unshown.remove(event);
-        }
+        self.showing.retain(|event| !events.contains(event));
         match outcome {
-            Ok(()) => self.again = self.again.filter(|_| !self.unshown.is_empty()),
+            Ok(()) => self.unshown.shown(events, now()),
+            // They wait in the timeline, and are told when there is somebody who shows them.
             Err(why) => {
-                if self.again.is_none() {
+                if self.unshown.failed(events, now()) {
                     eprintln!("picosnitch-tray: no notification could be shown: {why}");
                 }
-                // They wait in the timeline, and are told when there is somebody who shows them.
-                self.unshown.extend(events);
-                while self.unshown.len() > MAX_UNSHOWN {
-                    self.unshown.pop_first();
-                }
-                let wait = self.again.map_or(AGAIN.0, |(_, wait)| wait);
-                self.again = Some((now() + wait, (wait * 2).min(AGAIN.1)));
             }
         }
     }
 
     /// Tries once more to show what could not be shown: one digest, and what is critical.
-    fn show_again(&mut self) {
-        self.again = self.again.map(|(_, wait)| (now() + wait, wait));
-        let numbers: Vec<i64> = std::mem::take(&mut self.unshown).into_iter().collect();
-        let rows = self.rows(&numbers);
-        if rows.is_empty() {
-            return;
-        }
-        self.read_quiet();
-        let toasts = self.policy.waited(rows, 0, now(), &|uid| self.people.name(uid));
+    fn show_again(&mut self, now: i64) {
+        let numbers = self.unshown.take();
+        let toasts = self.policy.waited(self.rows(&numbers), 0, now, &|uid| self.people.name(uid));
         if toasts.is_empty() {
-            // A pause, or no room.
-            self.unshown.extend(numbers);
+            self.unshown.rest();
         }
         self.show(toasts);
     }
@@ -400,11 +419,10 @@ impl App {
         let body = message.body();
         let owner = body.deserialize::<(&str, &str, &str)>().ok().map(|(_, _, new)| new.to_owned());
         let owner = owner.filter(|new| !new.is_empty());
-        let there = owner.is_some();
-        self.toaster.server(owner);
-        if there && !self.unshown.is_empty() {
-            self.show_again();
+        if owner.is_some() {
+            self.unshown.at_once(now());
         }
+        self.toaster.server(owner);
     }
 
     /// Returns true when it is the end.
@@ -427,6 +445,8 @@ impl App {
             Fetched::Status(status) => self.apply(Input::Status(status)),
             Fetched::Notices(asked, rows) => {
                 self.settled |= self.heard_since.is_some_and(|since| asked >= since);
+                let seen = rows.iter().filter(|row| row.acknowledged == Some(true));
+                self.seen(&seen.filter_map(|row| row.id).collect());
                 if !self.state.caught_up() {
                     self.told = told::load().filter(|told| told.is_of(&rows));
                 }
@@ -436,17 +456,25 @@ impl App {
                 self.apply(Input::Details(row.clone()));
                 self.tell(*row);
             }
-            Fetched::Begins(first) => self.policy.record_begins(first),
+            Fetched::Begins(first) => self.policy.record_begins(first, wall(), now()),
+            Fetched::Looked => self.show_waiting(),
             Fetched::Wanted(wanted) => self.policy.set_wanted(wanted),
             Fetched::Acknowledged(ids) => {
-                self.policy.seen(&ids);
-                for id in &ids {
-                    self.unshown.remove(id);
-                }
+                self.seen(&ids.iter().copied().collect());
                 self.apply(Input::Acknowledged(ids));
             }
-            Fetched::Rates(received, sent) => self.rates = Some((received, sent)),
+            Fetched::Rates(received, sent) => {
+                self.rates = Some(((received, sent), now() + RATES_HOLD));
+                // The window may have changed it.
+                self.units = Units::file().map(|file| Units::chosen(&file)).unwrap_or_default();
+            }
         }
+    }
+
+    /// These were marked as seen, here or in another client.
+    fn seen(&mut self, events: &BTreeSet<i64>) {
+        self.policy.seen(events);
+        self.unshown.seen(events);
     }
 
     fn click(&mut self, click: Click, token: Option<&str>) {
@@ -466,15 +494,16 @@ impl App {
                 Ok(())
             }
             Click::PauseHour => {
-                self.policy.pause(Some(now() + 3600 * SECOND), now());
+                self.policy.pause(Some(now() + 3600 * SECOND));
                 Ok(())
             }
             Click::PauseDay => {
-                self.policy.pause(Some(tomorrow::morning(now())), now());
+                let wall = wall();
+                self.policy.pause(Some(now() + morning(wall) - wall));
                 Ok(())
             }
             Click::Resume => {
-                self.policy.pause(None, now());
+                self.policy.pause(None);
                 Ok(())
             }
             Click::Shown => {
@@ -523,12 +552,9 @@ impl App {
         fresh.daemon = self.state.daemon();
         let degraded = self.state.status().and_then(|status| status.degraded.as_deref()).unwrap_or_default();
         fresh.reasons = degraded.iter().chain(&self.refused).map(|why| inert(why).into_owned()).collect();
-        fresh.unread = self
-            .state
-            .unread()
-            .len()
-            .saturating_add(usize::try_from(self.state.more_unread()).unwrap_or(usize::MAX));
-        fresh.rates = self.rates;
+        fresh.unread = self.state.unread_count();
+        fresh.rates = self.rates.map(|(rates, _)| rates);
+        fresh.units = self.units;
         fresh.programs = self
             .state
             .programs()
@@ -536,6 +562,7 @@ impl App {
             .map(|row| (crate::text::program(row), row.executable))
             .collect();
         fresh.hushed = self.policy.paused_until(now()).is_some();
+        fresh.off = self.policy.is_off();
         self.panel.draw(fresh);
     }
 }

@@ -11,8 +11,10 @@ use crate::Message;
 
 /// The latest notices that are asked for.
 const NOTICES: u32 = picosnitch_api::state::MAX_UNREAD as u32;
-/// Pages that are looked through for what is unread and too old to be known.
-const PAGES: usize = 100;
+/// How long what waits to be shown may wait for what was seen elsewhere.
+const LOOK: Duration = Duration::from_secs(5);
+/// Of what waits and is older than the latest notices, so many are asked for.
+const OLDER: usize = 50;
 /// How long a notice may wait for what the signal does not say of it.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Notices that wait for that at the same time; further ones are told as they are.
@@ -35,6 +37,8 @@ pub enum Fetched {
     Acknowledged(Vec<i64>),
     /// Bytes per second, received and sent.
     Rates(u64, u64),
+    /// What of that which waits was seen elsewhere was said before this, or nobody says it.
+    Looked,
 }
 
 async fn give(to: &mpsc::Sender<Message>, fetched: Fetched) {
@@ -57,10 +61,10 @@ pub fn everything(client: Client, to: mpsc::Sender<Message>) {
         };
         if let Ok(page) = client.executables(&first).await {
             // Without any program the record begins with the next one.
-            let begins = page.rows.first().and_then(|row| row.first_seen).unwrap_or_else(crate::app::now);
+            let begins = page.rows.first().and_then(|row| row.first_seen).unwrap_or_else(crate::clock::wall);
             give(&to, Fetched::Begins(begins)).await;
         }
-        latest(&client, &to).await;
+        let _ = latest(&client, &to).await;
     });
 }
 
@@ -79,6 +83,24 @@ pub fn notices(client: Client, to: mpsc::Sender<Message>) {
     tokio::spawn(async move { latest(&client, &to).await });
 }
 
+/// The latest notices, and of these older ones those that were marked as seen; then [`Fetched::Looked`].
+pub fn look(client: Client, mut waiting: Vec<i64>, to: mpsc::Sender<Message>) {
+    tokio::spawn(async move {
+        let looking = async {
+            let Some(first) = latest(&client, &to).await else { return };
+            waiting.retain(|id| *id < first);
+            let mut seen = Vec::new();
+            for id in waiting.into_iter().take(OLDER) {
+                let row = client.event(id).await;
+                seen.extend(row.is_ok_and(|row| row.acknowledged == Some(true)).then_some(id));
+            }
+            give(&to, Fetched::Acknowledged(seen)).await;
+        };
+        let _ = tokio::time::timeout(LOOK, looking).await;
+        give(&to, Fetched::Looked).await;
+    });
+}
+
 async fn wanted(client: &Client, to: &mpsc::Sender<Message>) {
     // Who may not read the settings is told what happens, as by default.
     let settings = client.settings().await.unwrap_or_default();
@@ -86,50 +108,39 @@ async fn wanted(client: &Client, to: &mpsc::Sender<Message>) {
     give(to, Fetched::Wanted(wanted.unwrap_or(true))).await;
 }
 
-async fn latest(client: &Client, to: &mpsc::Sender<Message>) {
+/// Gives the number of the first of them.
+async fn latest(client: &Client, to: &mpsc::Sender<Message>) -> Option<i64> {
     let asked = Instant::now();
-    if let Ok(page) = client.events(&Query { limit: Some(NOTICES), ..Query::default() }).await {
-        give(to, Fetched::Notices(asked, page.rows)).await;
-    }
+    let page = client.events(&Query { limit: Some(NOTICES), ..Query::default() }).await.ok()?;
+    let first = page.rows.iter().filter_map(|row| row.id).min();
+    give(to, Fetched::Notices(asked, page.rows)).await;
+    first
 }
 
 /// Marks as seen.
 pub fn acknowledge(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) {
     tokio::spawn(async move {
-        let _ = mark(&client, &events, &to).await;
+        for chunk in events.chunks(picosnitch_api::query::MAX_PAGE as usize) {
+            match client.acknowledge(chunk).await {
+                Ok(()) => give(&to, Fetched::Acknowledged(chunk.to_vec())).await,
+                Err(error) => return eprintln!("picosnitch-tray: cannot mark as seen: {error}"),
+            }
+        }
     });
 }
 
 /// Marks these as seen, and all that is older.
-pub fn acknowledge_all(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) {
+pub fn acknowledge_all(client: Client, mut events: Vec<i64>, to: mpsc::Sender<Message>) {
     tokio::spawn(async move {
         let Some(newest) = events.iter().copied().max() else { return };
-        let mut query = Query { limit: Some(NOTICES), ..Query::default() };
-        let mut marked = mark(&client, &events, &to).await;
-        for _ in 0..PAGES {
-            let (true, Ok(page)) = (marked, client.events(&query).await) else { return };
-            let unread = page.rows.iter().filter(|row| row.acknowledged != Some(true));
-            let unread: Vec<_> = unread.filter_map(|row| row.id).filter(|id| *id <= newest).collect();
-            marked = mark(&client, &unread, &to).await;
-            if page.cursor.is_empty() {
-                return;
+        match client.acknowledge_through(newest).await {
+            Ok(older) => {
+                events.extend(older);
+                give(&to, Fetched::Acknowledged(events)).await;
             }
-            query.cursor = Some(page.cursor);
+            Err(error) => eprintln!("picosnitch-tray: cannot mark as seen: {error}"),
         }
     });
-}
-
-async fn mark(client: &Client, events: &[i64], to: &mpsc::Sender<Message>) -> bool {
-    for chunk in events.chunks(picosnitch_api::query::MAX_PAGE as usize) {
-        match client.acknowledge(chunk).await {
-            Ok(()) => give(to, Fetched::Acknowledged(chunk.to_vec())).await,
-            Err(error) => {
-                eprintln!("picosnitch-tray: cannot mark as seen: {error}");
-                return false;
-            }
-        }
-    }
-    true
 }
 
 /// What was sent and received between two times, per second.

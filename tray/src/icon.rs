@@ -112,21 +112,33 @@ fn eye(x: f64, y: f64, hushed: bool) -> bool {
 mod tests {
     use super::*;
 
+    /// Where it is white, whatever the colours are: its shape.
+    fn white(icon: &Icon) -> Vec<bool> {
+        icon.data.chunks(4).map(|p| p[0] > 128 && p[1..].iter().all(|c| *c > 200)).collect()
+    }
+
     #[test]
     fn d01_each_state_has_a_look_of_its_own() {
-        let mut seen = std::collections::BTreeSet::new();
         use Daemon::{Absent, Degraded, Paused, Starting, Watching};
+        let look = |daemon, unread, hushed| draw(Look { daemon, unread, hushed });
+        let mut shapes = vec![(Watching, white(&look(Watching, false, true)[0]))];
         for daemon in [Watching, Degraded, Paused, Absent, Starting] {
-            for unread in [false, true] {
-                let icons = draw(Look { daemon, unread, hushed: false });
-                for icon in &icons {
-                    assert_eq!(icon.data.len(), (icon.width * icon.height * 4) as usize);
-                    assert_eq!(icon.data[0], 0, "the corner is clear");
-                }
-                // By shape: where it is white, whatever the colours are.
-                let white: Vec<bool> =
-                    icons[0].data.chunks(4).map(|p| p[0] > 128 && p[1..].iter().all(|c| *c > 200)).collect();
-                assert!(seen.insert((white, unread)), "{daemon:?} {unread}");
+            let (read, unread) = (look(daemon, false, false), look(daemon, true, false));
+            for icon in read.iter().chain(&unread) {
+                assert_eq!(icon.data.len(), (icon.width * icon.height * 4) as usize);
+                assert_eq!(icon.data[0], 0, "the corner is clear");
+            }
+            assert!(
+                read[0].data != unread[0].data,
+                "{daemon:?}: nothing says that there is something unread"
+            );
+            shapes.push((daemon, white(&read[0])));
+        }
+        // A few pixels at the edges differ by the colour of the ground alone.
+        for (index, (one, a)) in shapes.iter().enumerate() {
+            for (other, b) in &shapes[..index] {
+                let differ = a.iter().zip(b).filter(|(a, b)| a != b).count();
+                assert!(differ > a.len() / 25, "{one:?}, {other:?}: {differ} of {} pixels", a.len());
             }
         }
     }

@@ -3,15 +3,17 @@
 //! One thread; it wakes when the bus says something, a person clicks, or a batched toast is due.
 
 mod app;
+mod clock;
 mod fetch;
 mod icon;
+mod memory;
 mod panel;
 mod policy;
 mod status;
 mod text;
 mod toast;
 mod told;
-mod tomorrow;
+mod unshown;
 mod window;
 
 use std::process::ExitCode;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! When to interrupt, and with what: notices in, toasts out. Pure: the time is an argument (µs since the
-//! epoch) and nothing is read or shown here. Everything that makes no toast still waits in the window's
-//! timeline; the daemon records it whatever is decided here.
+//! When to interrupt, and with what: notices in, toasts out. Pure: the time is an argument (µs of a clock that
+//! nobody sets, [`crate::clock::now`]) and nothing is read or shown here. Everything that makes no toast still
+//! waits in the window's timeline; the daemon records it whatever is decided here.
 //!
 //! A verdict of the package database, once the daemon gives one, belongs into [`Policy::weigh`]: a change
 //! that matches is silent, one that does not match is [`Weight::Critical`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use picosnitch_api::{Quiet, row};
+use picosnitch_api::{Incident, Quiet, row};
 
+use crate::memory::Memory;
 use crate::text::{self, Names, Text};
 
 #[cfg(test)]
@@ -40,14 +41,16 @@ const CRITICAL: usize = 3;
 pub const WAITED: &str = "waited";
 /// Critical notices that are kept until a pause is over.
 const HELD: usize = 50;
+/// Of what waited and found no room, so many are known one by one.
+const LATE: usize = 500;
 /// The same incident is not told again within this time.
 const INCIDENT: i64 = 600 * SECOND;
 /// How long after the first record new programs are only listed.
 const FIRST_DAY: i64 = 24 * 3600 * SECOND;
 /// From so many changes on, a program is one that updates itself.
 const UPDATES_ITSELF: u32 = 3;
-/// Programs whose changes are counted.
-const CHANGES: usize = 1000;
+/// Programs of the first day that are counted.
+const PROGRAMS: usize = 1000;
 
 /// What a person can do with a toast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,12 +138,23 @@ impl Burst {
     fn told(&self) -> bool {
         self.shown == self.rows.len() && self.shown_more == self.more
     }
-}
 
-#[derive(Clone, Copy)]
-struct Pause {
-    until: i64,
-    length: i64,
+    fn seen(&mut self, events: &BTreeSet<i64>) {
+        let more_from = self.more_from.unwrap_or(i64::MAX);
+        let all: BTreeSet<String> = self.rows.iter().map(key).collect();
+        self.shown = self.rows[..self.shown].iter().filter(|row| !is_of(row, events)).count();
+        self.rows.retain(|row| !is_of(row, events));
+        let left: BTreeSet<String> = self.rows.iter().map(key).collect();
+        self.events.retain(|(key, id)| {
+            let (seen, counted) = (events.contains(id), !all.contains(key));
+            if seen && counted {
+                self.more = self.more.saturating_sub(1);
+                self.shown_more = self.shown_more.saturating_sub(usize::from(*id < more_from));
+            }
+            !seen && (counted || left.contains(key))
+        });
+        self.more_from = self.more_from.filter(|_| self.more > self.shown_more);
+    }
 }
 
 /// See the module.
@@ -148,20 +162,24 @@ struct Pause {
 pub struct Policy {
     quiet: Quiet,
     off: bool,
-    paused: Option<Pause>,
+    paused: Option<i64>,
     /// Critical ones that came in the pause, oldest first.
     held: VecDeque<row::Event>,
+    /// What waited and found no room in the minute, and how many more of it are not known.
+    late: Vec<row::Event>,
+    late_more: usize,
     announce_at_once: bool,
     first_day_ends: Option<i64>,
-    first_day_programs: BTreeMap<String, ()>,
+    first_day_programs: BTreeSet<String>,
     first_day_due: Option<i64>,
-    first_day_told: bool,
+    /// When the record begins, µs since the epoch.
+    begins: i64,
+    memory: Memory,
     recent: VecDeque<i64>,
     burst: Option<Burst>,
     bursts: u64,
     flush_at: Option<i64>,
-    incidents: BTreeMap<String, i64>,
-    changes: BTreeMap<String, u32>,
+    incidents: BTreeMap<Incident, i64>,
 }
 
 impl Policy {
@@ -180,68 +198,77 @@ impl Policy {
         self.off = !wanted;
     }
 
+    /// Notifications are not wanted.
+    pub fn is_off(&self) -> bool {
+        self.off
+    }
+
     /// No toasts until then; `None` ends it. What comes meanwhile is not shown later one by one, but for what is
     /// critical: [`Policy::due`] says when.
-    pub fn pause(&mut self, until: Option<i64>, now: i64) {
-        self.paused = until.map(|until| Pause { until, length: until - now });
+    pub fn pause(&mut self, until: Option<i64>) {
+        self.paused = until;
         self.burst = None;
         self.flush_at = None;
     }
 
     /// When the pause ends, if there is one.
     pub fn paused_until(&self, now: i64) -> Option<i64> {
-        self.paused.map(|pause| pause.until).filter(|until| *until > now)
+        self.paused.filter(|until| *until > now)
     }
 
     /// These were marked as seen; nothing of them is shown later.
-    pub fn seen(&mut self, events: &[i64]) {
-        self.held.retain(|row| row.id.is_none_or(|id| !events.contains(&id)));
+    pub fn seen(&mut self, events: &BTreeSet<i64>) {
+        self.held.retain(|row| !is_of(row, events));
+        self.late.retain(|row| !is_of(row, events));
+        if let Some(burst) = &mut self.burst {
+            burst.seen(events);
+        }
     }
 
-    /// The first number of those that wait to be shown.
-    pub fn waiting_from(&self) -> Option<i64> {
+    /// Numbers of those that wait to be shown.
+    pub fn waiting(&self) -> impl Iterator<Item = i64> {
         let burst = self.burst.iter().flat_map(|burst| {
             let rows = burst.rows[burst.shown..].iter().filter_map(|row| row.id);
             rows.chain(burst.more_from)
         });
-        burst.chain(self.held.iter().filter_map(|row| row.id)).min()
+        burst.chain(self.held.iter().chain(&self.late).filter_map(|row| row.id))
     }
 
-    /// A clock that was set back must not silence us, or put anything off, for as long as it was wrong.
-    fn clock(&mut self, now: i64) {
-        if let Some(pause) = &mut self.paused {
-            pause.until = pause.until.min(now + pause.length);
-        }
-        self.flush_at = self.flush_at.map(|at| at.min(now + MINUTE + SETTLE));
-        self.first_day_due = self.first_day_due.map(|at| at.min(now + MINUTE));
-        if let Some(burst) = &mut self.burst {
-            burst.last = burst.last.min(now);
-            burst.waiting_since = burst.waiting_since.min(now);
-            burst.digest = burst.digest.map(|at| at.min(now));
-        }
-        for last in self.incidents.values_mut() {
-            *last = (*last).min(now);
-        }
+    /// Goes on with what was remembered at the last login.
+    pub fn remember(&mut self, memory: Memory) {
+        self.memory = memory;
     }
 
-    /// The record begins at this time; programs that are new within a day of it are only listed.
-    pub fn record_begins(&mut self, first_seen: i64) {
-        self.first_day_ends = Some(first_seen.saturating_add(FIRST_DAY));
+    /// What is to be remembered until the next login.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The record begins then, by the wall clock that says `wall` now.
+    pub fn record_begins(&mut self, begins: i64, wall: i64, now: i64) {
+        self.begins = begins;
+        self.record_is_old(wall.saturating_sub(begins), now);
+    }
+
+    /// The record is so old by the wall clock; programs that are new within its first day are only listed. A clock
+    /// that was days ahead when it began silences nobody.
+    fn record_is_old(&mut self, age: i64, now: i64) {
+        self.first_day_ends = (age > -FIRST_DAY).then(|| now + (FIRST_DAY - age).min(FIRST_DAY));
     }
 
     /// How loud a notice is.
     fn weigh(&self, row: &row::Event) -> Weight {
-        let muted = |path: &String| self.quiet.muted.contains(path);
-        let expected = |path: &String| self.quiet.expected.contains(path);
         match row.kind.as_deref() {
-            _ if row.path.as_ref().is_some_and(muted) => Weight::Silent,
-            Some("hash-changed") if row.path.as_ref().is_some_and(expected) => Weight::Silent,
-            Some("new-executable") if text::risky(row) => Weight::High,
+            _ if row.acknowledged == Some(true) => Weight::Silent,
+            _ if self.quiet.hides(row) => Weight::Silent,
+            Some("new-executable" | "hash-changed") if text::risky(row) => Weight::High,
             Some("new-executable" | "hash-changed") => Weight::Normal,
             Some("verdict") => Weight::Critical,
-            // Good news for those who heard the bad.
-            Some("error") if recovered(row) && self.incidents.contains_key("storage") => Weight::High,
-            Some("error") if actionable(row) => Weight::High,
+            Some("error") => incident(row).map_or(Weight::Silent, |(kind, _)| match kind {
+                // Good news for those who heard the bad.
+                Incident::StorageRecovered if !self.incidents.contains_key(&about(kind)) => Weight::Silent,
+                _ => Weight::High,
+            }),
             _ => Weight::Silent,
         }
     }
@@ -252,13 +279,7 @@ impl Policy {
 
     /// One notice that came just now. Returns what to show at once; see [`Policy::due`] for the rest.
     pub fn notice(&mut self, row: row::Event, now: i64, names: Names<'_>) -> Vec<Toast> {
-        self.clock(now);
-        if row.kind.as_deref() == Some("hash-changed")
-            && row.path.is_some()
-            && (self.changes.len() < CHANGES || self.changes.contains_key(&key(&row)))
-        {
-            *self.changes.entry(key(&row)).or_default() += 1;
-        }
+        self.count(&row);
         let weight = self.weigh(&row);
         if weight == Weight::Critical && !self.off && self.silent(now) {
             self.held.push_back(row);
@@ -283,48 +304,49 @@ impl Policy {
         self.join(row, now, names)
     }
 
+    fn count(&mut self, row: &row::Event) {
+        if row.kind.as_deref() == Some("hash-changed") && row.path.is_some() {
+            self.memory.changed(key(row));
+        }
+    }
+
     fn first_day(&mut self, row: &row::Event, now: i64) -> bool {
         let today = self.first_day_ends.is_some_and(|ends| now < ends);
         if self.announce_at_once || !today || row.kind.as_deref() != Some("new-executable") {
             return false;
         }
         if let Some(path) = &row.path
-            && self.first_day_programs.len() < CHANGES
+            && self.first_day_programs.len() < PROGRAMS
         {
-            self.first_day_programs.insert(path.clone(), ());
+            self.first_day_programs.insert(path.clone());
         }
-        if !self.first_day_told && self.first_day_due.is_none() {
+        if !self.memory.summed_up(self.begins) && self.first_day_due.is_none() {
             self.first_day_due = Some(now + MINUTE / 2);
         }
         true
     }
 
     fn incident(&mut self, row: &row::Event, now: i64) -> Vec<Toast> {
-        let kind = row.error.clone().unwrap_or_default();
-        let kind = match kind.as_str() {
-            kind if kind.starts_with("lost") => "lost".to_owned(),
-            // It takes the place of what it ends.
-            "storage-recovered" => "storage".to_owned(),
-            _ => kind,
-        };
+        let Some((kind, text)) = incident(row) else { return Vec::new() };
+        let (recovered, kind) = (kind == Incident::StorageRecovered, about(kind));
         let again = self.incidents.get(&kind).is_some_and(|last| now - last < INCIDENT);
-        if recovered(row) {
+        if recovered {
             self.incidents.remove(&kind);
         } else if again {
-            self.incidents.insert(kind.clone(), now);
+            self.incidents.insert(kind, now);
             return Vec::new();
         }
         if !self.room(now) {
             return Vec::new();
         }
-        if !recovered(row) && self.incidents.len() < 64 {
-            self.incidents.insert(kind.clone(), now);
+        if !recovered {
+            self.incidents.insert(kind, now);
         }
         self.recent.push_back(now);
         vec![Toast {
             key: format!("incident {kind}"),
             replaces: Vec::new(),
-            text: text::incident(row),
+            text,
             weight: Weight::High,
             target: Target::Health,
             actions: vec![Action::Details],
@@ -335,7 +357,7 @@ impl Policy {
 
     fn single(&self, row: &row::Event, weight: Weight, names: Names<'_>) -> Toast {
         let path = row.path.clone();
-        let updates = self.changes.get(&key(row)).copied().unwrap_or(0);
+        let updates = self.memory.changes(&key(row));
         let expected = if updates >= UPDATES_ITSELF { Action::ExpectUpdates } else { Action::Expected };
         let mut actions = vec![Action::Details];
         // Nobody expects a program to be harmful.
@@ -392,29 +414,41 @@ impl Policy {
 
     /// There is room for one more toast in this minute.
     fn room(&mut self, now: i64) -> bool {
-        // A clock that was set back must not silence us for as long as it was wrong.
-        self.recent.retain(|at| *at > now - MINUTE && *at <= now);
+        self.recent.retain(|at| *at > now - MINUTE);
         self.recent.len() < PER_MINUTE
+    }
+
+    /// From when on there is room.
+    fn free(&self) -> i64 {
+        let first = self.recent.len().checked_sub(PER_MINUTE);
+        first.and_then(|first| self.recent.get(first)).map_or(0, |at| at + MINUTE)
     }
 
     /// When [`Policy::tick`] is to be called next; `None` while nothing waits.
     pub fn due(&self) -> Option<i64> {
-        let held = (!self.held.is_empty()).then(|| self.paused.map_or(0, |pause| pause.until));
-        [self.flush_at, self.first_day_due, held].into_iter().flatten().min()
+        let pause = self.paused.unwrap_or(0);
+        let held = (!self.held.is_empty()).then_some(pause);
+        let late = (!self.late.is_empty()).then(|| self.free().max(pause));
+        [self.flush_at, self.first_day_due, held, late].into_iter().flatten().min()
     }
 
     /// The time is there.
     pub fn tick(&mut self, now: i64, names: Names<'_>) -> Vec<Toast> {
-        self.clock(now);
         let mut toasts = Vec::new();
-        if !self.held.is_empty() && self.paused_until(now).is_none() {
-            let held = std::mem::take(&mut self.held).into_iter().rev().collect();
-            toasts.extend(self.waited(held, 0, now, names));
+        if self.paused_until(now).is_none() {
+            let mut rows: Vec<_> = std::mem::take(&mut self.held).into_iter().rev().collect();
+            let more = if self.room(now) {
+                rows.append(&mut self.late);
+                std::mem::take(&mut self.late_more)
+            } else {
+                0
+            };
+            toasts.extend(self.waited(rows, more, now, names));
         }
         if self.first_day_due.is_some_and(|due| due <= now) {
             self.first_day_due = None;
-            self.first_day_told = true;
             if !self.silent(now) {
+                self.memory.sum_up(self.begins);
                 toasts.push(Toast {
                     key: "first day".into(),
                     replaces: Vec::new(),
@@ -439,7 +473,7 @@ impl Policy {
             self.burst = None;
             return Vec::new();
         }
-        let Some(mut burst) = self.burst.take() else { return Vec::new() };
+        let Some(mut burst) = self.burst.take_if(|burst| !burst.told()) else { return Vec::new() };
         let mut toasts = Vec::new();
         let grown = burst.digest.map(|at| at + GROW);
         if burst.rows.len() + burst.more >= DIGEST {
@@ -462,8 +496,7 @@ impl Policy {
             }
         }
         if !burst.told() {
-            let free = self.recent.front().map_or(now, |first| first + MINUTE);
-            self.flush_at = Some(grown.unwrap_or(free).max(now + SETTLE));
+            self.flush_at = Some(grown.unwrap_or(self.free()).max(now + SETTLE));
         }
         self.burst = Some(burst);
         toasts
@@ -497,6 +530,7 @@ impl Policy {
         names: Names<'_>,
     ) -> Vec<Toast> {
         let (just_now, waited): (Vec<_>, _) = rows.into_iter().partition(|row| row.time >= Some(here_since));
+        waited.iter().for_each(|row| self.count(row));
         let mut toasts = self.waited(waited, more, now, names);
         for row in just_now.into_iter().rev() {
             toasts.extend(self.notice(row, now, names));
@@ -525,7 +559,13 @@ impl Policy {
         self.recent.extend(toasts.iter().map(|_| now));
         let left = critical.len().saturating_sub(CRITICAL);
         rows.extend(critical.into_iter().skip(CRITICAL));
-        if rows.is_empty() || (left == 0 && !self.room(now)) {
+        if rows.is_empty() {
+            return toasts;
+        }
+        if left == 0 && !self.room(now) {
+            self.late.append(&mut rows);
+            self.late_more += more + self.late.len().saturating_sub(LATE);
+            self.late.truncate(LATE);
             return toasts;
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.id));
@@ -546,6 +586,10 @@ impl Policy {
     }
 }
 
+fn is_of(row: &row::Event, events: &BTreeSet<i64>) -> bool {
+    row.id.is_some_and(|id| events.contains(&id))
+}
+
 fn key(row: &row::Event) -> String {
     let program = row.path.as_deref().or(row.name.as_deref()).unwrap_or_default();
     // What comes next from the program does not take the place of what a scanner says.
@@ -555,14 +599,13 @@ fn key(row: &row::Event) -> String {
     format!("{about} {place} {program}")
 }
 
-fn recovered(row: &row::Event) -> bool {
-    row.error.as_deref() == Some("storage-recovered")
+/// What the monitor says of itself there, if it is for a person. What a newer monitor says waits in the timeline.
+fn incident(row: &row::Event) -> Option<(Incident, Text)> {
+    let kind = row.error.as_deref()?.parse().ok()?;
+    Some((kind, text::incident(kind, row)?))
 }
 
-/// The person can do something about it: the record has gaps or cannot be written.
-fn actionable(row: &row::Event) -> bool {
-    !recovered(row)
-        && row.error.as_deref().is_some_and(|kind| {
-            ["lost", "storage", "database", "engine", "remote"].iter().any(|known| kind.starts_with(known))
-        })
+/// The trouble that it is told for; its end takes the place of its beginning.
+fn about(kind: Incident) -> Incident {
+    if kind == Incident::StorageRecovered { Incident::Storage } else { kind }
 }

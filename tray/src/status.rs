@@ -3,9 +3,9 @@
 
 use ksni::menu::{StandardItem, SubMenu};
 use ksni::{MenuItem, ToolTip};
-use picosnitch_api::inert_short;
 use picosnitch_api::state::Daemon;
-use picosnitch_api::tongue::{decimal, mark, say, say_n, tr};
+use picosnitch_api::tongue::{mark, say, say_n, tr};
+use picosnitch_api::{Units, inert_short};
 use tokio::sync::mpsc;
 
 use crate::icon::{self, Look};
@@ -46,13 +46,17 @@ pub struct Status {
     /// Why it is not well, one sentence each.
     pub reasons: Vec<String>,
     /// Notices nobody has seen.
-    pub unread: usize,
+    pub unread: u64,
     /// Bytes per second received and sent, as far as known.
     pub rates: Option<(u64, u64)>,
+    /// How the person wants to read them.
+    pub units: Units,
     /// The latest programs: label, number.
     pub programs: Vec<(String, Option<i64>)>,
     /// Notifications are paused.
     pub hushed: bool,
+    /// Notifications are not wanted.
+    pub off: bool,
     clicks: mpsc::Sender<Message>,
 }
 
@@ -64,21 +68,27 @@ impl Status {
             reasons: Vec::new(),
             unread: 0,
             rates: None,
+            units: Units::default(),
             programs: Vec::new(),
             hushed: false,
+            off: false,
             clicks,
         }
     }
 
     /// Something that the person would see is different in `other`.
     pub fn differs(&self, other: &Self) -> bool {
-        (self.daemon, &self.reasons, self.unread, self.rates, &self.programs, self.hushed)
-            != (other.daemon, &other.reasons, other.unread, other.rates, &other.programs, other.hushed)
+        let seen = |it: &Self| (it.daemon, it.unread, (it.rates, it.units), it.hushed, it.off);
+        seen(self) != seen(other) || (&self.reasons, &self.programs) != (&other.reasons, &other.programs)
     }
 
     fn click(&self, click: Click) {
         // A click while the last 64 wait is a click on a program that hangs.
         let _ = self.clicks.try_send(Message::Click(click, ksni::current_xdg_activation_token()));
+    }
+
+    fn speed(&self, received: u64, sent: u64) -> String {
+        format!("↓ {}/s   ↑ {}/s", self.units.bytes(received), self.units.bytes(sent))
     }
 
     fn sentence(&self) -> &'static str {
@@ -124,7 +134,7 @@ impl ksni::Tray for Status {
     }
 
     fn icon_pixmap(&self) -> Vec<ksni::Icon> {
-        icon::draw(Look { daemon: self.daemon, unread: self.unread > 0, hushed: self.hushed })
+        icon::draw(Look { daemon: self.daemon, unread: self.unread > 0, hushed: self.hushed || self.off })
     }
 
     fn tool_tip(&self) -> ToolTip {
@@ -140,12 +150,14 @@ impl ksni::Tray for Status {
             lines.push(tr("Start it with: systemctl start picosnitchd").into());
         }
         if let Some((received, sent)) = self.rates {
-            lines.push(format!("↓ {}/s   ↑ {}/s", bytes(received), bytes(sent)));
+            lines.push(self.speed(received, sent));
         }
         if self.unread > 0 {
-            lines.push(say_n("{n} unread", "{n} unread", self.unread as u64));
+            lines.push(say_n("{n} unread", "{n} unread", self.unread));
         }
-        if self.hushed {
+        if self.off {
+            lines.push(tr("Notifications are switched off").into());
+        } else if self.hushed {
             lines.push(tr("Notifications are paused").into());
         }
         ToolTip { title: "picosnitch".into(), description: lines.join("\n"), ..Default::default() }
@@ -167,7 +179,7 @@ impl ksni::Tray for Status {
         let mut menu = vec![note(self.sentence())];
         menu.extend(self.reasons.iter().take(3).map(|why| note(label(why))));
         if let Some((received, sent)) = self.rates {
-            menu.push(note(format!("↓ {}/s   ↑ {}/s", bytes(received), bytes(sent))));
+            menu.push(note(self.speed(received, sent)));
         }
         menu.push(MenuItem::Separator);
         if !self.programs.is_empty() {
@@ -207,21 +219,6 @@ impl ksni::Tray for Status {
     }
 }
 
-/// A number of bytes as people read it, in units of 1024.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = count as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        if value < 1023.95 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}").replace('.', decimal()) }
-}
-
 #[cfg(test)]
 mod tests {
     use ksni::Tray as _;
@@ -254,11 +251,22 @@ mod tests {
     }
 
     #[test]
-    fn bytes_read_well() {
-        for (count, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1 << 20, "1.0 MiB"), (u64::MAX, "16.0 EiB")]
-        {
-            assert_eq!(bytes(count), text);
-        }
+    fn rates_are_in_the_units_that_the_person_chose() {
+        let mut status = status();
+        status.rates = Some((2_000_000, 0));
+        let shown = |status: &Status| {
+            let menu = status.menu().into_iter().find_map(|item| match item {
+                MenuItem::Standard(item) if item.label.starts_with('↓') => Some(item.label),
+                _ => None,
+            });
+            (status.tool_tip().description.lines().last().map(str::to_owned), menu)
+        };
+        let iec = Some("↓ 1.9 MiB/s   ↑ 0 B/s".to_owned());
+        assert_eq!(shown(&status), (iec.clone(), iec));
+        let before = status.clone();
+        status.units = Units::Si;
+        assert!(status.differs(&before));
+        let si = Some("↓ 2.0 MB/s   ↑ 0 B/s".to_owned());
+        assert_eq!(shown(&status), (si.clone(), si));
     }
 }

@@ -3,7 +3,7 @@
 //! else chose goes through `inert` here; the result is plain text, not markup.
 
 use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
-use picosnitch_api::{inert, inert_short, row};
+use picosnitch_api::{Incident, inert, inert_short, row};
 
 /// How accounts are called, by uid.
 pub type Names<'a> = &'a dyn Fn(u32) -> Option<String>;
@@ -35,6 +35,8 @@ pub fn single(row: &row::Event, names: Names<'_>) -> Text {
     let verdict = row.message.as_deref().filter(|_| row.kind.as_deref() == Some("verdict"));
     let title = if verdict.is_some() {
         say("Suspicious: {program}", &[("program", &program)])
+    } else if changed && risky(row) {
+        say("Changed, in a temporary place: {program}", &[("program", &program)])
     } else if changed {
         say("{program} changed", &[("program", &program)])
     } else if risky(row) {
@@ -118,7 +120,21 @@ fn short_hash(hash: &str) -> String {
 /// It runs from where programs do not belong: a temporary directory or memory.
 pub fn risky(row: &row::Event) -> bool {
     const PLACES: [&str; 6] = ["/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/memfd:", "memfd:"];
-    row.path.as_deref().is_some_and(|path| PLACES.iter().any(|place| path.starts_with(place)))
+    let placed = |path: &str| PLACES.iter().any(|place| path.starts_with(place)) && !in_app_image(path);
+    row.path.as_deref().is_some_and(placed)
+}
+
+/// It is in the form of the place where an AppImage mounts itself at each start: up to six bytes of its name, and six
+/// letters or digits by chance. Anybody can make a folder of such a name: whether something is mounted there is not
+/// seen from here (a FUSE mount is another user's, or in another mount namespace, or gone by the time it is told).
+/// So this takes away the alarm only, the program is told like any other.
+fn in_app_image(path: &str) -> bool {
+    let folder = path.strip_prefix("/tmp/.mount_").and_then(|rest| rest.split_once('/'));
+    let Some((folder, _)) = folder.filter(|(_, inside)| !inside.is_empty()) else { return false };
+    let chance = folder.len().checked_sub(6).and_then(|at| folder.split_at_checked(at));
+    chance.is_some_and(|(name, chance)| {
+        (1..=6).contains(&name.len()) && chance.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 /// Many at once: how many are new, how many changed, and who the first are. `more` are not in `rows`.
@@ -151,21 +167,47 @@ pub fn first_day(programs: usize) -> Text {
     }
 }
 
-/// An error that a person can do something about.
-pub fn incident(row: &row::Event) -> Text {
-    let title = match row.error.as_deref() {
-        Some(kind) if kind.starts_with("lost") => tr("The record is not complete"),
-        Some("storage-recovered") => tr("The history is written again"),
-        Some("storage-damaged") => tr("The history was damaged and begins anew"),
-        Some(kind) if kind.starts_with("storage") || kind.starts_with("database") => {
-            tr("The history cannot be written")
-        }
-        _ => tr("picosnitch needs attention"),
-    };
-    Text {
-        title: title.into(),
+/// What the monitor says of itself that a person can use; `None` for what only waits in the timeline.
+pub fn incident(kind: Incident, row: &row::Event) -> Option<Text> {
+    Some(Text {
+        title: incident_title(kind)?.into(),
         body: row.message.as_deref().map(|message| inert_short(message, 300)).unwrap_or_default(),
-    }
+    })
+}
+
+/// One for each kind, so that none says what is true of another only.
+fn incident_title(kind: Incident) -> Option<&'static str> {
+    Some(match kind {
+        Incident::LostFlows | Incident::LostRows | Incident::LostCalls => tr("The record is not complete"),
+        Incident::LostEvents => tr("Some programs may be named less well"),
+        Incident::LostNames => tr("Some domains may be missing"),
+        Incident::LostComparisons => tr("Some programs were not checked for changes"),
+        Incident::LostVerdicts => tr("Some programs will have no verdict"),
+        Incident::LostRemote | Incident::Remote | Incident::RemoteRefused => {
+            tr("Rows do not reach the remote database")
+        }
+        Incident::Storage => tr("The history cannot be written"),
+        Incident::StorageRecovered => tr("The history is written again"),
+        Incident::StorageDamaged => tr("The history was damaged and begins anew"),
+        Incident::StorageMended => tr("The history was damaged and repaired as far as possible"),
+        Incident::TextLog => tr("A text log cannot be written"),
+        Incident::Relay | Incident::Scanner => tr("picosnitch needs attention"),
+        // A missing hash is shown where the program is, and not told each time.
+        Incident::LostExecutables | Incident::LostHashes | Incident::LostRowHashes => return None,
+        // Nothing is missing for good, or there is nothing to do about it.
+        Incident::LostChanges
+        | Incident::LostLookups
+        | Incident::LostSignals
+        | Incident::Forgotten
+        | Incident::ForgottenNames
+        | Incident::ForgottenPrograms
+        | Incident::Undecoded
+        | Incident::TextLogLost
+        | Incident::Clock
+        | Incident::Gap => return None,
+        // Who did it knows, and the icon shows it.
+        Incident::Settings | Incident::Pause | Incident::Resume => return None,
+    })
 }
 
 fn listed(rows: &[row::Event], more: usize) -> String {

@@ -2,17 +2,15 @@
 //! `export`: the daemon writes into a descriptor of ours; nothing is paged and nothing passes through
 //! here, unless a person would see it on a terminal.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use picosnitch_api::inert;
+use picosnitch_api::{Part, Query, Scope, inert};
 
-use crate::args::{ExportArgs, Format};
+use crate::args::{ExportArgs, Format, What};
 use crate::client;
+use crate::commands::list::say_hidden;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::time;
@@ -28,16 +26,12 @@ pub async fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
     let export = async |into: OwnedFd| {
         asking.client.export(args.what.into(), format.into(), &query, into).await.map_err(Failure::from)
     };
-    match &args.output {
+    let exported = match &args.output {
         Some(path) => {
-            let target = Target::open(path)?;
-            let into = target
-                .file
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| Failure::file(path, "write", &error))?;
-            export(into).await?;
-            target.keep()
+            let fail = |error: io::Error| Failure::file(path, "write", &error);
+            let part = Part::create(path, false).map_err(fail)?;
+            export(part.file.as_fd().try_clone_to_owned().map_err(fail)?).await?;
+            part.keep().map_err(fail)
         }
         // What a row holds was chosen by others: a person's terminal gets it inert, anything else as it is.
         None if io::stdout().is_terminal() => {
@@ -56,7 +50,20 @@ pub async fn run(args: &ExportArgs, out: &mut Out) -> Result<(), Failure> {
                 result => result,
             }
         }
+    };
+    exported?;
+    if query.scope == Some(Scope::Any) {
+        return Ok(());
     }
+    // The rows say nothing of those that are not among them.
+    let one = Query { limit: Some(1), ..query.clone() };
+    let hidden = match args.what {
+        What::Connections => asking.client.connections(&one).await.map(|page| page.hidden),
+        What::Executables => asking.client.executables(&one).await.map(|page| page.hidden),
+        What::Events => asking.client.events(&one).await.map(|page| page.hidden),
+    };
+    say_hidden(out, hidden.unwrap_or(0), query.scope);
+    Ok(())
 }
 
 /// Whether nobody reads our standard output any more (`export | head`): the service met it, not this process.
@@ -78,79 +85,4 @@ fn show(read: io::PipeReader) -> Result<(), Failure> {
         line.clear();
     }
     Ok(())
-}
-
-/// Where an export goes: a file beside the wanted one until it is whole.
-#[derive(Debug)]
-struct Target {
-    file: File,
-    /// The file and the name it gets; `None` where the wanted one is written as it is (a device, a FIFO).
-    rename: Option<(PathBuf, PathBuf)>,
-}
-
-impl Target {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let fail = |error: io::Error| Failure::file(path, "write", &error);
-        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
-            let file = OpenOptions::new().write(true).open(path).map_err(fail)?;
-            return Ok(Self { file, rename: None });
-        }
-        let mut name = path.file_name().ok_or_else(|| fail(io::ErrorKind::IsADirectory.into()))?.to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(fail)?;
-        Ok(Self { file, rename: Some((part, path.to_owned())) })
-    }
-
-    fn keep(mut self) -> Result<(), Failure> {
-        if let Some((part, path)) = self.rename.take() {
-            std::fs::rename(&part, &path).map_err(|error| {
-                let _ = std::fs::remove_file(&part);
-                Failure::file(&path, "write", &error)
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Some((part, _)) = &self.rename {
-            // It may be gone already.
-            let _ = std::fs::remove_file(part);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_file_appears_when_it_is_whole_and_only_its_owner_reads_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("week.csv");
-        let mut target = Target::open(&path).unwrap();
-        target.file.write_all(b"time\n").unwrap();
-        assert!(!path.exists());
-        target.keep().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"time\n");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failed_export_leaves_nothing_and_keeps_what_was_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("week.csv");
-        std::fs::write(&path, b"old").unwrap();
-        drop(Target::open(&path).unwrap());
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
-        assert!(Target::open(Path::new("/dev/null")).unwrap().rename.is_none());
-        assert!(Target::open(&dir.path().join("no/such/dir.csv")).is_err());
-    }
 }

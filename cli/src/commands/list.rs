@@ -128,7 +128,7 @@ fn not_yet(status: &Status, now: i64) -> Option<String> {
 }
 
 /// Says how many rows the caller may not see, and what would show them.
-fn say_hidden(out: &Out, hidden: u64, scope: Option<Scope>) {
+pub(super) fn say_hidden(out: &Out, hidden: u64, scope: Option<Scope>) {
     if let Some(text) = hidden_note(hidden, scope) {
         out.note(&text);
     }

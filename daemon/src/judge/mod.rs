@@ -11,9 +11,11 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use picosnitch_api::Incident;
+
 use crate::accounts::Accounts;
 use crate::model::{
-    self, Before, Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Owner, Program, Suspect,
+    self, Before, Contact, FileId, Gap, Hash, Known, Notice, NoticeKind, Owner, Program, ProgramKey, Suspect,
 };
 use errors::Errors;
 use programs::{Digest, Programs, Verdict};
@@ -115,6 +117,11 @@ impl Judge {
         self.accounts = accounts;
     }
 
+    /// The record does not know this program any more: when it is seen again it is a new one, whoever runs it.
+    pub fn forget(&mut self, key: &ProgramKey) {
+        self.programs.forget(Digest::of(key));
+    }
+
     /// Whose the rows of this uid are.
     #[must_use]
     pub fn owner(&self, uid: u32) -> Owner {
@@ -200,19 +207,19 @@ impl Judge {
 
     /// Numbers a trouble. `None` if the same kind was told within the last minute; how many were kept
     /// back is said with the next one.
-    pub fn error(&mut self, kind: &'static str, message: String, now: Moment) -> Option<Notice> {
+    pub fn error(&mut self, kind: Incident, message: String, now: Moment) -> Option<Notice> {
         let message = self.errors.admit(kind, message, now.monotonic)?;
         Some(self.number(NoticeKind::Error { kind, message }, Before::Nobody, now))
     }
 
     /// Whether a trouble of this kind would be told now.
     #[must_use]
-    pub fn may_tell(&self, kind: &'static str, now: Moment) -> bool {
+    pub fn may_tell(&self, kind: Incident, now: Moment) -> bool {
         self.errors.may_tell(kind, now.monotonic)
     }
 
     /// Numbers a loss, whether or not its kind was told a moment ago.
-    pub fn loss(&mut self, kind: &'static str, message: String, now: Moment) -> Notice {
+    pub fn loss(&mut self, kind: Incident, message: String, now: Moment) -> Notice {
         self.errors.told(kind, now.monotonic);
         self.number(NoticeKind::Error { kind, message }, Before::Nobody, now)
     }

@@ -126,6 +126,11 @@ impl Programs {
         }
     }
 
+    /// It is not known any more, from nobody.
+    pub(super) fn forget(&mut self, digest: Digest) {
+        self.entries -= self.known.remove(&digest).map_or(0, |owners| owners.len());
+    }
+
     /// Whether the owner or the system ran it.
     pub(super) fn contains(&self, digest: Digest, owner: Owner) -> bool {
         self.known
@@ -189,7 +194,7 @@ impl Programs {
             && self.entries >= PROGRAMS
             && let Some(victim) = self.known.keys().find(|known| **known != digest).copied()
         {
-            self.entries -= self.known.remove(&victim).map_or(0, |owners| owners.len());
+            self.forget(victim);
             self.forgotten += 1;
         }
         let owners = self.known.entry(digest).or_default();

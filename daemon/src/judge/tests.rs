@@ -234,16 +234,16 @@ fn s06_deadlines_do_not_follow_the_wall_clock() {
 #[test]
 fn errors_are_numbered_and_told_once_a_minute() {
     let mut judge = fresh();
-    let first = judge.error("lost-flows", "one".into(), at(0)).expect("the first is told");
+    let first = judge.error(Incident::LostFlows, "one".into(), at(0)).expect("the first is told");
     assert_eq!(first.id, 7);
-    assert!(judge.error("lost-flows", "two".into(), at(1)).is_none());
-    assert!(judge.error("lost-flows", "three".into(), at(2)).is_none());
-    assert_eq!(judge.error("storage", "other".into(), at(3)).expect("another kind").id, 8);
-    let later = judge.error("lost-flows", "four".into(), at(60_000)).expect("a minute later");
+    assert!(judge.error(Incident::LostFlows, "two".into(), at(1)).is_none());
+    assert!(judge.error(Incident::LostFlows, "three".into(), at(2)).is_none());
+    assert_eq!(judge.error(Incident::Storage, "other".into(), at(3)).expect("another kind").id, 8);
+    let later = judge.error(Incident::LostFlows, "four".into(), at(60_000)).expect("a minute later");
     assert_eq!(
         later.kind,
         NoticeKind::Error {
-            kind: "lost-flows",
+            kind: Incident::LostFlows,
             message: "four (and 2 more like it since the last report)".into()
         }
     );
@@ -306,6 +306,22 @@ fn b04_none_of_it_again_after_a_restart() {
     assert_eq!(observe(1001, 2), []);
     assert_eq!(observe(1001, 3), [(Some([2; 32]), Before::Nobody)]);
     assert_eq!(observe(1002, 3), [(None, Before::Same(vec![1001]))]);
+}
+
+#[test]
+fn b04_what_the_record_has_forgotten_is_new_again() {
+    let mut judge = fresh();
+    let observe =
+        |judge: &mut Judge, uid, path| told(&judge.observe(by(uid, contact(path, known(1))), file(1), at(0)));
+    for path in ["/bin/a", "/bin/b"] {
+        assert_eq!(observe(&mut judge, 0, path).len(), 1);
+        assert_eq!(observe(&mut judge, 1000, path), []);
+    }
+    judge.forget(&key("/bin/a"));
+    judge.forget(&key("/bin/c"));
+    assert_eq!(observe(&mut judge, 1000, "/bin/a"), [(None, Before::Nobody)]);
+    assert_eq!(observe(&mut judge, 1000, "/bin/b"), []);
+    assert_eq!(judge.dropped().programs, 0);
 }
 
 #[derive(Debug, Clone)]

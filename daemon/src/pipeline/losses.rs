@@ -2,6 +2,8 @@
 //! What could not be kept, and the sentences for it. Every counter of a drop ends here. A sentence is held back
 //! while its kind was told a moment ago, its number never: it is in the next one.
 
+use picosnitch_api::Incident;
+
 use crate::capture::Lost;
 use crate::fingerprint;
 use crate::judge;
@@ -39,21 +41,17 @@ pub(super) struct Losses {
 
 impl Losses {
     /// Kind and sentence of each loss that was not told yet, if `may` says that this kind may be told now.
-    pub(super) fn due(
-        &mut self,
-        now: &Totals,
-        may: impl Fn(&'static str) -> bool,
-    ) -> Vec<(&'static str, String)> {
+    pub(super) fn due(&mut self, now: &Totals, may: impl Fn(Incident) -> bool) -> Vec<(Incident, String)> {
         let mut due = Vec::new();
         let (told, kernel) = (&mut self.told, &now.kernel);
         let flows = kernel.flows.saturating_sub(told.kernel.flows);
         let sent = kernel.sent.saturating_sub(told.kernel.sent);
         let received = kernel.received.saturating_sub(told.kernel.received);
-        if flows + sent + received > 0 && may("lost-flows") {
+        if flows + sent + received > 0 && may(Incident::LostFlows) {
             (told.kernel.flows, told.kernel.sent, told.kernel.received) =
                 (kernel.flows, kernel.sent, kernel.received);
             due.push((
-                "lost-flows",
+                Incident::LostFlows,
                 format!(
                     "{flows} connections or destinations were not recorded, {sent} bytes sent and {received} bytes \
                      received are missing: more connections were open at once than the monitor can follow"
@@ -61,10 +59,10 @@ impl Losses {
             ));
         }
         let remote = now.remote.saturating_sub(told.remote);
-        if remote > 0 && may("lost-remote") {
+        if remote > 0 && may(Incident::LostRemote) {
             told.remote = now.remote;
             due.push((
-                "lost-remote",
+                Incident::LostRemote,
                 format!(
                     "{remote} rows will not reach the remote database, the history here has them: more waited for \
                      it than remote.outbox_mib allows, or they waited in a database that was damaged"
@@ -72,19 +70,19 @@ impl Losses {
             ));
         }
         let verdicts = now.verdicts.saturating_sub(told.verdicts);
-        if verdicts > 0 && may("lost-verdicts") {
+        if verdicts > 0 && may(Incident::LostVerdicts) {
             told.verdicts = now.verdicts;
             due.push((
-                "lost-verdicts",
+                Incident::LostVerdicts,
                 format!("{verdicts} programs will have no verdict: too many wait for one already"),
             ));
         }
         let rows = now.rows.saturating_sub(told.rows);
         let bytes = now.row_bytes.saturating_sub(told.row_bytes);
-        if rows > 0 && may("lost-rows") {
+        if rows > 0 && may(Incident::LostRows) {
             (told.rows, told.row_bytes) = (now.rows, now.row_bytes);
             due.push((
-                "lost-rows",
+                Incident::LostRows,
                 format!(
                     "{rows} rows with {bytes} bytes in total were not recorded: the database took them too \
                      slowly or not at all"
@@ -99,88 +97,88 @@ impl Losses {
             }
         };
         one(
-            "lost-events",
+            Incident::LostEvents,
             &mut told.kernel.process_events,
             kernel.process_events,
             "starts and ends of processes were missed, short-lived programs may be named less well: set \
              monitor.ring_buffer_kib higher if this happens often",
         );
         one(
-            "lost-calls",
+            Incident::LostCalls,
             &mut told.kernel.missed,
             kernel.missed,
             "sends and receives were not counted: the kernel was counting another one on the same processor",
         );
         one(
-            "lost-names",
+            Incident::LostNames,
             &mut told.kernel.name_events,
             kernel.name_events,
             "resolved names were missed, some domains may be missing: set monitor.ring_buffer_kib higher if \
              this happens often",
         );
         one(
-            "lost-executables",
+            Incident::LostExecutables,
             &mut told.files.execs_lost,
             now.files.execs_lost,
             "started programs could not be opened in time, their hashes may be unknown",
         );
         one(
-            "lost-changes",
+            Incident::LostChanges,
             &mut told.files.changes_lost,
             now.files.changes_lost,
             "changes of executables were missed; every hash was looked at again",
         );
         one(
-            "lost-hashes",
+            Incident::LostHashes,
             &mut told.files.refused,
             now.files.refused,
             "programs have no hash: too many had to be hashed at once",
         );
         one(
-            "lost-row-hashes",
+            Incident::LostRowHashes,
             &mut told.unhashed,
             now.unhashed,
             "rows have no hash: too many waited for the one of their program",
         );
         one(
-            "lost-comparisons",
+            Incident::LostComparisons,
             &mut told.judge.comparisons,
             now.judge.comparisons,
             "programs were not compared with their known content: too many had to be hashed at once",
         );
         one(
-            "forgotten-programs",
+            Incident::ForgottenPrograms,
             &mut told.judge.programs,
             now.judge.programs,
             "programs were forgotten because too many are known; seen again, they are announced again",
         );
         one(
-            "forgotten",
+            Incident::Forgotten,
             &mut told.files.evicted,
             now.files.evicted,
             "processes or contents were forgotten for lack of room: some hashes may be unknown",
         );
         one(
-            "forgotten-names",
+            Incident::ForgottenNames,
             &mut told.forgotten,
             now.forgotten,
             "processes or names were forgotten for lack of room: some paths or domains may be missing",
         );
         one(
-            "lost-lookups",
+            Incident::LostLookups,
             &mut told.unanswered,
             now.unanswered,
             "look-ups were not answered in time by a file system: some paths may be marked as foreign, or have \
              no script or command line",
         );
         one(
-            "undecoded",
+            Incident::Undecoded,
             &mut told.strange,
             now.strange,
             "messages of the kernel side could not be decoded: this is a bug",
         );
         one(
-            "lost-signals",
+            Incident::LostSignals,
             &mut told.unsignalled,
             now.unsignalled,
             "notices were not signalled, the bus was too slow or away; the list of events has them",
@@ -242,7 +240,7 @@ mod tests {
         let mut losses = Losses::default();
         assert_eq!(losses.due(&all(1), |_| true).len(), 18);
         assert!(losses.due(&all(4), |_| false).is_empty());
-        let told = losses.due(&all(10), |kind| kind == "lost-rows");
+        let told = losses.due(&all(10), |kind| kind == Incident::LostRows);
         assert_eq!(told.len(), 1);
         assert!(told[0].1.starts_with("9 rows with 9 bytes"), "{told:?}");
         assert!(losses.due(&all(10), |_| true).iter().all(|(_, sentence)| sentence.starts_with("9 ")));

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use picosnitch_api::Incident;
 
 use crate::capture::{self, Degradation, Lost};
 use crate::fingerprint;
@@ -49,7 +50,7 @@ pub enum Command {
     /// Settings have changed.
     Settings(Arc<Settings>),
     /// Something failed elsewhere: tell people, kind and sentence.
-    Error(&'static str, String),
+    Error(Incident, String),
     /// A scanner finds a program suspicious: tell its people.
     Verdict(Suspect, Verdict),
     /// So many notices were not signalled, beyond those that were not taken.

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use picosnitch_api::Incident;
+
 use super::clock::Now;
 use super::run::Pipeline;
 use crate::judge::Output;
@@ -16,7 +18,7 @@ impl Pipeline {
         self.paused = Some(Instant::now() + time);
         // First, so that who hears of it and asks is answered by what is so now.
         self.write_facts();
-        self.note("pause", format!("the record was paused for {} s by uid {uid}", time.as_secs()));
+        self.note(Incident::Pause, format!("the record was paused for {} s by uid {uid}", time.as_secs()));
     }
 
     /// Ends a pause; `uid` does so, or its time is over.
@@ -29,7 +31,7 @@ impl Pipeline {
         self.paused = None;
         let why = uid.map_or_else(|| "its time is over".to_owned(), |uid| format!("ended by uid {uid}"));
         self.write_facts();
-        self.note("resume", format!("the record goes on after a pause: {why}"));
+        self.note(Incident::Resume, format!("the record goes on after a pause: {why}"));
         // Who began to talk meanwhile goes on unseen otherwise.
         let now = Now::read();
         for (id, subject, contact) in self.flows.talking() {
@@ -38,7 +40,7 @@ impl Pipeline {
     }
 
     /// Says it, however often the same was said a moment ago.
-    fn note(&mut self, kind: &'static str, message: String) {
+    fn note(&mut self, kind: Incident, message: String) {
         tracing::info!("{message}");
         let notice = self.judge.loss(kind, message, Now::read().moment());
         self.say(vec![Output::Notice(notice)]);

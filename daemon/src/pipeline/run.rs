@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::RingBuffer;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
+use picosnitch_api::Incident;
 
 use super::clock::Now;
 use super::flows::{Flows, Opening};
@@ -419,7 +420,7 @@ impl Pipeline {
         }
     }
 
-    fn error(&mut self, kind: &'static str, message: String) {
+    fn error(&mut self, kind: Incident, message: String) {
         tracing::warn!("{kind}: {message}");
         let notice = self.judge.error(kind, message, Now::read().moment());
         self.say(notice.map(Output::Notice).into_iter().collect());
@@ -449,12 +450,12 @@ impl Pipeline {
     }
 
     /// Trouble with the history is a degradation for as long as it lasts.
-    fn storage(&mut self, kind: &str, message: &str) {
-        if !matches!(kind, "storage" | "storage-recovered" | "storage-damaged") {
+    fn storage(&mut self, kind: Incident, message: &str) {
+        if !matches!(kind, Incident::Storage | Incident::StorageRecovered | Incident::StorageDamaged) {
             return;
         }
         self.degradations.retain(|known| !matches!(known, Degradation::Storage(_)));
-        if kind == "storage" {
+        if kind == Incident::Storage {
             self.degradations.push(Degradation::Storage(message.to_owned()));
         }
         self.write_facts();
@@ -466,6 +467,9 @@ impl Pipeline {
         let now = Now::read();
         if let Some(accounts) = self.renewal.renewed() {
             self.judge.accounts(accounts);
+        }
+        for key in self.recorder.forgotten() {
+            self.judge.forget(&key);
         }
         let lost = self.flows.slots().lost().unwrap_or(self.lost);
         if lost.hints > self.lost.hints {
@@ -557,7 +561,7 @@ impl Pipeline {
         }
         let seconds = self.live_since.wall.saturating_sub(through).max(0) / 1_000_000;
         self.error(
-            "gap",
+            Incident::Gap,
             format!(
                 "nobody watched for the last {seconds} s, up to now: connections of that time are not in the \
                  history"
@@ -575,7 +579,7 @@ impl Pipeline {
             let seconds = stepped.abs() / 1_000_000;
             let way = if stepped > 0 { "forwards" } else { "backwards" };
             self.error(
-                "clock",
+                Incident::Clock,
                 format!("the clock of this machine was set {way} by {seconds} s: times in the history jump"),
             );
         }

@@ -285,7 +285,7 @@ pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
     let children = bucket * ratio..(bucket + 1) * ratio;
     let mut newest =
         db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?;
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_of(level - 1) && *kind != Kind::Turned) {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Turned) {
         let mut end = 0;
         for child in children.clone() {
             let range = [id(kind, level - 1, child, 0), id(kind, level - 1, child + 1, 0)];
@@ -310,10 +310,9 @@ pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
     turn(db, level, bucket)
 }
 
-/// Makes the sums in the order of programs from those in the order of peers, some entries at once.
+/// Makes the sums in the order of programs, of which there are none yet, from those in the order of peers, some entries
+/// at once.
 pub(super) fn turn(db: &Database, level: usize, bucket: i64) -> Result<()> {
-    db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?
-        .execute([id(Kind::Turned, level, bucket, 0), id(Kind::Turned, level, bucket + 1, 0)])?;
     let piece = (level, bucket, bucket + 1);
     let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
     read(db, Kind::Pair, piece, |_, peer, who, _| *counts.entry(turned(peer, who).0).or_default() += 1)?;
@@ -332,6 +331,34 @@ pub(super) fn turn(db: &Database, level: usize, bucket: i64) -> Result<()> {
         begin = end;
     }
     Ok(())
+}
+
+/// Takes the sums in the order of programs away.
+pub(super) fn unturn(db: &Database, level: usize, bucket: i64) -> Result<()> {
+    db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?
+        .execute([id(Kind::Turned, level, bucket, 0), id(Kind::Turned, level, bucket + 1, 0)])?;
+    Ok(())
+}
+
+/// Makes the sums by program and peer anew, in both orders, from what either order has of them.
+pub(super) fn pairs_of_both(db: &Database, level: usize, bucket: i64) -> Result<()> {
+    let piece = (level, bucket, bucket + 1);
+    let mut pairs: BTreeMap<(i64, i64), Sums> = BTreeMap::new();
+    read(db, Kind::Pair, piece, |_, peer, who, sums| {
+        pairs.insert((peer, who), sums);
+    })?;
+    read(db, Kind::Turned, piece, |_, first, second, sums| {
+        pairs.insert((peer_of(first, second), who_of(first)), sums);
+    })?;
+    let entries: Vec<Entry> = pairs.into_iter().collect();
+    let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?;
+    for kind in [Kind::Pair, Kind::Turned] {
+        delete.execute([id(kind, level, bucket, 0), id(kind, level, bucket + 1, 0)])?;
+    }
+    if !entries.is_empty() {
+        write(db, Kind::Pair, level, bucket, &entries, 0)?;
+    }
+    turn(db, level, bucket)
 }
 
 /// The last of the first numbers from this one on that are turned at once, and where those begin that follow.

@@ -119,6 +119,8 @@ pub(super) fn turned(db: &Database) -> Result<()> {
     for level in chunk::BUILT {
         let mut bucket = 0;
         while let Some(next) = chunk::next(db, level, bucket, i64::from(u32::MAX))? {
+            // Totals that were made for an older version a moment ago have them already.
+            chunk::unturn(db, level, next)?;
             chunk::turn(db, level, next)?;
             bucket = next + 1;
         }

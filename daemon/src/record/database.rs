@@ -98,6 +98,26 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
+/// Removes what was set aside of this database if nothing of it was written since then, in µs.
+pub(super) fn remove_aside(path: &Path, before: i64) -> io::Result<()> {
+    let aside = suffixed(path, ".bad");
+    // The one that tells of the others goes last.
+    let mut files = Vec::new();
+    for suffix in ["-shm", "-wal", ""] {
+        let file = suffixed(&aside, suffix);
+        match std::fs::symlink_metadata(&file) {
+            Ok(data) => files.push((file, suffix, data.mtime().saturating_mul(1_000_000))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // No row is in the `-shm`, and who only looks into the file touches it.
+    if files.iter().all(|(_, suffix, written)| *suffix == "-shm" || *written < before) {
+        files.iter().try_for_each(|(file, ..)| std::fs::remove_file(file))?;
+    }
+    Ok(())
+}
+
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -5,19 +5,20 @@
 //! their names and contents: otherwise they would be announced as new. What is taken away is subtracted from what is
 //! said of them, in the same transaction; of programs that had nothing taken away nothing changes.
 //!
-//! Which days are under way stands in `meta`, from the first step to the last. If the service dies in between, the
-//! next one makes the totals and lists of these days anew from what is left: nothing that is deleted shows in them.
+//! Which days are under way stands in `meta`, from the first step to the last, and of whom something was taken away in
+//! `deleting`. If the service dies in between, the next one makes the totals and lists of these days anew from what is
+//! left, and what is said of those programs: nothing that is deleted shows in them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::SyncSender;
 
 use picosnitch_api::{self as api, Query};
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, TransactionBehavior, params};
 
-use super::chunk::{self, BUILT, Kind, Reach, Sums, WIDTHS, stored};
+use super::chunk::{self, BUILT, Kind, Reach, Span, Sums, WIDTHS, stored};
 use super::convert;
-use super::dimension::{NO_PORT, fact};
+use super::dimension::fact;
 use super::place;
 use super::read::{self, Sql};
 use super::recent;
@@ -34,6 +35,12 @@ const TO: &str = "deleting-to";
 /// An executable, and who used it.
 type Used = (i64, u32);
 
+/// In place of a day: what was taken away is no longer said of any day, but may be of the program itself.
+const ANY_DAY: i64 = -1;
+/// So many spans of programs, and executables, are looked through in one transaction, if that is not more than one.
+const SPANS: usize = 32;
+const EXECUTABLES: i64 = 16;
+
 /// A deletion under way.
 pub(super) struct Deletion {
     query: Query,
@@ -48,10 +55,6 @@ pub(super) struct Deletion {
     /// Levels and buckets to be made anew at the end.
     wide: BTreeSet<(usize, i64)>,
     deleted: u64,
-    /// Executables and users of which something was taken away: ever, and on the day under way. What one that was
-    /// broken off had touched nobody knows.
-    touched: Option<HashSet<Used>>,
-    today: HashSet<Used>,
     events_done: bool,
     pub(super) answer: SyncSender<std::result::Result<u64, api::Error>>,
 }
@@ -74,8 +77,6 @@ impl Deletion {
             hours: None,
             wide: BTreeSet::new(),
             deleted: 0,
-            touched: None,
-            today: HashSet::new(),
             events_done: true,
             answer: std::sync::mpsc::sync_channel(1).0,
         }))
@@ -100,8 +101,6 @@ impl Deletion {
             hours: None,
             wide: BTreeSet::new(),
             deleted: 0,
-            touched: Some(HashSet::new()),
-            today: HashSet::new(),
             events_done: false,
             answer,
         })
@@ -133,10 +132,12 @@ impl Deletion {
                 transaction.commit()?;
                 return Ok(false);
             }
-            tidy(&transaction, &reach, self.touched.as_ref())?;
-            transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [FROM, TO])?;
+            let again = tidy(&transaction, &reach)?;
+            if !again {
+                transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [FROM, TO])?;
+            }
             transaction.commit()?;
-            return Ok(true);
+            return Ok(!again);
         };
         let (from, to) = self.part(day);
         if let Some(hours) = &mut self.hours {
@@ -173,7 +174,7 @@ impl Deletion {
         }
         // Where only totals are left, they say what is taken away.
         if day >= self.detail_from {
-            self.subtract(&transaction, &gone)?;
+            subtract(&transaction, day, &gone)?;
         }
         self.deleted += deleted;
         if deleted == 0 {
@@ -181,6 +182,11 @@ impl Deletion {
         }
         transaction.commit()?;
         Ok(false)
+    }
+
+    /// What is left to do is to take away what is said of programs: numbers and facts may be gone after each step.
+    pub(super) fn tidies(&self) -> bool {
+        self.days.is_empty() && self.wide.is_empty()
     }
 
     pub(super) fn deleted(&self) -> u64 {
@@ -196,46 +202,7 @@ impl Deletion {
         (from.max(self.query.since.unwrap_or(i64::MIN)), to.min(self.query.until.unwrap_or(i64::MAX)))
     }
 
-    /// Takes away what these programs had.
-    fn subtract(&mut self, db: &Database, gone: &HashMap<i64, Sums>) -> Result<()> {
-        let mut update = db.prepare_cached(
-            "UPDATE sighting SET sent = max(sent - ?3, 0), received = max(received - ?4, 0),
-               connections = max(connections - ?5, 0) WHERE executable = ?1 AND uid = ?2",
-        )?;
-        for (who, sums) in gone {
-            let Some((executable, uid)) = used(db, *who)? else { continue };
-            let Sums { sent, received, connections } = *sums;
-            update.execute(params![executable, uid, stored(sent), stored(received), stored(connections)])?;
-            self.today.insert((executable, uid));
-            if let Some(touched) = &mut self.touched {
-                touched.insert((executable, uid));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever has nothing left of this day was not seen on it.
-    fn days_of(&mut self, db: &Database, reach: &Reach, day: i64) -> Result<()> {
-        let mut today = std::mem::take(&mut self.today);
-        if today.is_empty() {
-            return Ok(());
-        }
-        let (mut pieces, mut whos) = (Vec::new(), HashSet::new());
-        chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
-        for piece in pieces {
-            chunk::read(db, Kind::Who, piece, |_, who, _, _| {
-                whos.insert(who);
-            })?;
-        }
-        for who in whos {
-            if let Some(used) = used(db, who)? {
-                today.remove(&used);
-            }
-        }
-        today.into_iter().try_for_each(|used| not_seen(db, used, day))
-    }
-
-    fn totals_of_hour(&mut self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
+    fn totals_of_hour(&self, db: &Database, reach: &Reach, hour: i64) -> Result<()> {
         if place::next(db, hour, hour + 1)?.is_some() {
             place::rebuild(db, hour)?;
             recent::leave(db, hour + 1)?;
@@ -264,12 +231,12 @@ impl Deletion {
                 }
             }
         }
-        self.days_of(db, reach, day)?;
+        days_of(db, reach, day)?;
         self.volume_of(db, reach, day)
     }
 
     /// Takes what matches out of a bucket of which there are no rows.
-    fn thin(&mut self, db: &Database, level: usize, bucket: i64) -> Result<()> {
+    fn thin(&self, db: &Database, level: usize, bucket: i64) -> Result<()> {
         let totals = chunk::totals(db, level, bucket)?;
         db.execute_batch(
             "CREATE TEMP TABLE IF NOT EXISTS thinned (n INTEGER PRIMARY KEY, who INTEGER, peer INTEGER);
@@ -281,7 +248,7 @@ impl Deletion {
         }
         let sql = format!(
             "SELECT c.n FROM temp.thinned c LEFT JOIN who w ON w.id = c.who LEFT JOIN peer p ON p.id = c.peer
-               WHERE (1{}) IS NOT TRUE ORDER BY c.n",
+               WHERE (1{}) IS NOT TRUE",
             self.totals.text
         );
         let mut statement = db.prepare_cached(&sql)?;
@@ -295,7 +262,7 @@ impl Deletion {
                 gone.entry(total.who).or_insert_with(Sums::default).add(total.sums);
             }
         }
-        self.subtract(db, &gone)?;
+        subtract(db, bucket * WIDTHS[level] / DAY, &gone)?;
         chunk::clear(db, level, bucket)?;
         chunk::add_totals(db, level, bucket, &left)
     }
@@ -348,6 +315,52 @@ fn days(db: &Database, q: &Query) -> Result<Vec<i64>> {
     statement.query_map([from, to], |row| row.get(0))?.collect()
 }
 
+/// Takes away what these programs had on this day.
+fn subtract(db: &Database, day: i64, gone: &HashMap<i64, Sums>) -> Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE sighting SET sent = max(sent - ?3, 0), received = max(received - ?4, 0),
+           connections = max(connections - ?5, 0) WHERE executable = ?1 AND uid = ?2",
+    )?;
+    let mut touch =
+        db.prepare_cached("INSERT OR IGNORE INTO deleting (day, executable, uid) VALUES (?1, ?2, ?3)")?;
+    for (who, sums) in gone {
+        let Some((executable, uid)) = used(db, *who)? else { continue };
+        let Sums { sent, received, connections } = *sums;
+        update.execute(params![executable, uid, stored(sent), stored(received), stored(connections)])?;
+        touch.execute(params![day, executable, uid])?;
+    }
+    Ok(())
+}
+
+/// Whoever had something taken away of this day and has nothing left of it was not seen on it.
+fn days_of(db: &Database, reach: &Reach, day: i64) -> Result<()> {
+    let mut select = db.prepare_cached("SELECT executable, uid FROM deleting WHERE day = ?1")?;
+    let touched = select.query_map([day], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut today: HashSet<Used> = touched.collect::<Result<_>>()?;
+    if today.is_empty() {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO deleting (day, executable, uid)
+           SELECT ?2, executable, uid FROM deleting WHERE day = ?1",
+    )?
+    .execute([day, ANY_DAY])?;
+    db.prepare_cached("DELETE FROM deleting WHERE day = ?1")?.execute([day])?;
+    let (mut pieces, mut whos) = (Vec::new(), HashSet::new());
+    chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
+    for piece in pieces {
+        chunk::read(db, Kind::Who, piece, |_, who, _, _| {
+            whos.insert(who);
+        })?;
+    }
+    for who in whos {
+        if let Some(used) = used(db, who)? {
+            today.remove(&used);
+        }
+    }
+    today.into_iter().try_for_each(|used| not_seen(db, used, day))
+}
+
 /// Executable and user of a program as it ran.
 fn used(db: &Database, who: i64) -> Result<Option<Used>> {
     db.prepare_cached(
@@ -391,57 +404,118 @@ fn not_seen(db: &Database, (executable, uid): Used, day: i64) -> Result<()> {
     Ok(())
 }
 
-/// Domains, ports and command lines that only what was taken away had are not known any more.
-fn tidy(db: &Database, reach: &Reach, touched: Option<&HashSet<Used>>) -> Result<()> {
-    let is_touched = |executable, uid| touched.is_none_or(|touched| touched.contains(&(executable, uid)));
-    let mut programs: HashMap<i64, (i64, i64, u32)> = HashMap::new();
-    let mut statement = db.prepare(
-        "SELECT w.id, g.executable, g.pattern, w.uid FROM who w JOIN program g ON g.id = w.program WHERE w.folded = 0",
+/// Domains, ports and command lines that only what was taken away had are not known any more, of some executables;
+/// true if there are more.
+fn tidy(db: &Database, reach: &Reach) -> Result<bool> {
+    let mut next = db.prepare_cached(
+        "SELECT DISTINCT executable FROM deleting WHERE day = ?1 ORDER BY executable LIMIT ?2",
     )?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let (executable, uid) = (row.get(1)?, row.get(3)?);
-        if is_touched(executable, uid) {
-            programs.insert(row.get(0)?, (executable, row.get(2)?, uid));
+    let next = next.query_map([ANY_DAY, EXECUTABLES], |row| row.get(0))?;
+    let mut whos: BTreeMap<i64, Ran> = BTreeMap::new();
+    let (mut these, mut spans) = (Vec::new(), Vec::new());
+    for executable in next.collect::<Result<Vec<i64>>>()? {
+        let more = ran(db, executable)?;
+        let with: Vec<i64> =
+            whos.keys().chain(more.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let wider = chunk::spans(with.into_iter());
+        if !these.is_empty() && wider.len() > SPANS {
+            break;
         }
+        whos.extend(more);
+        spans = wider;
+        these.push(executable);
     }
-    let mut peers: HashMap<i64, (i64, i64)> = HashMap::new();
-    let mut statement = db.prepare("SELECT id, domain, port FROM peer")?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        peers.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+    let left = left(db, reach, &whos, &spans)?;
+    for executable in &these {
+        forget_facts(db, *executable, &left)?;
+        db.prepare_cached("DELETE FROM deleting WHERE day = ?1 AND executable = ?2")?
+            .execute([ANY_DAY, *executable])?;
     }
-    let mut left: HashSet<(i64, i64, i64, u32)> = HashSet::new();
+    Ok(!these.is_empty())
+}
+
+/// A folded program: its executable, its folded command line and its user.
+type Ran = (i64, i64, u32);
+
+/// How this executable ran.
+fn ran(db: &Database, executable: i64) -> Result<BTreeMap<i64, Ran>> {
+    db.prepare_cached(
+        "SELECT w.id, g.pattern, w.uid FROM program g CROSS JOIN who w ON w.program = g.id
+           WHERE g.executable = ?1 AND w.folded = 0",
+    )?
+    .query_map([executable], |row| Ok((row.get(0)?, (executable, row.get(1)?, row.get(2)?))))?
+    .collect()
+}
+
+/// What totals still have of programs: executable, kind of fact, value and user. Of domains, their peers.
+struct Left {
+    facts: HashSet<(i64, i64, i64, u32)>,
+    peers: HashSet<(i64, u32, i64)>,
+}
+
+/// Reads what is left of these programs, which are within these spans.
+fn left(db: &Database, reach: &Reach, whos: &BTreeMap<i64, Ran>, spans: &[Span]) -> Result<Left> {
+    let mut left = Left { facts: HashSet::new(), peers: HashSet::new() };
+    let mut services = HashSet::new();
+    let of_whos = chunk::spans_of_whos(spans);
     for piece in chunk::everything(reach) {
-        chunk::read(db, Kind::Pair, piece, |_, peer, who, _| {
-            let (Some((executable, pattern, uid)), Some((domain, port))) =
-                (programs.get(&who), peers.get(&peer))
-            else {
-                return;
-            };
-            left.insert((*executable, fact::DOMAIN, *domain, *uid));
-            left.insert((*executable, fact::PATTERN, *pattern, *uid));
-            if *port != NO_PORT {
-                left.insert((*executable, fact::PORT, *port, *uid));
+        let wanted = |who: i64| whos.contains_key(&who);
+        let mut peer = |peer: i64, who: i64| {
+            if let Some((executable, _, uid)) = whos.get(&who) {
+                left.peers.insert((*executable, *uid, peer));
             }
-        })?;
+        };
+        if BUILT.contains(&piece.0) {
+            chunk::read_turned(db, piece, &of_whos, wanted, |_, _| true, |_, at, who, _| peer(at, who))?;
+        } else {
+            let both = |_, who| wanted(who);
+            chunk::read_some(db, Kind::Pair, piece, None, |_| true, both, |_, at, who, _| peer(at, who))?;
+        }
+        chunk::read_some(
+            db,
+            Kind::Use,
+            piece,
+            Some(spans),
+            wanted,
+            |_, _| true,
+            |_, who, service, _| {
+                if let Some((executable, pattern, uid)) = whos.get(&who) {
+                    left.facts.insert((*executable, fact::PATTERN, *pattern, *uid));
+                    services.insert((*executable, service, *uid));
+                }
+            },
+        )?;
     }
-    let mut gone = Vec::new();
-    // Command lines are known of programs without rows as well.
-    let kinds = if touched.is_some() { "3, 4, 5" } else { "3, 4" };
-    let mut statement =
-        db.prepare(&format!("SELECT executable, kind, value, uid FROM fact WHERE kind IN ({kinds})"))?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let fact = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        if is_touched(fact.0, fact.3) && !left.contains(&fact) {
-            gone.push(fact);
+    let mut port = db.prepare_cached("SELECT port FROM service WHERE id = ?1")?;
+    for (executable, service, uid) in services {
+        if let Some(port) = port.query_row([service], |row| row.get(0)).optional()? {
+            left.facts.insert((executable, fact::PORT, port, uid));
         }
     }
-    let mut delete =
-        db.prepare("DELETE FROM fact WHERE executable = ?1 AND kind = ?2 AND value = ?3 AND uid = ?4")?;
-    for (executable, kind, value, uid) in gone {
-        delete.execute(params![executable, kind, value, uid])?;
+    Ok(left)
+}
+
+/// Takes away what is said of this executable and is not left, where something was taken away.
+fn forget_facts(db: &Database, executable: i64, left: &Left) -> Result<()> {
+    let mut select = db.prepare_cached(
+        "SELECT kind, value, uid FROM fact WHERE executable = ?1 AND kind IN (3, 4, 5)
+           AND uid IN (SELECT d.uid FROM deleting d WHERE d.day = ?2 AND d.executable = ?1)",
+    )?;
+    let facts = select.query_map([executable, ANY_DAY], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut peers = db.prepare_cached("SELECT id FROM peer WHERE domain = ?1")?;
+    let mut delete = db
+        .prepare_cached("DELETE FROM fact WHERE executable = ?1 AND kind = ?2 AND value = ?3 AND uid = ?4")?;
+    for (kind, value, uid) in facts.collect::<Result<Vec<(i64, i64, u32)>>>()? {
+        let mut is_left = left.facts.contains(&(executable, kind, value, uid));
+        if kind == fact::DOMAIN {
+            let mut rows = peers.query([value])?;
+            while !is_left && let Some(row) = rows.next()? {
+                is_left = left.peers.contains(&(executable, uid, row.get(0)?));
+            }
+        }
+        if !is_left {
+            delete.execute(params![executable, kind, value, uid])?;
+        }
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ pub(super) fn notice(
         _ => None,
     };
     let (error, message) = match &notice.kind {
-        NoticeKind::Error { kind, message } => (Some(*kind), Some(message.as_str())),
+        NoticeKind::Error { kind, message } => (Some(kind.as_str()), Some(message.as_str())),
         _ => (None, verdict.as_ref().map(|(_, text)| text.as_str())),
     };
     let mut who: Option<WhoIds> = None;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Packed data that cannot be read (a bit of the disk has turned) must not cost the rest of the history, nor hold up
 //! what is forgotten. What is packed is there more than once: lists of rows and totals of hours are made anew from the
-//! rows, wider totals from narrower ones, totals by one thing from those by program and peer. Of what is nowhere else
-//! only the segment goes. A file that SQLite itself finds damaged is set aside (`database.rs`).
+//! rows, wider totals from narrower ones, totals by program and peer from the same in the other order, totals by one
+//! thing from those. Of what is nowhere else only the segment goes. A file that SQLite itself finds damaged is set aside (`database.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,22 +87,33 @@ fn is_sound(id: i64, data: &[u8]) -> bool {
 /// Makes a bucket anew if it can be; else takes away what cannot be read of it.
 fn again(db: &Database, level: usize, bucket: i64, broken: &BTreeSet<i64>) -> Result<bool> {
     let reach = Reach::read(db)?;
-    let (from, kinds) = (bucket * WIDTHS[level], || broken.iter().map(|id| chunk::parts(*id).0));
+    let from = bucket * WIDTHS[level];
+    let is_broken = |kind: Kind| broken.iter().any(|id| chunk::parts(*id).0 == kind as i64);
     if level == 0 && from >= reach.detail * DAY {
-        chunk::clear(db, level, bucket)?;
-        chunk::add_totals(db, level, bucket, &convert::of_rows(db, bucket)?)?;
+        make(db, level, bucket, &convert::of_rows(db, bucket)?)?;
     } else if (level == 1 && from >= reach.hours * HOUR) || (level > 1 && from >= reach.kept * DAY) {
         chunk::build(db, level, bucket)?;
-    } else if kinds().all(|kind| kind != Kind::Pair as i64) {
-        let totals = chunk::totals(db, level, bucket)?;
-        chunk::clear(db, level, bucket)?;
-        chunk::add_totals(db, level, bucket, &totals)?;
+    } else if !is_broken(Kind::Pair) {
+        make(db, level, bucket, &chunk::totals(db, level, bucket)?)?;
     } else {
         let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id = ?1")?;
         for id in broken {
             delete.execute([id])?;
         }
-        return Ok(false);
+        let turned = chunk::BUILT.contains(&level);
+        if turned {
+            chunk::pairs_of_both(db, level, bucket)?;
+        }
+        if !turned || is_broken(Kind::Turned) {
+            return Ok(false);
+        }
+        make(db, level, bucket, &chunk::totals(db, level, bucket)?)?;
     }
     Ok(true)
+}
+
+/// Makes a bucket of these totals.
+fn make(db: &Database, level: usize, bucket: i64, totals: &[chunk::Total]) -> Result<()> {
+    chunk::clear(db, level, bucket)?;
+    chunk::add_totals(db, level, bucket, totals)
 }

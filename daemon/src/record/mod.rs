@@ -29,6 +29,7 @@ mod rollup;
 mod segment;
 mod settings;
 mod textlog;
+mod unknown;
 mod writer;
 
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub(crate) use tests::{test_notice, test_row};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+
+use picosnitch_api::Incident;
 
 /// By numbers that we gave, places in memory and addresses of peers: hashed more quickly than by the standard
 /// way, with a seed of this process.
@@ -155,15 +158,15 @@ impl Trouble {
     /// The kind of the Error event; `None` for what the pipeline tells by the counters. Each has its own, so
     /// that one does not hold another back.
     #[must_use]
-    pub fn kind(&self) -> Option<&'static str> {
+    pub fn kind(&self) -> Option<Incident> {
         match self {
             Trouble::Lost { .. } => None,
-            Trouble::Writing(_) => Some("storage"),
-            Trouble::Recovered => Some("storage-recovered"),
-            Trouble::SetAside { .. } => Some("storage-damaged"),
-            Trouble::Mended { .. } => Some("storage-mended"),
-            Trouble::TextLog { .. } => Some("text-log"),
-            Trouble::TextLogLost { .. } => Some("text-log-lost"),
+            Trouble::Writing(_) => Some(Incident::Storage),
+            Trouble::Recovered => Some(Incident::StorageRecovered),
+            Trouble::SetAside { .. } => Some(Incident::StorageDamaged),
+            Trouble::Mended { .. } => Some(Incident::StorageMended),
+            Trouble::TextLog { .. } => Some(Incident::TextLog),
+            Trouble::TextLogLost { .. } => Some(Incident::TextLogLost),
         }
     }
 }

@@ -468,19 +468,6 @@ impl Reader {
         })
     }
 
-    /// Whether a program of this content was ever seen.
-    ///
-    /// # Errors
-    /// [`api::Error::Unavailable`]: the storage.
-    pub fn knows_content(&self, sha256: &[u8; 32]) -> std::result::Result<bool, api::Error> {
-        self.with(|db| {
-            db.query_row("SELECT EXISTS (SELECT 1 FROM content WHERE sha256 = ?1)", [sha256], |row| {
-                row.get(0)
-            })
-            .map_err(unavailable)
-        })
-    }
-
     /// Who runs this content: for each account the latest program that does.
     ///
     /// # Errors

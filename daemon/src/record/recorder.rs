@@ -14,7 +14,7 @@ use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
 use super::writer::Writer;
 use super::{Error, Settings, Trouble, database};
-use crate::model::{Connection, Hash, Known, Notice, Scanned, Who};
+use crate::model::{Connection, Hash, Known, Notice, ProgramKey, Scanned, Who};
 
 /// Takes the wall time up to which everything is written.
 type OnWritten = Box<dyn Fn(i64) + Send>;
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) on_outbox: Mutex<Option<Box<dyn Fn() + Send>>>,
     /// Called when everything up to a wall time is written.
     pub(super) on_written: Mutex<Option<OnWritten>>,
+    /// What programs were known by that are not known any more, until the judge asks.
+    pub(super) forgotten: Mutex<Vec<ProgramKey>>,
     writer: Mutex<Option<JoinHandle<Unwritten>>>,
 }
 
@@ -162,11 +164,13 @@ impl Recorder {
             super::read::known(&database).map_err(|source| Error::Database { path: path.clone(), source })?;
         // The pages that this was read from are not wanted again.
         let _ = database.release_memory();
-        let open_flows = OpenFlows::new(state_dir);
-        // A history that begins anew has none of them.
-        if trouble.is_none() && known.through.is_some() {
-            known.open_flows = open_flows.read(&database);
-        }
+        let open_flows = OpenFlows::new();
+        // A list that cannot be read costs a connection counted twice, and must not keep the service from its work:
+        // the next write meets the damage, if there is any.
+        known.open_flows = open_flows.read(&database).unwrap_or_else(|error| {
+            tracing::warn!("the flows that were open cannot be read: {error}");
+            Vec::new()
+        });
         let shared = Arc::new(Shared {
             path,
             queue: Mutex::new(Queue::new(known.next_notice - 1)),
@@ -177,6 +181,7 @@ impl Recorder {
             numbers: Numbers::default(),
             on_outbox: Mutex::new(None),
             on_written: Mutex::new(None),
+            forgotten: Mutex::new(Vec::new()),
             writer: Mutex::new(None),
         });
         let writer = Writer::new(shared.clone(), database, log_dir, open_flows, Box::new(on_trouble), hold);
@@ -278,6 +283,13 @@ impl Recorder {
         queue.urgent.push_back(Urgent::Scan(scanned));
         self.shared.numbers.scans_waiting.fetch_add(1, Ordering::SeqCst);
         self.shared.work.notify_one();
+    }
+
+    /// What programs were known by that are not known any more, since the last call: there were very many of them, and
+    /// these were not seen for longest.
+    #[must_use]
+    pub fn forgotten(&self) -> Vec<ProgramKey> {
+        std::mem::take(&mut *locked(&self.shared.forgotten))
     }
 
     /// Changes when the database is another one.

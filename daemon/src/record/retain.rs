@@ -3,22 +3,27 @@
 //! its other work between two steps.
 //!
 //! Rows older than `detail_days` go: the totals have had them since they were written. Everything
-//! else but the programs themselves, with their names and contents, goes after `retention_days`. Hours are kept
-//! two months longer than rows. Numbers that nothing refers to any more are swept once a day.
+//! else but the programs themselves, with their names and contents, goes after `retention_days`; these too, once there
+//! are very many (`unknown.rs`), and a damaged history that was set aside. Hours are kept two months longer than rows. Numbers that nothing refers to any more
+//! are swept once a day.
 //!
 //! A clock that is wrong for an hour must not cost the history: one round forgets at most two days that have
 //! data, unless somebody has just changed the settings. What it has raised comes down when it is right again.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
 use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
+use super::database;
 use super::place;
 use super::recent;
 use super::rollup::{DAY, HOUR};
+use super::unknown::Unknown;
 use super::writer::TIE_BITS;
 use super::{Settings, build};
+use crate::model::ProgramKey;
 
 /// Rows per transaction.
 const STEP: i64 = 4_000;
@@ -26,6 +31,10 @@ const STEP: i64 = 4_000;
 const CHUNKS: i64 = 500;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
+/// So many contents of one executable are known however long ago they were seen.
+const CONTENTS: i64 = 1_000;
+/// Executables of which facts are looked at per transaction.
+const EXECUTABLES: i64 = 500;
 /// Lists of rows per transaction.
 const LISTS: i64 = 50;
 /// Hours whose lists of rows are looked at per transaction.
@@ -39,9 +48,9 @@ const HOURS_BEYOND_DETAIL: i64 = 60;
 const DAYS_A_ROUND: i64 = 2;
 
 /// Tables of numbers, and when a row `t` of them is referred to by nothing. Who refers comes before what is
-/// referred to. What totals refer to is looked up besides. Contents and executables are what programs are known
-/// by: they stay.
-const SWEPT: [(&str, &str); 9] = [
+/// referred to. What totals refer to is looked up besides. Executables are what programs are known by: of them only
+/// the oldest of very many go, and with them what they had.
+const SWEPT: [(&str, &str); 11] = [
     ("who", WHO),
     // Again: those without command lines come before those that refer to them.
     ("who", WHO),
@@ -50,6 +59,15 @@ const SWEPT: [(&str, &str); 9] = [
         "program",
         "NOT EXISTS (SELECT 1 FROM who w WHERE w.program = t.id) AND NOT EXISTS (SELECT 1 FROM who w WHERE w.parent = t.id)
          AND NOT EXISTS (SELECT 1 FROM who w WHERE w.grandparent = t.id)",
+    ),
+    ("executable", ""),
+    (
+        "content",
+        "NOT EXISTS (SELECT 1 FROM fact f WHERE f.kind + 0 = 2 AND f.value = t.id)
+         AND NOT EXISTS (SELECT 1 FROM program p WHERE p.content = t.id)
+         AND NOT EXISTS (SELECT 1 FROM program p WHERE p.script_content = t.id AND p.script_content > 0)
+         AND NOT EXISTS (SELECT 1 FROM event e WHERE e.content = t.id AND e.content > 0)
+         AND NOT EXISTS (SELECT 1 FROM event e WHERE e.old_content = t.id AND e.old_content > 0)",
     ),
     ("cmdline", "NOT EXISTS (SELECT 1 FROM program p WHERE p.cmdline = t.id)"),
     ("domain", "NOT EXISTS (SELECT 1 FROM peer p WHERE p.domain = t.id) AND t.id NOT IN (SELECT domain FROM event)"),
@@ -83,11 +101,14 @@ enum Phase {
     Events,
     Volume,
     Sightings,
-    Facts,
+    /// Of executables after this one.
+    Facts(i64),
     /// Which programs the rows refer to: hours before this one are looked at.
     Used(i64),
     /// Which table, and up to which number it is swept.
     Sweep(usize, i64),
+    /// Executables, and the table that is swept next.
+    Forget(usize),
     Vacuum,
 }
 
@@ -108,6 +129,9 @@ pub(super) struct Retention {
     /// Programs that rows refer to, while they are swept, and the newest one that is.
     used: HashSet<i64>,
     newest: i64,
+    unknown: Unknown,
+    /// What is not known any more since the last call.
+    forgotten: Vec<ProgramKey>,
 }
 
 impl Retention {
@@ -126,6 +150,11 @@ impl Retention {
         std::mem::take(&mut self.freed)
     }
 
+    /// What programs are known by that are not known any more since the last call.
+    pub(super) fn forgotten(&mut self) -> Vec<ProgramKey> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     /// The next step begins a round, with a sweep, whatever the day.
     pub(super) fn sweep_soon(&mut self) {
         self.swept = i64::MIN;
@@ -140,7 +169,7 @@ impl Retention {
 
     /// Rows with these programs were written: they are in use, whatever was looked at before.
     pub(super) fn uses(&mut self, who: impl Iterator<Item = i64>) {
-        if matches!(self.phase, Some(Phase::Used(_) | Phase::Sweep(..))) {
+        if matches!(self.phase, Some(Phase::Used(_) | Phase::Sweep(..) | Phase::Forget(_))) {
             self.used.extend(who);
         }
     }
@@ -148,6 +177,9 @@ impl Retention {
     /// Does one step of at most a few thousand rows; begins a round if none is under way. `now` in µs.
     pub(super) fn step(&mut self, db: &mut Database, settings: &Settings, now: i64) -> Result<()> {
         let today = now.div_euclid(DAY);
+        if self.phase.is_none() {
+            forget_aside(db, (today - i64::from(settings.retention_days)) * DAY);
+        }
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if self.phase.is_none() {
             come_down(&transaction, settings, today)?;
@@ -159,6 +191,7 @@ impl Retention {
             Ok(transaction.prepare_cached(sql)?.execute(params![bound, STEP])? > 0)
         };
         let phase = self.phase.unwrap_or(Phase::Build);
+        let mut gone = Vec::new();
         let next = match phase {
             Phase::Build if build::step(&transaction, now)? => phase,
             Phase::Build => Phase::Detail,
@@ -225,18 +258,21 @@ impl Retention {
                        (SELECT executable, day, uid FROM sighting_day WHERE day < ?1 LIMIT ?2)",
                     kept_from,
                 )?;
-                if again { phase } else { Phase::Facts }
+                if again { phase } else { Phase::Facts(0) }
             }
-            Phase::Facts => {
-                let again = delete(
-                    "DELETE FROM fact WHERE (executable, kind, value, uid) IN
-                       (SELECT executable, kind, value, uid FROM fact WHERE kind IN (3, 4, 5) AND last_seen < ?1 LIMIT ?2)",
-                    kept_from * DAY,
-                )?;
-                if again {
-                    // The writer counts them.
-                    self.freed = true;
-                    phase
+            Phase::Facts(after) => {
+                let last = last_of(&transaction, "executable", after, EXECUTABLES)?;
+                let gone = transaction
+                    .prepare_cached(
+                        "DELETE FROM fact WHERE executable > ?1 AND executable <= ?2 AND kind IN (3, 4, 5) AND last_seen < ?3",
+                    )?
+                    .execute([after, last.unwrap_or(after), kept_from * DAY])?;
+                let gone =
+                    gone + forget_contents(&transaction, (after, last.unwrap_or(after)), kept_from * DAY)?;
+                // The writer counts them.
+                self.freed |= gone > 0;
+                if let Some(last) = last {
+                    Phase::Facts(last)
                 } else if self.swept == today {
                     Phase::Vacuum
                 } else {
@@ -248,12 +284,26 @@ impl Retention {
                 }
             }
             Phase::Used(hour) => used(&transaction, hour, &mut self.used)?,
+            Phase::Sweep(table, position)
+                if SWEPT.get(table).is_some_and(|(name, _)| *name == "executable") =>
+            {
+                match self.unknown.look(&transaction, position, kept_from * DAY)? {
+                    Some(last) => Phase::Sweep(table, last),
+                    None => Phase::Forget(table + 1),
+                }
+            }
             Phase::Sweep(table, position) => sweep(&transaction, table, position, &self.used, self.newest)?,
+            Phase::Forget(table) => {
+                let again;
+                (gone, again) = self.unknown.forget(&transaction, kept_from * DAY)?;
+                if again { phase } else { Phase::Sweep(table, 0) }
+            }
             Phase::Vacuum => phase,
         };
         let again = phase == Phase::Vacuum && vacuum(&transaction)?;
         transaction.commit()?;
-        if matches!(phase, Phase::Sweep(..)) {
+        self.forgotten.append(&mut gone);
+        if matches!(phase, Phase::Sweep(..) | Phase::Forget(_)) {
             self.freed = true;
         }
         if next == Phase::Vacuum {
@@ -262,6 +312,15 @@ impl Retention {
         }
         self.phase = (next != Phase::Vacuum || phase != Phase::Vacuum || again).then_some(next);
         Ok(())
+    }
+}
+
+/// A damaged history that was set aside goes once it was not written since then, in µs. What cannot be removed is tried
+/// again with the next round.
+fn forget_aside(db: &Database, before: i64) {
+    let Some(path) = db.path() else { return };
+    if let Err(error) = database::remove_aside(Path::new(path), before) {
+        tracing::warn!("the damaged history that was set aside cannot be removed: {error}");
     }
 }
 
@@ -350,11 +409,7 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
             .execute([SWEEP])?;
         return Ok(if again > 0 { Phase::Sweep(table, 0) } else { Phase::Vacuum });
     };
-    let last: Option<i64> = db
-        .prepare_cached(&format!(
-            "SELECT max(id) FROM (SELECT id FROM {name} WHERE id > ?1 ORDER BY id LIMIT ?2)"
-        ))?
-        .query_row([position, SWEEP], |row| row.get(0))?;
+    let last = last_of(db, name, position, SWEEP)?;
     let Some(last) = last else { return Ok(Phase::Sweep(table + 1, 0)) };
     let kind = match *name {
         "who" => Kind::Who,
@@ -406,6 +461,37 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
         }
     }
     Ok(Phase::Sweep(table, last))
+}
+
+/// Of executables after the first up to the second: those with very many contents keep the latest of them, and what
+/// was seen since this time.
+fn forget_contents(db: &Database, (after, last): (i64, i64), since: i64) -> Result<usize> {
+    let mut many = db.prepare_cached(
+        "SELECT executable FROM fact WHERE executable > ?1 AND executable <= ?2 AND kind = 2
+           GROUP BY executable HAVING count(*) > ?3",
+    )?;
+    let many = many.query_map([after, last, CONTENTS], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
+    let mut latest = db.prepare_cached(
+        "SELECT last_seen FROM fact WHERE executable = ?1 AND kind = 2 ORDER BY last_seen DESC LIMIT 1 OFFSET ?2",
+    )?;
+    let mut delete = db.prepare_cached(
+        "DELETE FROM fact WHERE (executable, kind, value, uid) IN (SELECT executable, kind, value, uid FROM fact
+           WHERE executable = ?1 AND kind = 2 AND last_seen < ?2 ORDER BY last_seen LIMIT ?3)",
+    )?;
+    let mut gone = 0;
+    for executable in many {
+        let keep: i64 = latest.query_row([executable, CONTENTS - 1], |row| row.get(0))?;
+        gone += delete.execute([executable, keep.min(since), STEP])?;
+    }
+    Ok(gone)
+}
+
+/// The last of so many numbers of a table after this one; `None` if there are none.
+fn last_of(db: &Database, table: &str, after: i64, count: i64) -> Result<Option<i64>> {
+    db.prepare_cached(&format!(
+        "SELECT max(id) FROM (SELECT id FROM {table} WHERE id > ?1 ORDER BY id LIMIT ?2)"
+    ))?
+    .query_row([after, count], |row| row.get(0))
 }
 
 /// Gives pages back to the file system, but for a tenth that will be used again; true if there are more.

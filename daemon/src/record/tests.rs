@@ -9,6 +9,7 @@ mod logs;
 mod outbox;
 mod queries;
 mod scale;
+mod steady;
 mod versions;
 mod visibility;
 

@@ -64,8 +64,6 @@ pub(super) struct Writer {
     outbox: Outbox,
     logs: TextLogs,
     open_flows: OpenFlows,
-    /// The last try to write them was good.
-    open_flows_kept: bool,
     on_trouble: Box<dyn Fn(Trouble) + Send>,
     /// Writing failed and was not yet successful again: wait this long.
     broken: Option<Duration>,
@@ -117,7 +115,6 @@ impl Writer {
             outbox,
             logs: TextLogs::new(log_dir),
             open_flows,
-            open_flows_kept: true,
             on_trouble,
             broken: None,
             swollen: None,
@@ -218,7 +215,12 @@ impl Writer {
         let Some((deletion, viewer)) = &mut self.deletion else { return false };
         self.deletion_pauses = None;
         match deletion.step(&mut self.database, viewer) {
-            Ok(false) => return false,
+            Ok(false) => {
+                if deletion.tidies() {
+                    self.interner.forget();
+                }
+                return false;
+            }
             Ok(true) => {
                 let _ = deletion.answer.try_send(Ok(deletion.deleted()));
                 self.deletion = None;
@@ -250,6 +252,9 @@ impl Writer {
         if self.retention.freed() {
             self.interner.forget();
         }
+        let mut forgotten = self.shared.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        forgotten.append(&mut self.retention.forgotten());
+        drop(forgotten);
         let busy = self.retention.busy();
         self.shared.numbers.retaining.store(busy, Ordering::Relaxed);
         if !busy {
@@ -375,17 +380,6 @@ impl Writer {
         }
     }
 
-    /// The list is there, or that it cannot be is said once.
-    fn open_flows_are(&mut self, kept: std::io::Result<()>) {
-        match kept {
-            Ok(()) => self.open_flows_kept = true,
-            Err(error) if std::mem::take(&mut self.open_flows_kept) => {
-                tracing::warn!("the list of open flows cannot be kept: {error}");
-            }
-            Err(_) => {}
-        }
-    }
-
     /// For the next time, unless there is a later list.
     fn keep_open_flows(&self, flows: Option<Vec<u64>>) {
         if flows.is_some() {
@@ -421,8 +415,8 @@ impl Writer {
         let mut queue = self.shared.queue();
         queue.sent.append(&mut work.sent);
         queue.through = queue.through.max(work.through);
-        queue.open_flows = queue.open_flows.take().or(work.open_flows.take());
         if poisoned {
+            // The list of what was open is of these rows, and lost with them.
             self.scans_done(&work);
             let (notices, seen) = (work.urgent.len(), work.seen.len());
             tracing::error!(
@@ -434,6 +428,7 @@ impl Writer {
                 queue.lost_bytes = queue.lost_bytes.saturating_add(row.sent).saturating_add(row.received);
             }
         } else {
+            queue.open_flows = queue.open_flows.take().or(work.open_flows.take());
             queue.restore(work.rows);
             for urgent in work.urgent.into_iter().rev() {
                 queue.urgent.push_front(urgent);
@@ -604,15 +599,10 @@ impl Writer {
         rollup.write(&transaction, interner)?;
         let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
         watched(&transaction)?;
-        let prepared = match work.open_flows.as_ref().filter(|_| settings.enabled) {
-            Some(flows) => Some(self.open_flows.prepare(&transaction, flows)?),
-            None => None,
-        };
-        transaction.commit()?;
-        if let Some(prepared) = prepared {
-            let kept = prepared.and_then(|()| self.open_flows.keep());
-            self.open_flows_are(kept);
+        if let Some(flows) = work.open_flows.as_ref().filter(|_| settings.enabled) {
+            self.open_flows.write(&transaction, flows)?;
         }
+        transaction.commit()?;
         Ok((change, whos))
     }
 }

@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use picosnitch_api::Incident;
 use tokio::sync::oneshot;
 
 use crate::model::{Suspect, Verdict};
@@ -46,7 +47,7 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tell {
     /// Kind and sentence of an Error event.
-    Error(&'static str, String),
+    Error(Incident, String),
     /// A scanner finds a program suspicious.
     Alarm(Suspect, Verdict),
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use picosnitch_api::Incident;
 use picosnitch_relay_wire::{Answer, Ask, MAX_ASK};
 
 use super::Backoff;
@@ -110,7 +111,7 @@ impl Rows {
         recorder: &Recorder,
         wall: i64,
         now: Instant,
-    ) -> Result<Option<(&'static str, String)>, ()> {
+    ) -> Result<Option<(Incident, String)>, ()> {
         let in_flight = self.in_flight.take_if(|in_flight| in_flight.number == answer.number()).ok_or(())?;
         match answer {
             Answer::Stored { rows, refused, why, .. } if *rows > 0 => {
@@ -129,7 +130,10 @@ impl Rows {
                 Ok((refused > 0).then(|| {
                     let why = why.as_deref().map(super::run::stranger).unwrap_or_default();
                     // A kind of its own: one that was told a moment ago does not hold it back.
-                    ("remote-refused", format!("the remote database does not take {refused} rows: {why}"))
+                    (
+                        Incident::RemoteRefused,
+                        format!("the remote database does not take {refused} rows: {why}"),
+                    )
                 }))
             }
             Answer::Failed { why, wait, .. } => {
@@ -137,7 +141,7 @@ impl Rows {
                 let why = super::run::stranger(why);
                 let first = self.error.replace(why.clone()).is_none();
                 let message = || format!("rows do not reach the remote database, they wait here: {why}");
-                Ok(first.then(|| ("remote", message())))
+                Ok(first.then(|| (Incident::Remote, message())))
             }
             _ => Err(()),
         }

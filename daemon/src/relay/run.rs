@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use picosnitch_api::Incident;
 use picosnitch_relay_wire::{Answer, Ask, MAX_WHY, Tls};
 
 use super::helper::Helper;
@@ -174,7 +175,7 @@ impl Relay {
         if self.deaths == DEATHS {
             let message =
                 format!("what leaves this machine waits: the helper picosnitch-relay {why}, again and again");
-            (self.config.tell)(Tell::Error("relay", message));
+            (self.config.tell)(Tell::Error(Incident::Relay, message));
         }
     }
 
@@ -353,7 +354,7 @@ impl Relay {
             recorder.flush();
         }
         if let Some(message) = tell {
-            (self.config.tell)(Tell::Error("scanner", message));
+            (self.config.tell)(Tell::Error(Incident::Scanner, message));
         }
         if let Some(sha256) = copy {
             let Ok(places) = recorder.reader().places(&sha256) else { return self.no_copy(sha256) };

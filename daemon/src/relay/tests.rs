@@ -404,9 +404,9 @@ fn a_helper_that_talks_nonsense_is_ended_counted_and_costs_no_row() {
     recorder.flush();
     // The third death in a row is told, then the rows that "nobody takes".
     let first = tells.recv_timeout(Duration::from_secs(30)).unwrap();
-    assert!(matches!(&first, Tell::Error("relay", _)), "{first:?}");
+    assert!(matches!(&first, Tell::Error(picosnitch_api::Incident::Relay, _)), "{first:?}");
     let second = tells.recv_timeout(Duration::from_secs(30)).unwrap();
-    let Tell::Error("remote-refused", message) = second else { panic!("{second:?}") };
+    let Tell::Error(picosnitch_api::Incident::RemoteRefused, message) = second else { panic!("{second:?}") };
     assert!(message.contains("does not take 1 rows") && !message.contains('\x1b'), "{message}");
     assert!(relay.facts().lock().unwrap().restarts >= nonsense);
     relay.stop();

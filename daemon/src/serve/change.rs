@@ -169,9 +169,9 @@ impl Admin {
         let Some(content) = crate::model::sha256(&sha256) else {
             return Err(Error::InvalidQuery("A content is 64 hexadecimal digits.".to_owned()));
         };
-        // Nobody is told of contents that were never seen here.
-        let reader = desk.reader.clone();
-        if !desk::blocking(move || reader.knows_content(&content)).await? {
+        // Nobody is told of contents that were never seen here, or by others alone.
+        let (reader, viewer) = (desk.reader.clone(), desk.authority.viewer(&caller, None).await);
+        if !desk::blocking(move || reader.knows_content(&content, &viewer)).await? {
             return Err(Error::NotFound("No program of this content was ever seen here.".to_owned()));
         }
         audit(&caller, &format!("asked the scanner about {}", sha256.to_ascii_lowercase()));

@@ -203,7 +203,7 @@ impl Link {
     async fn tell(&self, notice: &Notice) -> zbus::Result<()> {
         match &notice.kind {
             NoticeKind::Error { kind, message } => {
-                Monitor::error(&self.emitter, notice.id, kind, &answer::text(message)).await
+                Monitor::error(&self.emitter, notice.id, kind.as_str(), &answer::text(message)).await
             }
             NoticeKind::NewExecutable(contact) => {
                 self.tell_of(News::of(notice.id, contact, Kind::New), &notice.before).await

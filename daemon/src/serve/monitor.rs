@@ -262,9 +262,12 @@ impl Monitor {
         uid: u32,
     ) -> zbus::Result<()>;
 
-    /// The record has a hole, or something needs a person. kind: lost-flows, lost-rows, lost-events,
-    /// lost-names and other lost-…, forgotten-…, storage, storage-recovered, storage-damaged, text-log, text-log-lost, settings,
-    /// clock, gap (nobody watched for a while), remote, remote-refused, scanner, relay, and others later; message: one sentence with what to do.
+    /// The record has a hole, or something needs a person. kind: lost-flows, lost-rows, lost-calls,
+    /// lost-remote (the history has them), lost-verdicts, lost-events, lost-names, lost-executables, lost-changes, lost-hashes,
+    /// lost-row-hashes, lost-comparisons, lost-lookups, lost-signals (the list of events has them), forgotten, forgotten-names,
+    /// forgotten-programs, undecoded, storage, storage-recovered, storage-damaged, storage-mended, text-log, text-log-lost,
+    /// remote, remote-refused, relay, scanner, settings, clock, gap (nobody watched for a while), pause, resume, and others
+    /// later; message: one sentence with what to do.
     #[zbus(signal)]
     pub async fn error(
         emitter: &SignalEmitter<'_>,

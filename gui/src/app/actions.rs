@@ -10,7 +10,7 @@ use libadwaita as adw;
 use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::Total;
 use picosnitch_api::tongue::{mark, say, tr};
-use picosnitch_api::{Client, Dimension, Error, Format, Query, What, inert};
+use picosnitch_api::{Client, Dimension, Error, Format, Part, Query, What, inert};
 
 use crate::APP_ID;
 use crate::ask::Failure;
@@ -254,53 +254,27 @@ impl Target {
         Self { path, format, fresh }
     }
 
-    /// Where it is written until it is whole: what was there before is lost for nothing less.
-    fn part(&self) -> PathBuf {
-        let is_file = self.path.metadata().map_or(true, |about| about.is_file());
-        match self.path.file_name().filter(|_| is_file && !self.fresh) {
-            Some(name) => {
-                let mut part = std::ffi::OsString::from(".");
-                part.push(name);
-                part.push(format!(".{}.part", std::process::id()));
-                self.path.with_file_name(part)
-            }
-            None => self.path.clone(),
-        }
-    }
-
-    fn open(&self, part: &Path) -> std::io::Result<std::fs::File> {
-        let mut options = std::fs::File::options();
-        options.write(true);
-        if self.fresh {
-            options.create_new(true);
-        } else {
-            options.create(true).truncate(true);
-        }
-        options.open(part)
+    /// Begins it. Nothing that somebody has put in the way is written to, and nobody else reads it.
+    fn create(&self) -> std::io::Result<Part> {
+        Part::create(&self.path, self.fresh)
     }
 }
 
 /// Writes all of it, or leaves what was there.
 async fn write(client: &Client, what: Shown, target: &Target) -> Result<(), String> {
-    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
-    let part = target.part();
-    let file = target.open(&part).map_err(failed)?;
-    let ours = part != target.path || target.fresh;
-    let written = match fill(client, what, target, file).await {
-        Ok(()) if part != target.path => std::fs::rename(&part, &target.path).map_err(failed),
-        written => written,
-    };
-    if written.is_err() && ours {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
+    let mut part = target.create().map_err(failed)?;
+    fill(client, what, target, &mut part.file).await?;
+    part.keep().map_err(failed)
 }
 
-async fn fill(client: &Client, what: Shown, target: &Target, mut file: std::fs::File) -> Result<(), String> {
-    let failed = |error: std::io::Error| say("Cannot write it: {error}", &[("error", &error)]);
+fn failed(error: std::io::Error) -> String {
+    say("Cannot write it: {error}", &[("error", &error)])
+}
+
+async fn fill(client: &Client, what: Shown, target: &Target, file: &mut std::fs::File) -> Result<(), String> {
     let refused = |error: Error| Failure::from(error).why;
     match what {
-        Shown::Rows(what, query) => client.export(what, target.format, &query, &file).await.map_err(refused),
+        Shown::Rows(what, query) => client.export(what, target.format, &query, file).await.map_err(refused),
         Shown::Totals(by, query) => {
             let mut count = 0;
             loop {
@@ -308,7 +282,7 @@ async fn fill(client: &Client, what: Shown, target: &Target, mut file: std::fs::
                 let query = Query { limit: Some(MAX_PAGE), cursor, ..(*query).clone() };
                 let (totals, _) = client.summary(by, &query).await.map_err(refused)?;
                 let text = written(by, &totals, target.format, count == 0);
-                std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
+                std::io::Write::write_all(file, text.as_bytes()).map_err(failed)?;
                 count += totals.len();
                 if totals.len() < MAX_PAGE as usize {
                     return Ok(());
@@ -363,14 +337,14 @@ mod tests {
         // Asked about a.csv, while JSON lines are wanted.
         let target = Target::of(csv.clone(), true);
         assert_eq!((&target.path, target.format), (&jsonl, Format::JsonLines));
-        assert!(target.open(&target.part()).is_err());
+        assert!(target.create().is_err());
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "kept");
         // Asked about this very name.
         let target = Target::of(jsonl.clone(), false);
         assert_eq!(target.format, Format::JsonLines);
-        target.open(&target.part()).unwrap();
+        let part = target.create().unwrap();
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "kept", "until the new one is whole");
-        std::fs::rename(target.part(), &jsonl).unwrap();
+        part.keep().unwrap();
         assert_eq!(std::fs::read_to_string(&jsonl).unwrap(), "");
         assert_eq!(Target::of(csv.clone(), false), Target { path: csv, format: Format::Csv, fresh: false });
         std::fs::remove_dir_all(&dir).unwrap();

@@ -2,6 +2,7 @@
 //! The window: one state, one message at a time.
 
 mod actions;
+mod banner;
 mod history;
 mod pace;
 mod show;
@@ -15,9 +16,9 @@ use libadwaita as adw;
 use libadwaita::prelude::*;
 use picosnitch_api::listen::Event;
 use picosnitch_api::name::action;
-use picosnitch_api::state::{Effect, Input, State};
+use picosnitch_api::state::{Daemon, Effect, Input, State};
 use picosnitch_api::tongue::{say, tr};
-use picosnitch_api::{Client, Dimension, People, Permission, Query, Quiet, Scope, What};
+use picosnitch_api::{Client, People, Permission, Query, Quiet, Scope, What};
 use relm4::{Component, ComponentParts, ComponentSender};
 
 use crate::ask::{self, Asker};
@@ -31,13 +32,14 @@ use crate::page::overview::Overview;
 use crate::page::program::ProgramPage;
 use crate::page::programs::Programs;
 use crate::page::timeline::Timeline;
-use crate::page::{Context, now};
-use crate::prefs::Prefs;
+use crate::page::{Context, Record, now};
+use crate::prefs::{Prefs, PutAway};
 use crate::range::Range;
-use crate::settings;
+use crate::settings::Settings;
 use crate::table::Spot;
 use crate::view::View;
 use crate::words;
+use banner::Hushed;
 use history::{Held, History, Step};
 use pace::{Next, Pace};
 use window::Frame;
@@ -77,10 +79,17 @@ pub struct App {
     pace: Pace,
     /// The settings are opened as soon as there is a bus to ask on.
     settings_wanted: bool,
+    /// Those that were opened last.
+    settings: Option<Settings>,
     /// The timeline will be looked at in a moment.
     looking: bool,
     /// A person is asked whether everybody's rows may be shown.
     asking_all: bool,
+    hushed: Hushed,
+    /// The settings say that traffic is recorded.
+    kept: bool,
+    /// What does not work as it should, and is not to be told again as long as it stays so.
+    put_away: PutAway,
     root: adw::ApplicationWindow,
     sender: Sender,
 }
@@ -102,6 +111,14 @@ fn name(place: Place) -> &'static str {
         Place::Live => "live",
         Place::Health => "health",
         Place::Program(_) => "program",
+    }
+}
+
+/// A page without rows has nothing to export.
+fn can_export(can: bool) {
+    let action = relm4::main_application().lookup_action("export");
+    if let Some(action) = action.and_downcast::<gtk4::gio::SimpleAction>() {
+        action.set_enabled(can);
     }
 }
 
@@ -136,6 +153,7 @@ impl Component for App {
             people: Rc::new(People::load()),
             asker: Asker::new(&sender),
             units: prefs.units,
+            record: Record::default(),
         };
         let frame = Frame::new(&sender, prefs.size.0 < NARROW);
         let pages = Pages {
@@ -194,8 +212,12 @@ impl Component for App {
             hidden: 0,
             pace: Pace::default(),
             settings_wanted: false,
+            settings: None,
             looking: false,
             asking_all: false,
+            hushed: Hushed::new(),
+            kept: true,
+            put_away: PutAway::load(),
             root,
             sender: sender.clone(),
         };
@@ -207,21 +229,6 @@ impl Component for App {
 
     fn update(&mut self, message: Msg, _: ComponentSender<Self>, _: &Self::Root) {
         self.take(message);
-    }
-}
-
-/// Numbers of all notices that nobody has seen yet.
-async fn unread(client: &Client) -> Result<Vec<i64>, picosnitch_api::Error> {
-    let mut ids = Vec::new();
-    let mut query = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..Query::default() };
-    loop {
-        let page = client.events(&query).await?;
-        let unread = page.rows.iter().filter(|row| row.acknowledged != Some(true));
-        ids.extend(unread.filter_map(|row| row.id));
-        if page.cursor.is_empty() {
-            return Ok(ids);
-        }
-        query.cursor = Some(page.cursor);
     }
 }
 
@@ -238,7 +245,15 @@ impl App {
                 self.open_settings();
             }
             Msg::Said(event) => self.said(event),
-            Msg::Status(status) => self.apply(Input::Status(status)),
+            Msg::Status(status) => {
+                self.apply(Input::Status(status));
+                self.mended();
+                self.recording();
+            }
+            Msg::Kept(kept) => {
+                self.kept = kept;
+                self.recording();
+            }
             Msg::Permissions(permissions) => self.permissions = permissions,
             Msg::Unread(rows) => self.apply(Input::Notices(rows)),
             Msg::Got(number, got) => {
@@ -326,6 +341,10 @@ impl App {
                 return;
             }
             Msg::Review => self.review(),
+            Msg::Resume => self.resume(),
+            Msg::PutAway => {
+                self.put_away.set(banner::degraded(&self.state).cloned().collect());
+            }
             Msg::Renew => {
                 self.pace.waited();
                 return self.renew();
@@ -429,6 +448,9 @@ impl App {
             let sender = self.sender.clone();
             gtk4::glib::timeout_add_local_once(SETTLE, move || sender.emit(Msg::Look));
         }
+        if matches!(event, Event::Settings(_)) {
+            self.ask_kept();
+        }
         let gone = matches!(event, Event::Gone);
         self.apply(Input::Event(event));
         if gone {
@@ -473,7 +495,11 @@ impl App {
 
     fn open_settings(&mut self) {
         if std::mem::take(&mut self.settings_wanted) {
-            settings::open(&self.root, self.client.clone(), &self.sender, &self.units);
+            let open = self.settings.as_ref().is_some_and(Settings::present);
+            if !open {
+                let client = self.client.as_ref();
+                self.settings = Some(Settings::open(&self.root, client, &self.sender, &self.units));
+            }
         }
     }
 
@@ -482,10 +508,14 @@ impl App {
             match effect {
                 Effect::Refresh => {
                     self.ask_status();
+                    self.ask_kept();
                     self.context.asker.tell(true, |client: Client| async move {
                         Ok(Msg::Permissions(client.permissions().await?))
                     });
                     self.ask_unread();
+                    if let (Some(settings), Some(client)) = (&self.settings, &self.client) {
+                        settings.ask(client);
+                    }
                     self.load();
                 }
                 Effect::RefreshStatus => self.ask_status(),
@@ -502,10 +532,47 @@ impl App {
         });
     }
 
+    /// What works again, and then does not, is told again. While the monitor starts it does not know.
+    fn mended(&mut self) {
+        if matches!(self.state.daemon(), Daemon::Watching | Daemon::Degraded) {
+            let (put_away, state) = (&mut self.put_away, &self.state);
+            put_away.keep(|known| banner::degraded(state).any(|why| why == known));
+        }
+    }
+
+    /// An empty page says what will happen: something else, when that changes.
+    fn recording(&mut self) {
+        let record = match self.state.daemon() {
+            Daemon::Paused => Record::Paused,
+            _ if !self.kept => Record::Off,
+            _ => Record::On,
+        };
+        if std::mem::replace(&mut self.context.record, record) != record
+            && self.frame_of(self.place).is_some_and(crate::page::Frame::is_empty)
+        {
+            self.load();
+        }
+    }
+
+    /// Ends a pause; whoever may only with a password is asked for it.
+    fn resume(&self) {
+        self.context.asker.tell(false, |client: Client| async move {
+            client.asking().resume().await?;
+            Ok(Msg::Status(Box::new(client.status().await?)))
+        });
+    }
+
     fn ask_status(&self) {
         self.context
             .asker
             .tell(true, |client: Client| async move { Ok(Msg::Status(Box::new(client.status().await?))) });
+    }
+
+    fn ask_kept(&self) {
+        self.context.asker.tell(true, |client: Client| async move {
+            let kept = client.settings().await?.remove("database.enabled");
+            Ok(Msg::Kept(kept.and_then(|kept| bool::try_from(kept).ok()).unwrap_or(true)))
+        });
     }
 
     /// Nobody answers. No page holds anything any more, so that the way back asks for it again.
@@ -642,7 +709,10 @@ impl App {
             self.count(totals);
             self.show();
         }
-        let first = !matches!(got, Got::Late | Got::Failed(..) | Got::Chart(..) | Got::ProgramChart(..));
+        let first = !matches!(
+            got,
+            Got::Late | Got::Failed(..) | Got::Chart(..) | Got::Whom(..) | Got::ProgramChart(..)
+        );
         if let Some(spot) = self.spot.take_if(|_| first) {
             match self.place {
                 Place::Overview => self.pages.overview.scroll(spot.at),
@@ -658,7 +728,9 @@ impl App {
         }
         let (pages, context) = (&self.pages, &self.context);
         match got {
-            Got::Totals(_) | Got::Chart(..) | Got::Programs(..) => pages.overview.got(got, context),
+            Got::Totals(_) | Got::Chart(..) | Got::Programs(..) | Got::Whom(..) => {
+                pages.overview.got(got, context)
+            }
             Got::Executables(page, part) => pages.programs.got(page, part, context),
             Got::Groups(totals, _) => pages.groups.got(totals, context),
             Got::Notices(page, part) => pages.timeline.got(page, part, context),
@@ -762,7 +834,7 @@ impl App {
         });
     }
 
-    /// The one thing besides saving settings that may ask for a password.
+    /// One of the things that may ask for a password; the others are saving settings and the end of a pause.
     fn show_all(&mut self) {
         if self.context.view.scope == Scope::Any {
             return self.scope(Scope::System);
@@ -827,10 +899,13 @@ impl App {
         self.frame.show_content();
     }
 
-    /// These, or all that are unread.
-    fn seen(&mut self, ids: Vec<i64>) {
-        self.context.asker.tell(false, |client: Client| async move {
-            let ids = if ids.is_empty() { unread(&client).await? } else { ids };
+    /// These, or all that are unread and not newer than those that are known.
+    fn seen(&self, ids: Vec<i64>) {
+        let newest = self.state.unread().filter_map(|row| row.id).max().unwrap_or(i64::MAX);
+        self.context.asker.tell(false, move |client: Client| async move {
+            if ids.is_empty() {
+                return Ok(Msg::Acknowledged(client.acknowledge_through(newest).await?));
+            }
             for chunk in ids.chunks(picosnitch_api::query::MAX_PAGE as usize) {
                 client.acknowledge(chunk).await?;
             }
@@ -844,14 +919,18 @@ impl App {
         }
         let query = self.context.query();
         let what = match self.place {
-            Place::Overview => actions::Shown::Totals(Dimension::Path, Box::new(query)),
+            Place::Health => return,
+            Place::Overview => actions::Shown::Totals(self.context.view.by, Box::new(query)),
             Place::Destinations => {
                 let (by, query) = self.pages.groups.shown(query);
                 actions::Shown::Totals(by, Box::new(query))
             }
-            Place::Programs => actions::Shown::Rows(What::Executables, Box::new(query)),
+            Place::Programs => {
+                let query = self.pages.programs.shown(query);
+                actions::Shown::Rows(What::Executables, Box::new(query))
+            }
             Place::Timeline => actions::Shown::Rows(What::Events, Box::new(query)),
-            Place::Live | Place::Health => actions::Shown::Rows(What::Connections, Box::new(query)),
+            Place::Live => actions::Shown::Rows(What::Connections, Box::new(query)),
             Place::Program(_) => {
                 // Without its path it would be everything.
                 let Some(chip) = self.pages.program.chip() else {

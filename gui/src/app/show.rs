@@ -2,11 +2,13 @@
 //! Brings the window's frame in line with the state.
 
 use gtk4::prelude::*;
+use picosnitch_api::name::action;
 use picosnitch_api::state::Daemon;
-use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
-use picosnitch_api::{Scope, inert};
+use picosnitch_api::tongue::{fill, say, tr, tr_n};
+use picosnitch_api::{Permission, Scope};
 
 use super::App;
+use super::banner::{Act, banner};
 use super::window::{PLACES, Removes, on_click};
 use crate::format;
 use crate::msg::{Msg, Place};
@@ -29,6 +31,7 @@ impl App {
             Place::Health => tr("Record"),
             Place::Program(_) => tr("Program"),
         };
+        super::can_export(self.place != Place::Health);
         let name = super::name(self.place);
         let frame = &self.frame;
         frame.pages.set_visible_child_name(name);
@@ -49,23 +52,23 @@ impl App {
 
     fn show_state(&self) {
         let frame = &self.frame;
-        let unread = self.state.unread().len() as u64 + self.state.more_unread();
+        let unread = self.state.unread_count();
         frame.badge.set_visible(unread > 0);
         frame.badge.set_text(&format::count(unread));
         self.pages.timeline.set_unread(unread > 0);
-        let lost = self.state.status().map_or(0, picosnitch_api::Status::lost);
+        let lost = self.state.status().and_then(picosnitch_api::Status::most_lost);
         let (class, icon, text) = match self.state.daemon() {
             Daemon::Absent => ("state-none", "media-playback-stop-symbolic", tr("Not running").to_owned()),
             Daemon::Starting => ("state-none", "media-record-symbolic", tr("Starting …").into()),
             Daemon::Paused => ("state-bad", "media-playback-pause-symbolic", tr("Paused").into()),
-            Daemon::Watching if lost == 0 => {
+            Daemon::Watching if lost.is_none() => {
                 ("state-good", "media-record-symbolic", tr("Recording · 0 lost").into())
             }
-            Daemon::Watching | Daemon::Degraded if lost > 0 => (
-                "state-bad",
-                "dialog-warning-symbolic",
-                say("Recording · {n} lost", &[("n", &format::count(lost))]),
-            ),
+            Daemon::Watching | Daemon::Degraded if lost.is_some() => {
+                let lost = lost.map(|(kind, count)| format::lost(kind, count, self.context.units));
+                let text = say("Recording · {lost}", &[("lost", &lost.unwrap_or_default())]);
+                ("state-bad", "dialog-warning-symbolic", text)
+            }
             _ => ("state-bad", "dialog-warning-symbolic", tr("Recording, not complete").into()),
         };
         for known in ["state-good", "state-bad", "state-none"] {
@@ -84,42 +87,20 @@ impl App {
     /// Only when something needs doing.
     fn show_banner(&self) {
         let frame = &self.frame;
-        let unread = |kind| self.state.unread().filter(|row| row.kind.as_deref() == Some(kind)).count();
-        let (changed, suspicious) = (unread("hash-changed"), unread("verdict"));
-        let degraded = self.state.status().and_then(|status| status.degraded.as_deref()).unwrap_or_default();
-        let (text, review) = match (self.state.daemon(), changed, degraded) {
-            _ if suspicious > 0 => {
-                let n = suspicious as u64;
-                (say_n("{n} suspicious program.", "{n} suspicious programs.", n), true)
-            }
-            (Daemon::Absent, ..) => {
-                (tr("The monitor is not running: nothing is recorded.").to_owned(), false)
-            }
-            (Daemon::Paused, ..) => (tr("The record is paused.").to_owned(), false),
-            (_, n, _) if n > 0 => (say_n("{n} program changed.", "{n} programs changed.", n as u64), true),
-            (_, _, [why]) => (inert(why).into_owned(), false),
-            (_, _, [why, rest @ ..]) => {
-                let more = tr_n("{why} And {n} more.", "{why} And {n} more.", rest.len() as u64);
-                (fill(more, &[("why", &inert(why)), ("n", &rest.len())]), false)
-            }
-            _ => {
-                frame.banner.set_visible(false);
-                return;
-            }
-        };
-        frame.banner_label.set_text(&text);
-        frame.banner_button.set_label(match (review, self.state.daemon()) {
-            (true, _) => tr("Review"),
-            (false, Daemon::Absent) => tr("What to Do"),
-            (false, _) => tr("Show"),
-        });
-        frame.review.set(review);
-        let here = match self.place {
-            Place::Health => !review,
-            Place::Timeline => review && self.shows_unread(),
+        let resumes = self.may(action::PAUSE) != Permission::No;
+        let says = banner(&self.state, &self.hushed.now(), self.put_away.sentences(), resumes);
+        // Not where its button leads.
+        let here = says.as_ref().is_some_and(|says| match self.place {
+            Place::Health => matches!(says.act, Act::Start | Act::Show),
+            Place::Timeline => says.act == Act::Review && self.shows_unread(),
             _ => false,
-        };
-        frame.banner.set_visible(!here);
+        });
+        let Some(says) = says.filter(|_| !here) else { return frame.banner.set_visible(false) };
+        frame.banner_label.set_text(&says.text);
+        frame.banner_button.set_label(says.act.label());
+        frame.banner_act.set(says.act);
+        frame.banner_away.set_visible(says.goes);
+        frame.banner.set_visible(true);
     }
 
     fn show_filters(&self) {

@@ -10,6 +10,7 @@ use gtk4::{gio, glib};
 use libadwaita as adw;
 use picosnitch_api::tongue::{mark, tr};
 
+use super::banner::Act;
 use crate::msg::{Msg, Place, Sender};
 use crate::range::Range;
 
@@ -75,8 +76,10 @@ pub struct Frame {
     pub banner_label: gtk4::Label,
     /// See `banner`.
     pub banner_button: gtk4::Button,
-    /// Its button leads to the timeline, else to the record.
-    pub review: Rc<Cell<bool>>,
+    /// What its button does.
+    pub banner_act: Rc<Cell<Act>>,
+    /// Puts it away.
+    pub banner_away: gtk4::Button,
     /// The pages.
     pub pages: gtk4::Stack,
     /// Whose rows.
@@ -186,22 +189,27 @@ impl Frame {
         chips.set_margin_start(12);
         chips.set_margin_end(12);
         chips.set_margin_top(6);
+        chips.set_margin_bottom(6);
         chips.set_visible(false);
         let banner_label = gtk4::Label::builder().hexpand(true).xalign(0.0).wrap(true).build();
         let banner_button = gtk4::Button::builder().valign(gtk4::Align::Center).build();
-        let review = Rc::new(Cell::new(false));
-        let where_to = review.clone();
-        on_click(
-            &banner_button,
-            sender,
-            move || {
-                if where_to.get() { Msg::Review } else { Msg::Go(Place::Health) }
-            },
-        );
+        let banner_act = Rc::new(Cell::new(Act::default()));
+        let act = banner_act.clone();
+        on_click(&banner_button, sender, move || act.get().message());
+        let away = tr("Do not show this again");
+        let banner_away = gtk4::Button::builder()
+            .icon_name("window-close-symbolic")
+            .css_classes(["flat", "circular"])
+            .valign(gtk4::Align::Center)
+            .tooltip_text(away)
+            .build();
+        crate::speak::label(&banner_away, away);
+        on_click(&banner_away, sender, || Msg::PutAway);
         let banner = gtk4::Box::builder().spacing(8).css_classes(["banner"]).visible(false).build();
         banner.append(&gtk4::Image::from_icon_name("dialog-warning-symbolic"));
         banner.append(&banner_label);
         banner.append(&banner_button);
+        banner.append(&banner_away);
         let pages = gtk4::Stack::builder().vexpand(true).hexpand(true).build();
         let whose = gtk4::Label::builder()
             .css_classes(["caption", "dim-label"])
@@ -266,7 +274,8 @@ impl Frame {
             banner,
             banner_label,
             banner_button,
-            review,
+            banner_act,
+            banner_away,
             pages,
             whose,
             show_all,

@@ -3,6 +3,7 @@
 
 use gtk4::cairo::{self, Context};
 use gtk4::gdk;
+use picosnitch_api::tongue::tr;
 
 use super::scale::{Data, LINES, time_step, value_step};
 use super::ticks::ticks;
@@ -39,11 +40,26 @@ pub struct Look {
     pub cursor: Option<usize>,
     /// What is being selected, as shares of the width.
     pub drag: Option<(f64, f64)>,
+    /// The line that stands out, as its entry of the legend is pointed at.
+    pub line: Option<usize>,
 }
 
 /// The share of the plot's width that is at a pixel.
 pub fn share(x: f64, width: f64) -> f64 {
     ((x - LEFT) / (width - LEFT - RIGHT).max(1.0)).clamp(0.0, 1.0)
+}
+
+/// The middle of a step, in pixels.
+pub fn middle(step: usize, steps: usize, width: f64) -> f64 {
+    let column = (width - LEFT - RIGHT).max(1.0) / steps.max(1) as f64;
+    LEFT + (step as f64 + 0.5) * column
+}
+
+/// Where what is said of a place stands: beside it, on the right if there is room.
+pub fn beside(x: f64, says: f64, width: f64) -> f64 {
+    const APART: f64 = 12.0;
+    let right = x + APART;
+    if right + says <= width { right } else { (x - APART - says).max(0.0) }
 }
 
 /// Draws it; a failure of cairo leaves it unfinished.
@@ -55,7 +71,8 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
     // The smaller side gets no more room than it needs; both have some, unless there is nothing.
     let side = |peak: u64| match peak {
         0 => 0.0,
-        peak if peak < step / 4 => step as f64 * 0.25,
+        // Enough for its name.
+        peak if peak < step / 2 => step as f64 * 0.5,
         peak => whole(peak),
     };
     let (up, down) = match (side(peak_received), side(peak_sent)) {
@@ -102,22 +119,26 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
         for (line, colour) in data.lines.iter().enumerate() {
             let Some((sent, received)) = colour.steps.get(at) else { continue };
             let [r, g, b] = COLOURS[if colour.key.is_none() { LINES } else { line.min(LINES) }];
-            cr.set_source_rgb(f64::from(r) / 255.0, f64::from(g) / 255.0, f64::from(b) / 255.0);
-            // A gap between columns that are wide enough for one.
+            let alpha = if look.line.is_none_or(|only| only == line) { 1.0 } else { 0.15 };
+            cr.set_source_rgba(f64::from(r) / 255.0, f64::from(g) / 255.0, f64::from(b) / 255.0, alpha);
+            // A gap between columns that are wide enough for one, and between lines that are high enough: their
+            // order, which is that of the legend, is seen without colours.
             let gap = if column > 5.0 { 1.0 } else { 0.0 };
+            let apart = |high: f64| if high > 3.0 { high - 1.0 } else { high };
             let tall = *received as f64 * scale;
             if tall > 0.0 {
-                cr.rectangle(x, above - tall, column - gap, tall);
+                cr.rectangle(x, above - apart(tall), column - gap, apart(tall));
                 above -= tall;
             }
             let deep = *sent as f64 * scale;
             if deep > 0.0 {
-                cr.rectangle(x, below, column - gap, deep);
+                cr.rectangle(x, below, column - gap, apart(deep));
                 below += deep;
             }
             cr.fill()?;
         }
     }
+    halves(cr, (up > 0.0, down > 0.0), height, look)?;
     times(cr, width, height, data, &ink)?;
     markers(cr, plot_w, data, &ink)?;
 
@@ -134,6 +155,25 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
         cr.move_to(x, TOP);
         cr.line_to(x, TOP + plot_h);
         cr.stroke()?;
+    }
+    Ok(())
+}
+
+/// Says which half is which, in their corners, over whatever is drawn there.
+fn halves(cr: &Context, (up, down): (bool, bool), height: f64, look: &Look) -> Result<(), cairo::Error> {
+    let light = look.ink.red() + look.ink.green() + look.ink.blue() > 1.5;
+    let paper = if light { 0.15 } else { 1.0 };
+    for (text, y) in
+        [(tr("Received"), up.then_some(TOP + 12.0)), (tr("Sent"), down.then_some(height - BOTTOM - 5.0))]
+    {
+        let Some(y) = y else { continue };
+        cr.set_source_rgba(paper, paper, paper, 0.75);
+        cr.rectangle(LEFT + 2.0, y - 11.0, cr.text_extents(text)?.x_advance() + 8.0, 15.0);
+        cr.fill()?;
+        let ink = look.ink;
+        cr.set_source_rgba(ink.red().into(), ink.green().into(), ink.blue().into(), 0.75);
+        cr.move_to(LEFT + 6.0, y);
+        cr.show_text(text)?;
     }
     Ok(())
 }
@@ -185,4 +225,17 @@ fn markers(cr: &Context, plot_w: f64, data: &Data, ink: &impl Fn(f64)) -> Result
         cr.fill()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_what_is_said_stands_at_the_cursor() {
+        assert_eq!(middle(0, 10, LEFT + RIGHT + 100.0), LEFT + 5.0);
+        assert_eq!(beside(100.0, 200.0, 800.0), 112.0);
+        assert_eq!(beside(700.0, 200.0, 800.0), 488.0, "on the left where the right has no room");
+        assert_eq!(beside(150.0, 340.0, 360.0), 0.0, "never outside");
+    }
 }

@@ -27,7 +27,7 @@ struct Step {
     time: i64,
     sent: u64,
     received: u64,
-    most: String,
+    lines: String,
 }
 
 #[derive(Default)]
@@ -44,6 +44,8 @@ struct Inner {
     dragging: bool,
     /// Where Shift and the arrows began to select.
     anchor: Option<usize>,
+    /// The line whose entry of the legend is pointed at.
+    line: Option<usize>,
 }
 
 impl Inner {
@@ -102,10 +104,9 @@ impl Chart {
             .build();
         crate::speak::label(&area, tr("Traffic over time"));
         let readout = gtk4::Label::builder()
-            .halign(gtk4::Align::Start)
-            .valign(gtk4::Align::Start)
             .css_classes(["readout", "numeric"])
             .xalign(0.0)
+            .yalign(0.0)
             .visible(false)
             .can_target(false)
             .build();
@@ -142,6 +143,10 @@ impl Chart {
         };
         chart.connect();
         let this = chart.clone();
+        overlay.connect_get_child_position(move |overlay, readout| {
+            this.place(readout, f64::from(overlay.width()))
+        });
+        let this = chart.clone();
         chart.toggle.connect_toggled(move |toggle| {
             stack.set_visible_child_name(if toggle.is_active() { "table" } else { "chart" });
             this.fill();
@@ -158,6 +163,7 @@ impl Chart {
                 units: inner.units,
                 cursor: inner.cursor,
                 drag: inner.drag,
+                line: inner.line,
             };
             // The next frame is drawn anew.
             let _ = draw::draw(cr, width.into(), height.into(), &inner.data, &look);
@@ -254,6 +260,15 @@ impl Chart {
         glib::Propagation::Stop
     }
 
+    /// Where the readout stands: at the cursor, whichever way people read. Time goes to the right everywhere.
+    fn place(&self, readout: &gtk4::Widget, width: f64) -> Option<gdk::Rectangle> {
+        let inner = self.inner.borrow();
+        let x = draw::middle(inner.cursor?, inner.data.times.len(), width);
+        let (_, size) = readout.preferred_size();
+        let x = draw::beside(x, size.width().into(), width) as i32;
+        Some(gdk::Rectangle::new(x, 0, size.width().min(width as i32), size.height()))
+    }
+
     /// Moves the cursor and says what is there.
     fn point(&self, at: Option<usize>) {
         let text = {
@@ -269,9 +284,7 @@ impl Chart {
         if let Some(text) = text {
             self.readout.set_text(&text);
             crate::speak::label(&self.area, &text);
-            // On the side where the cursor is not.
-            let right = at.is_some_and(|at| at * 2 < self.inner.borrow().data.times.len());
-            self.readout.set_halign(if right { gtk4::Align::End } else { gtk4::Align::Start });
+            self.readout.queue_resize();
         }
         self.area.queue_draw();
     }
@@ -289,12 +302,7 @@ impl Chart {
             },
             format!("↓ {}   ↑ {}", bytes(received), bytes(sent)),
         ];
-        let mut steps: Vec<_> =
-            data.lines.iter().filter_map(|line| Some((line, *line.steps.get(at)?))).collect();
-        steps.sort_by_key(|(_, (sent, received))| std::cmp::Reverse(sent.saturating_add(*received)));
-        for (line, (sent, received)) in steps.into_iter().filter(|(_, (s, r))| s + r > 0).take(5) {
-            lines.push(format!("{}: ↓ {} ↑ {}", self.name(inner, line), bytes(received), bytes(sent)));
-        }
+        lines.extend(self.lines(inner, at).into_iter().take(5));
         for (when, changed, name) in &data.markers {
             if (time..time + data.width).contains(when) && lines.len() < 9 {
                 let text = if *changed { tr("▲ changed: {name}") } else { tr("◆ new: {name}") };
@@ -302,6 +310,19 @@ impl Chart {
             }
         }
         Some(lines.join("\n"))
+    }
+
+    /// What each line has in a step, largest first; without those that have nothing.
+    fn lines(&self, inner: &Inner, at: usize) -> Vec<String> {
+        let bytes = |count| inner.units.bytes(count);
+        let lines = inner.data.lines.iter();
+        let mut steps: Vec<_> = lines.filter_map(|line| Some((line, *line.steps.get(at)?))).collect();
+        steps.retain(|(_, (sent, received))| sent.saturating_add(*received) > 0);
+        steps.sort_by_key(|(_, (sent, received))| std::cmp::Reverse(sent.saturating_add(*received)));
+        let says = |(line, (sent, received)): (&scale::Line, (u64, u64))| {
+            format!("{}: ↓ {} ↑ {}", self.name(inner, line), bytes(received), bytes(sent))
+        };
+        steps.into_iter().map(says).collect()
     }
 
     fn name(&self, inner: &Inner, line: &scale::Line) -> String {
@@ -338,6 +359,7 @@ impl Chart {
             inner.by = Some(by);
             inner.units = units;
             inner.replace(data);
+            inner.line = None;
         }
         // Other numbers at the cursor.
         let cursor = self.inner.borrow().cursor;
@@ -366,6 +388,7 @@ impl Chart {
                 let sender = self.sender.clone();
                 button.connect_clicked(move |_| sender.emit(Msg::Filter(chip.clone())));
             }
+            self.stands_out(&button, at);
             crate::speak::label(&button, &name);
             self.legend.insert(&button, -1);
             if let Some(child) = self.legend.last_child() {
@@ -379,6 +402,25 @@ impl Chart {
         self.area.queue_draw();
     }
 
+    /// While its entry of the legend is pointed at or has the keyboard, a line stands out from the others.
+    fn stands_out(&self, entry: &gtk4::Button, line: usize) {
+        let set = |this: &Self, line| {
+            // Entries that are replaced are left, too; other data begin without such a line.
+            if let Ok(mut inner) = this.inner.try_borrow_mut() {
+                inner.line = line;
+            }
+            this.area.queue_draw();
+        };
+        let (motion, focus) = (gtk4::EventControllerMotion::new(), gtk4::EventControllerFocus::new());
+        let [one, two, three, four] = [(); 4].map(|()| self.clone());
+        motion.connect_enter(move |_, _, _| set(&one, Some(line)));
+        motion.connect_leave(move |_| set(&two, None));
+        focus.connect_enter(move |_| set(&three, Some(line)));
+        focus.connect_leave(move |_| set(&four, None));
+        entry.add_controller(motion);
+        entry.add_controller(focus);
+    }
+
     /// Steps with traffic, as rows of the table while it is shown.
     fn fill(&self) {
         if !self.toggle.is_active() {
@@ -388,14 +430,12 @@ impl Chart {
         let data = &inner.data;
         let steps = (0..data.times.len()).filter_map(|at| {
             let (sent, received) = data.total(at);
-            let most = data
-                .lines
-                .iter()
-                .filter_map(|line| Some((line, line.steps.get(at)?)))
-                .max_by_key(|(_, (sent, received))| sent.saturating_add(*received))
-                .map(|(line, _)| self.name(&inner, line))
-                .unwrap_or_default();
-            (sent + received > 0).then(|| Step { time: data.times[at], sent, received, most })
+            (sent + received > 0).then(|| Step {
+                time: data.times[at],
+                sent,
+                received,
+                lines: self.lines(&inner, at).join(" · "),
+            })
         });
         self.table.set(steps.collect(), |a, b| a.time == b.time);
     }
@@ -409,7 +449,7 @@ fn as_table(sender: &Sender, people: &Rc<People>, units: &Rc<Cell<Units>>) -> Ta
             Column::text(tr("Time"), |step: &Step| format::moment(step.time)),
             Column::number(tr("Received"), move |step: &Step| received.get().bytes(step.received)),
             Column::number(tr("Sent"), move |step: &Step| sent.get().bytes(step.sent)),
-            Column::text(tr("Most by"), |step: &Step| step.most.clone()),
+            Column::text(tr("Of it"), |step: &Step| step.lines.clone()),
         ],
         people,
         sender,

@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(said(&ticks, "%H:%M"), ["00:00", "04:00", "08:00", "12:00", "16:00", "20:00"]);
         // Where there is no two o'clock, none is told twice.
         let ticks = super::ticks(at(2026, 3, 29, 0), at(2026, 3, 29, 5), HOUR, Some(&zone()));
-        assert!(ticks.is_sorted_by(|a, b| a < b), "{:?}", said(&ticks, "%H:%M"));
+        assert_eq!(said(&ticks, "%H:%M"), ["00:00", "01:00", "03:00", "04:00", "05:00"]);
         let ticks =
             super::ticks(at(2026, 3, 1, 0) + 90_000_000, at(2026, 3, 1, 0) + 400_000_000, 120_000_000, None);
         assert_eq!(said(&ticks, "%M"), ["02", "04", "06"]);

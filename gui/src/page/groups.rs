@@ -52,7 +52,9 @@ impl Groups {
         let table = Table::new(
             tr("Totals"),
             vec![
-                Column::text(tr("Value"), move |row: &Total| value(key_by.get(), &row.key, &people)),
+                Column::text(words::title(by.get()), move |row: &Total| {
+                    value(key_by.get(), &row.key, &people)
+                }),
                 Column::number(tr("Received"), move |row: &Total| received.get().bytes(row.received))
                     .asked("received"),
                 Column::number(tr("Sent"), move |row: &Total| sent.get().bytes(row.sent)).asked("sent"),
@@ -98,6 +100,7 @@ impl Groups {
     /// Asks.
     pub fn load(&self, context: &Context) {
         let (by, query) = self.shown(context.query());
+        self.table.column(0, Some(words::title(by)), None);
         let query = Query { limit: Some(MAX_PAGE), ..query };
         context.asker.ask(context.number, Place::Destinations, move |client: Client| async move {
             let (totals, hidden) = client.summary(by, &query).await?;
@@ -135,9 +138,8 @@ impl Groups {
     pub fn got(&self, totals: Vec<Total>, context: &Context) {
         let count = totals.len();
         if count == 0 {
-            let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
-            let icon = "network-server-symbolic";
-            return self.frame.empty(icon, tr("Nothing here"), text, &context.view);
+            let (title, text) = context.record.nothing(tr("Nothing here"));
+            return self.frame.empty("network-server-symbolic", title, text, &context.view);
         }
         self.note.set_text(&if count >= MAX_PAGE as usize {
             let largest = self.table.order().is_none_or(|(_, descending)| descending);

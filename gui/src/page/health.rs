@@ -162,6 +162,7 @@ fn parts(status: &Status, units: Units) -> Vec<Part> {
             line(tr("Rows"), number(status.lost_rows)),
         ],
     });
+    parts.extend(elsewhere(status));
     parts.push(Part {
         title: tr("How"),
         about: "",
@@ -172,6 +173,32 @@ fn parts(status: &Status, units: Units) -> Vec<Part> {
         ],
     });
     parts
+}
+
+/// What becomes of that which is sent to others; nothing where nothing is.
+fn elsewhere(status: &Status) -> Option<Part> {
+    let last = |time: Option<i64>| time.map_or_else(|| tr("not yet").to_owned(), format::moment);
+    let mut lines = Vec::new();
+    if status.remote_queued.is_some() {
+        lines.extend([
+            line(tr("Rows that wait for the database"), number(status.remote_queued)),
+            line(tr("Rows that it took"), number(status.remote_sent)),
+            line(tr("Rows that it will never have"), number(status.remote_lost)),
+            line(tr("It took rows last"), last(status.remote_last)),
+        ]);
+    }
+    if status.scan_queued.is_some() {
+        lines.extend([
+            line(tr("Programs that wait for a verdict"), number(status.scan_queued)),
+            line(tr("The scanner answered last"), last(status.scan_last)),
+        ]);
+    }
+    if status.relay_restarts.is_some() {
+        lines.push(line(tr("Restarts of the helper that sends"), number(status.relay_restarts)));
+    }
+    let errors = [&status.remote_error, &status.scan_error].into_iter().flatten();
+    lines.extend(errors.map(|why| (inert(why).into_owned(), None)));
+    (!lines.is_empty()).then(|| Part { title: tr("Sent elsewhere"), about: "", lines })
 }
 
 fn number(value: Option<u64>) -> String {
@@ -201,5 +228,34 @@ mod tests {
         assert!(same(&of(1, &["a"]), &of(2, &["a"])));
         assert!(!same(&of(1, &["a"]), &of(1, &["b"])) && !same(&of(1, &["a"]), &of(1, &[])));
         assert!(!same(&of(1, &[]), &absent()));
+    }
+
+    #[test]
+    fn d05_what_is_sent_elsewhere_is_told_where_anything_is() {
+        let says = |status: &Status| {
+            let parts = parts(status, Units::default());
+            parts.into_iter().find(|part| part.title == "Sent elsewhere").map(|part| part.lines)
+        };
+        assert_eq!(says(&Status::default()), None);
+        let status = Status {
+            remote_queued: Some(3),
+            remote_lost: Some(2),
+            remote_error: Some("refused".into()),
+            relay_restarts: Some(1),
+            ..Status::default()
+        };
+        let lines = says(&status).unwrap_or_default();
+        for wanted in [
+            ("Rows that wait for the database", Some("3")),
+            ("Rows that it will never have", Some("2")),
+            ("It took rows last", Some("not yet")),
+            ("Restarts of the helper that sends", Some("1")),
+            ("refused", None),
+        ] {
+            let said = lines.iter().any(|(title, text)| (title.as_str(), text.as_deref()) == wanted);
+            assert!(said, "{wanted:?} of {lines:?}");
+        }
+        let scanned = says(&Status { scan_queued: Some(0), ..Status::default() }).unwrap_or_default();
+        assert_eq!(scanned.len(), 2);
     }
 }

@@ -7,18 +7,20 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Connection, Page};
-use picosnitch_api::tongue::tr;
+use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
-use super::{Context, Frame, bar, file_name, value};
+use super::{Context, Frame, bar, file_name, now, value};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
 use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
 use crate::words::Chip;
 
-/// How far back it is asked for what is newer, in µs: a row that waits for the hash of its program, or for its
-/// interval, is written later than others and keeps its time.
-const LATE: i64 = 60_000_000;
+/// How far back it is asked for what is newer, in µs: not all rows are written in the order of their times.
+const LATE: i64 = 20_000_000;
+/// How often it is asked for all that the first page may lack, in µs. A row that waits for the hash of its program keeps
+/// its time, however long that takes.
+const WHOLE: i64 = 30_000_000;
 /// With so many on the first page it is asked for anew, instead of what is newer alone.
 const MOST: usize = 4 * PAGE as usize;
 
@@ -32,6 +34,8 @@ pub struct Live {
     /// Something was recorded while the answer was on its way.
     behind: Cell<bool>,
     newest: Cell<i64>,
+    /// When all that the first page may lack was asked for.
+    whole: Cell<i64>,
     hold: gtk4::ToggleButton,
     note: gtk4::Label,
 }
@@ -104,6 +108,7 @@ impl Live {
             query: RefCell::default(),
             behind: Cell::new(false),
             newest: Cell::new(0),
+            whole: Cell::new(0),
             hold,
             note,
         }
@@ -112,11 +117,15 @@ impl Live {
     /// Asks for the first page.
     pub fn load(&self, context: &Context) {
         self.newest.set(0);
+        // A time of these days is short: the room is for destinations.
+        let recent = context.query().since.is_some_and(|since| format::is_recent(since, now()));
+        self.table.column(0, None, Some(if recent { 116 } else { 160 }));
         self.first(context);
     }
 
     fn first(&self, context: &Context) {
         let query = context.query();
+        self.whole.set(now());
         let limit = Some(self.table.first_page());
         self.query.replace(Query { limit: Some(PAGE), ..query.clone() });
         self.table.ask();
@@ -161,8 +170,17 @@ impl Live {
         }
         self.table.ask();
         let query = context.query();
-        let since = Some((self.newest.get() - LATE).max(query.since.unwrap_or(i64::MIN)));
+        let since = self.since(query.since, now());
         self.ask(context, Part::Newer, Query { limit: u32::try_from(MOST).ok(), since, ..query });
+    }
+
+    /// From when on it is asked for what the first page lacks; `range` is where the range begins.
+    fn since(&self, range: Option<i64>, now: i64) -> Option<i64> {
+        let whole = now - self.whole.get() >= WHOLE;
+        if whole {
+            self.whole.set(now);
+        }
+        since(range, self.newest.get(), whole.then(|| self.table.turn().and_then(|row| row.time)))
     }
 
     fn ask(&self, context: &Context, part: Part, query: Query) {
@@ -193,7 +211,8 @@ impl Live {
 
     /// Shows what came.
     pub fn got(&self, page: Page<Connection>, part: Part, context: &Context) {
-        if part == Part::Newer && !page.cursor.is_empty() {
+        let oldest = page.rows.iter().filter_map(|row| row.time).min();
+        if part == Part::Newer && !page.cursor.is_empty() && oldest.is_some_and(|at| at > self.newest.get()) {
             // More than a page: what is between would be missing.
             return self.first(context);
         }
@@ -203,9 +222,9 @@ impl Live {
         if part == Part::First {
             if page.rows.is_empty() && page.cursor.is_empty() {
                 self.table.lost();
-                let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
+                let (title, text) = context.record.nothing(tr("No connections yet"));
                 let icon = "network-transmit-receive-symbolic";
-                return self.frame.empty(icon, tr("No connections yet"), text, &context.view);
+                return self.frame.empty(icon, title, text, &context.view);
             }
             self.note.set_text(if context.view.range.is_live() {
                 tr("New connections appear as they are recorded.")
@@ -222,6 +241,30 @@ impl Live {
     }
 }
 
+/// From when on: near to the newest row, or for `whole` from the last row of the first page on. With no others behind
+/// it, it may lack whatever is in the range.
+fn since(range: Option<i64>, newest: i64, whole: Option<Option<i64>>) -> Option<i64> {
+    whole.unwrap_or(Some(newest - LATE)).max(range)
+}
+
+/// The file's name; of an interpreter also that of its script, without which all of these look alike.
+fn program_name(row: &Connection) -> String {
+    let name = file_name(row.path.as_deref().unwrap_or_default());
+    match row.script.as_deref() {
+        Some(script) => format!("{name} {}", file_name(script)),
+        None => name,
+    }
+}
+
+/// The address, and whether the name before it was somebody else's look-up in the same network.
+fn address(row: &Connection) -> String {
+    let address = row.address.as_deref().map(inert).unwrap_or_default();
+    match row.domain_source.as_deref() {
+        Some("dns-netns") => say("{address}, name looked up by another program", &[("address", &address)]),
+        _ => address.into_owned(),
+    }
+}
+
 /// Columns of connections; `program` is left out on the page of one.
 pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> Vec<Column<Connection>> {
     let (received, sent, names) = (units.clone(), units.clone(), people.clone());
@@ -232,7 +275,7 @@ pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> V
         columns.push(Column::new(
             tr("Program"),
             Show::Name(Rc::new(|row: &Connection| Name {
-                main: file_name(row.path.as_deref().unwrap_or_default()),
+                main: program_name(row),
                 sub: row
                     .cmdline
                     .as_deref()
@@ -249,14 +292,15 @@ pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> V
             tr("Destination"),
             Show::Name(Rc::new(|row: &Connection| {
                 let port = row.remote_port.map(|port| format!(":{port}")).unwrap_or_default();
-                let address = row.address.as_deref().map(inert);
-                match (&row.domain, address) {
-                    (Some(domain), address) => Name {
+                match (&row.domain, &row.address) {
+                    (Some(domain), _) => Name {
                         main: format!("{}{port}", inert(domain)),
-                        sub: address.unwrap_or_default().into_owned(),
+                        sub: address(row),
                         ..Name::default()
                     },
-                    (None, Some(address)) => Name { main: format!("{address}{port}"), ..Name::default() },
+                    (None, Some(address)) => {
+                        Name { main: format!("{}{port}", inert(address)), ..Name::default() }
+                    }
                     (None, None) => Name::default(),
                 }
             })),
@@ -276,4 +320,32 @@ pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> V
         Column::number(tr("Sent"), move |row: &Connection| sent.get().bytes(row.sent.unwrap_or(0))),
     ]);
     columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_what_is_written_late_is_asked_for_however_late_it_is() {
+        let (range, newest, last) = (Some(1), 9 * WHOLE, WHOLE);
+        assert_eq!(since(range, newest, None), Some(newest - LATE));
+        assert_eq!(since(range, newest, Some(Some(last))), Some(last));
+        assert_eq!(since(range, newest, Some(None)), range);
+        assert_eq!(since(None, newest, Some(None)), None);
+        assert_eq!(since(Some(newest), newest, None), Some(newest), "not before the range");
+    }
+
+    #[test]
+    fn d05_scripts_differ_and_a_name_that_was_guessed_is_said_to_be() {
+        let mut row = Connection { path: Some("/usr/bin/python3".into()), ..Connection::default() };
+        assert_eq!(program_name(&row), "python3");
+        row.script = Some("/home/u/back\u{202e}up.py".into());
+        assert_eq!(program_name(&row), format!("python3 {}", file_name("/home/u/back\u{202e}up.py")));
+        assert!(!program_name(&row).contains('\u{202e}'));
+        (row.address, row.domain_source) = (Some("192.0.2.1".into()), Some("dns".into()));
+        assert_eq!(address(&row), "192.0.2.1");
+        row.domain_source = Some("dns-netns".into());
+        assert_eq!(address(&row), "192.0.2.1, name looked up by another program");
+    }
 }

@@ -33,6 +33,39 @@ pub struct Context {
     pub asker: Asker,
     /// Units of sizes.
     pub units: Units,
+    /// What comes of traffic now.
+    pub record: Record,
+}
+
+/// What becomes of traffic that there is now: what an empty page says will happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Record {
+    /// It is recorded.
+    #[default]
+    On,
+    /// Nothing is, for a time.
+    Paused,
+    /// The history is switched off.
+    Off,
+}
+
+impl Record {
+    /// Where there is nothing yet: a title and a sentence. `title` is for a record that goes on.
+    pub fn nothing(self, title: &'static str) -> (&'static str, &'static str) {
+        match self {
+            Record::On => (title, tr("Listening. Traffic appears here as soon as it is recorded.")),
+            Record::Paused => (
+                tr("The record is paused"),
+                tr("What programs do now is not recorded. It goes on when the pause ends."),
+            ),
+            Record::Off => (
+                tr("The history is switched off"),
+                tr(
+                    "New and changed programs are told, but traffic is not recorded. The settings can switch it on.",
+                ),
+            ),
+        }
+    }
 }
 
 impl Context {

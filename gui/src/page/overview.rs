@@ -4,33 +4,42 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Executable, Series, Total};
 use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
-use picosnitch_api::{Client, Dimension, Error, Query};
+use picosnitch_api::{Client, Dimension, Error, Query, inert_short};
 
 use super::groups::{choose, dimensions};
 use super::{Context, Frame, file_name, now, place};
 use crate::chart::Chart;
 use crate::chart::scale::{Data, LINES};
 use crate::format::{self, Units};
-use crate::msg::{Got, Msg, Place, Sender, Totals};
+use crate::msg::{Got, Msg, Place, Sender, Totals, Whom};
 use crate::table::{Column, Name, Show, Table};
+use crate::view::View;
 use crate::words::Chip;
 
 /// Programs in the table; the page of programs has all.
 const PROGRAMS: u32 = 40;
+/// Destinations of one program that are counted; more are said as more.
+const MAX_NAMES: usize = picosnitch_api::query::MAX_PAGE as usize;
 /// Programs with a small chart.
 const SPARKS: u32 = 40;
+/// How long it is asked with whom programs talked, each time that their totals come.
+const WHOM_TIME: Duration = Duration::from_secs(1);
 
 /// A line of the table.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Line {
     total: Total,
     about: Option<Executable>,
     spark: Vec<f64>,
     new: bool,
+    whom: Option<Whom>,
+    /// When it was asked with whom, in vain or not.
+    asked: Option<Instant>,
 }
 
 struct Tile {
@@ -79,6 +88,8 @@ pub struct Overview {
     by: gtk4::DropDown,
     table: Table<Line>,
     lines: RefCell<Vec<Line>>,
+    /// What the lines are of.
+    view: RefCell<Option<View>>,
     /// Every program of the totals: those that are counted.
     counted: RefCell<HashSet<String>>,
 }
@@ -187,6 +198,7 @@ impl Overview {
             by,
             table,
             lines: RefCell::default(),
+            view: RefCell::default(),
             counted: RefCell::default(),
         }
     }
@@ -236,6 +248,7 @@ impl Overview {
             Got::Totals(totals) => self.totals(*totals, context),
             Got::Chart(data, by) => self.chart.set(*data, by, context.units),
             Got::Programs(about, sparks) => self.about(about, sparks, context),
+            Got::Whom(all, vain) => self.whom(all, vain),
             _ => {}
         }
     }
@@ -243,8 +256,8 @@ impl Overview {
     fn totals(&self, totals: Totals, context: &Context) {
         if totals.programs.is_empty() {
             self.forget();
-            let text = tr("Listening. Traffic appears here within 10 seconds of its start.");
-            return self.frame.empty("network-receive-symbolic", tr("No traffic yet"), text, &context.view);
+            let (title, text) = context.record.nothing(tr("No traffic yet"));
+            return self.frame.empty("network-receive-symbolic", title, text, &context.view);
         }
         let (sent, received) = totals.now;
         let note = |now, before: Option<u64>| {
@@ -269,25 +282,28 @@ impl Overview {
         let unnamed = totals.unnamed.then(|| tr("and some without a name"));
         self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), unnamed);
         self.counted.replace(totals.programs.iter().map(|total| total.key.clone()).collect());
-        let lines: Vec<Line> = totals
-            .programs
-            .into_iter()
-            .take(PROGRAMS as usize)
-            .map(|total| Line { total, about: None, spark: Vec::new(), new: false })
-            .collect();
-        // What is known of a program stays until it comes anew, so that nothing flickers.
-        let old: HashMap<String, Line> =
-            self.lines.take().into_iter().map(|line| (line.total.key.clone(), line)).collect();
-        let lines: Vec<Line> = lines
-            .into_iter()
-            .map(|line| match old.get(&line.total.key) {
-                Some(old) => Line { total: line.total, ..old.clone() },
-                None => line,
-            })
-            .collect();
+        let same = self.view.borrow().as_ref().is_some_and(|view| is_same(view, &context.view));
+        self.view.replace(Some(context.view.clone()));
+        let lines = lines(totals.programs, self.lines.take(), same);
+        let (query, ask) = (context.query(), to_ask(&lines));
+        context.asker.ask(context.number, Place::Overview, move |client| whom(client, query, ask));
         self.table.set(lines.clone(), |a, b| a.total.key == b.total.key);
         self.lines.replace(lines);
         self.frame.content();
+    }
+
+    fn whom(&self, all: Vec<Whom>, vain: Option<String>) {
+        let mut all: HashMap<String, Whom> =
+            all.into_iter().map(|whom| (whom.of.key.clone(), whom)).collect();
+        let mut lines = self.lines.take();
+        for line in &mut lines {
+            if vain.as_ref() == Some(&line.total.key) || all.contains_key(&line.total.key) {
+                line.asked = Some(Instant::now());
+            }
+            line.whom = all.remove(&line.total.key).or(line.whom.take());
+        }
+        self.table.set(lines.clone(), |a, b| a.total.key == b.total.key);
+        self.lines.replace(lines);
     }
 
     fn about(&self, about: Vec<Executable>, sparks: Vec<Series>, context: &Context) {
@@ -319,6 +335,32 @@ impl Overview {
         self.table.set(lines.clone(), same);
         self.lines.replace(lines);
     }
+}
+
+/// What is shown is of the same rows; a range that ends now goes on.
+fn is_same(a: &View, b: &View) -> bool {
+    *a == View { by: a.by, ..b.clone() }
+}
+
+/// The first of the totals, with what is known of the same programs: it stays until it comes anew, so that nothing
+/// flickers. With whom they talked stays only if the rows that are shown are the `same`, as it may not come at once.
+fn lines(totals: Vec<Total>, old: Vec<Line>, same: bool) -> Vec<Line> {
+    let mut old: HashMap<String, Line> = old.into_iter().map(|line| (line.total.key.clone(), line)).collect();
+    let line = |total: Total| match old.remove(&total.key) {
+        Some(old) if same => Line { total, ..old },
+        Some(old) => Line { total, whom: None, asked: None, ..old },
+        None => Line { total, about: None, spark: Vec::new(), new: false, whom: None, asked: None },
+    };
+    totals.into_iter().take(PROGRAMS as usize).map(line).collect()
+}
+
+/// Of whom it is asked with whom they talked, as it may be another one now. Those that were not asked for yet come
+/// first, then those whose turn was longest ago, so that busy programs do not take the turns of the others.
+fn to_ask(lines: &[Line]) -> Vec<Total> {
+    let may_differ = |line: &&Line| line.whom.as_ref().is_none_or(|whom| whom.of != line.total);
+    let mut lines: Vec<&Line> = lines.iter().filter(may_differ).collect();
+    lines.sort_by_key(|line| line.asked);
+    lines.into_iter().map(|line| line.total.clone()).collect()
 }
 
 /// Programs by their path; of those that share one, as on the host and in a container, the one that comes first: they
@@ -367,9 +409,13 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
             .sorted(|a, b| a.total.received.cmp(&b.total.received)),
         Column::number(tr("Sent"), move |line: &Line| sent.get().bytes(line.total.sent))
             .sorted(|a, b| a.total.sent.cmp(&b.total.sent)),
-        Column::new(tr("Activity"), Show::Spark(Rc::new(|line: &Line| line.spark.clone()))).wide(120),
-        Column::number(tr("Connections"), |line: &Line| format::count(line.total.connections))
-            .sorted(|a, b| a.total.connections.cmp(&b.total.connections)),
+        Column::new(tr("Activity"), Show::Spark(Rc::new(|line: &Line| line.spark.clone()))).wide(112),
+        Column::new(tr("Destinations"), Show::Name(Rc::new(|line: &Line| named(line.whom.as_ref()))))
+            .wide(166)
+            .sorted(|a, b| {
+                let count = |line: &Line| line.whom.as_ref().map(|whom| whom.count);
+                count(a).cmp(&count(b))
+            }),
         Column::number(tr("Last seen"), |line: &Line| {
             line.about
                 .as_ref()
@@ -382,6 +428,21 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
             last(a).cmp(&last(b))
         }),
     ]
+}
+
+/// The largest destination, and how many there are.
+fn named(whom: Option<&Whom>) -> Name {
+    let Some(whom) = whom else { return Name::default() };
+    let more = if whom.more { "+" } else { "" };
+    let count = fill(
+        tr_n("{n} destination", "{n} destinations", whom.count as u64 + u64::from(whom.more)),
+        &[("n", &format!("{}{more}", format::count(whom.count as u64)))],
+    );
+    match inert_short(&whom.largest, 80) {
+        largest if largest.is_empty() => Name { main: count, ..Name::default() },
+        largest if whom.count <= 1 && !whom.more => Name { main: largest, ..Name::default() },
+        largest => Name { main: largest, sub: count, ..Name::default() },
+    }
 }
 
 /// A series in at most 24 columns.
@@ -418,6 +479,55 @@ async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<G
     let more = domains.len() >= picosnitch_api::query::MAX_PAGE as usize;
     let (now, unnamed, domains) = (sum(&all), named < domains.len(), (named, more));
     Ok(Got::Totals(Box::new(Totals { programs, now, before, domains, unnamed, hidden })))
+}
+
+/// With whom these programs talked: what [`gather`] gets of them.
+async fn whom(client: Client, query: Query, programs: Vec<Total>) -> Result<Got, Error> {
+    let ask = |of: Total| {
+        let limit = Some(picosnitch_api::query::MAX_PAGE);
+        let query = Query { path: Some(of.key.clone()), limit, ..query.clone() };
+        let client = &client;
+        async move {
+            let domains = client.summary(Dimension::Domain, &query).await?.0;
+            if domains.iter().any(|total| !total.key.is_empty()) {
+                return Ok(counted(of, &domains));
+            }
+            // What has no name is one destination for each address.
+            Ok(counted(of, &client.summary(Dimension::Address, &query).await?.0))
+        }
+    };
+    let (all, vain) = gather(programs, WHOM_TIME, ask).await;
+    Ok(Got::Whom(all, vain))
+}
+
+/// Asks for one after the other until the time is over or one fails, and gives what there is, with the program that
+/// was asked for in vain: the page does without the rest, which has its turn the next time.
+async fn gather<F>(
+    programs: Vec<Total>,
+    time: Duration,
+    ask: impl Fn(Total) -> F,
+) -> (Vec<Whom>, Option<String>)
+where
+    F: Future<Output = Result<Whom, Error>>,
+{
+    let (end, mut all) = (tokio::time::Instant::now() + time, Vec::new());
+    for of in programs {
+        let key = of.key.clone();
+        match tokio::time::timeout_at(end, ask(of)).await {
+            Ok(Ok(whom)) => all.push(whom),
+            Ok(Err(_)) | Err(_) => return (all, Some(key)),
+        }
+    }
+    (all, None)
+}
+
+/// Those that have a name, largest first as answered. There are more where the answer is a whole page, and where some
+/// have none: nobody counted how many those are.
+fn counted(of: Total, answer: &[Total]) -> Whom {
+    let names = || answer.iter().map(|total| &total.key).filter(|key| !key.is_empty());
+    let count = names().count();
+    let more = answer.len() >= MAX_NAMES || count < answer.len();
+    Whom { of, largest: names().next().cloned().unwrap_or_default(), count, more }
 }
 
 /// The chart of a query; also on the page of a program.
@@ -470,6 +580,104 @@ mod tests {
         };
         let known = by_path(vec![row(7, 20), row(8, 10), Executable::default()]);
         assert_eq!((known.len(), known.get("/a").and_then(|row| row.id)), (1, Some(7)));
+    }
+
+    #[test]
+    fn d05_a_program_says_with_whom_it_talked() {
+        let says = |largest: &str, count, more| {
+            let of = Total { key: "/a".into(), sent: 1, received: 2, connections: 3 };
+            let name = named(Some(&Whom { of, largest: largest.into(), count, more }));
+            (name.main, name.sub)
+        };
+        assert_eq!(says("example.org", 214, false), ("example.org".into(), "214 destinations".into()));
+        assert_eq!(says("example.org", 1, false), ("example.org".into(), String::new()));
+        assert_eq!(says("a", 1000, true).1, "1\u{202f}000+ destinations");
+        assert_eq!(says("a\u{202e}b", 1, false).0, "a\\u{202e}b");
+        assert_eq!(says("example.org", 1, true).1, "1+ destinations", "one has a name, others have none");
+    }
+
+    fn total(key: &str, sent: u64) -> Total {
+        Total { key: key.into(), sent, received: 0, connections: 1 }
+    }
+
+    fn line(key: &str, sent: u64, whom: Option<Whom>, asked: Option<Instant>) -> Line {
+        Line { total: total(key, sent), about: None, spark: Vec::new(), new: false, whom, asked }
+    }
+
+    #[test]
+    fn d05_destinations_without_a_name_are_more() {
+        let says = |keys: &[&str]| {
+            let whom = counted(total("/a", 1), &keys.iter().map(|key| total(key, 1)).collect::<Vec<_>>());
+            (whom.largest, whom.count, whom.more)
+        };
+        assert_eq!(says(&["example.org", "b"]), ("example.org".into(), 2, false));
+        assert_eq!(says(&["", "example.org"]), ("example.org".into(), 1, true));
+        assert_eq!(says(&[""]), (String::new(), 0, true));
+        let names: Vec<String> = (1..MAX_NAMES).map(|n| n.to_string()).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(!says(&names).2);
+        names.push("");
+        assert_eq!(
+            says(&names),
+            ("1".into(), MAX_NAMES - 1, true),
+            "a whole page, one of them without a name"
+        );
+        names[MAX_NAMES - 1] = "last";
+        assert_eq!(says(&names), ("1".into(), MAX_NAMES, true), "a whole page");
+    }
+
+    #[test]
+    fn d05_busy_programs_do_not_take_the_turns_of_others() {
+        let now = Instant::now();
+        let [old, new] = [Some(now), Some(now + Duration::from_secs(1))];
+        let whom = |key, sent| Some(counted(total(key, sent), &[total("x", 1)]));
+        let lines = [
+            line("/busy", 9, whom("/busy", 8), new),
+            line("/in vain", 8, None, new),
+            line("/as it was", 7, whom("/as it was", 7), old),
+            line("/longest ago", 6, whom("/longest ago", 5), old),
+            line("/never", 5, None, None),
+        ];
+        let asked: Vec<String> = to_ask(&lines).into_iter().map(|total| total.key).collect();
+        assert_eq!(asked, ["/never", "/longest ago", "/busy", "/in vain"]);
+    }
+
+    #[test]
+    fn d05_with_whom_is_of_the_range_and_the_filters_that_are_shown() {
+        let view = View::default();
+        let mut other = view.clone();
+        other.by = Dimension::ALL.iter().map(|(by, _)| *by).find(|by| *by != view.by).unwrap_or(view.by);
+        assert!(other != view && is_same(&view, &other), "colours of the chart");
+        other.search = "x".into();
+        assert!(!is_same(&view, &other));
+        let whom = Some(counted(total("/a", 1), &[]));
+        let old = line("/a", 1, whom, Some(Instant::now()));
+        let now = |same| lines(vec![total("/a", 2), total("/b", 1)], vec![old.clone()], same);
+        assert_eq!(now(true), [Line { total: total("/a", 2), ..old.clone() }, line("/b", 1, None, None)]);
+        assert_eq!(now(false), [line("/a", 2, None, None), line("/b", 1, None, None)]);
+    }
+
+    #[test]
+    fn d05_what_is_known_of_destinations_is_shown_when_one_hangs_or_fails() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let programs = || ["/a", "/b", "/c"].map(|key| total(key, 1)).to_vec();
+        let answer = |fails: bool| async move {
+            let ask = |of: Total| async move {
+                match of.key.as_str() {
+                    "/b" if fails => Err(Error::Unavailable("no".into())),
+                    "/b" => std::future::pending().await,
+                    _ => Ok(counted(of, &[])),
+                }
+            };
+            let got = gather(programs(), Duration::from_millis(20), ask);
+            tokio::time::timeout(Duration::from_secs(5), got).await.ok()
+        };
+        for fails in [false, true] {
+            let got = runtime.as_ref().ok().and_then(|runtime| runtime.block_on(answer(fails)));
+            let got =
+                got.map(|(all, vain)| (all.into_iter().map(|whom| whom.of.key).collect::<Vec<_>>(), vain));
+            assert_eq!(got, Some((vec!["/a".to_owned()], Some("/b".to_owned()))));
+        }
     }
 
     #[test]

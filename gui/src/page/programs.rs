@@ -65,15 +65,15 @@ impl Programs {
         }
     }
 
-    fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
+    /// The query in the order of the screen; also for an export.
+    pub fn shown(&self, query: Query) -> Query {
         let (sort, descending) = self.table.order().unwrap_or(("last-seen", true));
-        let query = Query {
-            limit: Some(if part == Part::First { self.table.first_page() } else { PAGE }),
-            sort: Some(sort.into()),
-            descending: Some(descending),
-            cursor,
-            ..context.query()
-        };
+        Query { sort: Some(sort.into()), descending: Some(descending), ..query }
+    }
+
+    fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
+        let limit = Some(if part == Part::First { self.table.first_page() } else { PAGE });
+        let query = Query { limit, cursor, ..self.shown(context.query()) };
         context.asker.ask(context.number, Place::Programs, move |client: Client| async move {
             Ok(Got::Executables(client.executables(&query).await?, part))
         });

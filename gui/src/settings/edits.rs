@@ -3,12 +3,17 @@
 
 use std::collections::HashMap;
 
-use picosnitch_api::inert_short;
+use picosnitch_api::inert::is_hidden;
 use picosnitch_api::tongue::say;
+use picosnitch_api::{inert, inert_short};
 use zbus::zvariant::Value;
 
 /// Keys with their values, as the monitor takes them.
 pub type Values = HashMap<&'static str, Value<'static>>;
+
+/// What is written for a key: a value, or a sentence that says why it is none. `None` leaves it as it is, whatever
+/// that is: of a secret nobody is told.
+pub type Edit = Option<Result<Value<'static>, String>>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -24,9 +29,12 @@ impl Edits {
         self.known.insert(key, value);
     }
 
-    /// What is written for a key: a value, or a sentence that says why it is none.
-    pub fn set(&mut self, key: &'static str, edit: Result<Value<'static>, String>) {
-        self.edits.insert(key, edit);
+    /// What is written for a key.
+    pub fn set(&mut self, key: &'static str, edit: Edit) {
+        match edit {
+            Some(edit) => self.edits.insert(key, edit),
+            None => self.edits.remove(key),
+        };
     }
 
     /// What the monitor does not have yet.
@@ -54,9 +62,77 @@ impl Edits {
     }
 }
 
+/// A list as it is edited: commas between its values. One that would not be itself again that way stands in quotation
+/// marks, in which a backslash begins an escape as [`inert`] writes it.
+pub fn text<'a>(values: impl Iterator<Item = &'a str>) -> String {
+    let one = |value: &'a str| {
+        let plain = !value.is_empty() && value.trim() == value && !value.starts_with('"');
+        if plain && !value.contains(|c| c == ',' || is_hidden(c)) {
+            return value.to_owned();
+        }
+        format!("\"{}\"", inert(&value.replace('\\', "\\\\").replace('"', "\\\"")))
+    };
+    values.map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// The values of a list with commas.
-pub fn list(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+///
+/// # Errors
+/// A sentence about a value in quotation marks that does not end or has an escape that is none.
+pub fn list(text: &str) -> Result<Vec<String>, String> {
+    let mut values = Vec::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find(|c: char| c != ',' && !c.is_whitespace()) {
+        rest = &rest[begin..];
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let wrong = || {
+                let text = inert_short(rest, 40);
+                say(
+                    "{text} is no text in quotation marks: \\\\ and \\\" stand for these two in it.",
+                    &[("text", &text)],
+                )
+            };
+            let (value, after) = quotation(quoted).ok_or_else(wrong)?;
+            values.push(value);
+            rest = after;
+        } else {
+            let (value, after) = rest.split_once(',').unwrap_or((rest, ""));
+            values.push(value.trim().to_owned());
+            rest = after;
+        }
+    }
+    Ok(values)
+}
+
+/// What stands before the closing mark, and what after the comma that follows it.
+fn quotation(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next()? {
+            '"' => break,
+            '\\' => value.push(escape(&mut rest)?),
+            c => value.push(c),
+        }
+    }
+    let after = rest.as_str().trim_start();
+    Some((value, if after.is_empty() { after } else { after.strip_prefix(',')? }))
+}
+
+/// The character that is meant by what follows a backslash.
+fn escape(rest: &mut std::str::Chars<'_>) -> Option<char> {
+    let code = match rest.next()? {
+        'n' => return Some('\n'),
+        'r' => return Some('\r'),
+        't' => return Some('\t'),
+        c @ ('\\' | '"') => return Some(c),
+        'x' => rest.by_ref().take(2).collect::<String>(),
+        'u' => {
+            rest.next().filter(|c| *c == '{').map(|_| rest.by_ref().take_while(|c| *c != '}').collect())?
+        }
+        _ => return None,
+    };
+    char::from_u32(u32::from_str_radix(&code, 16).ok()?)
 }
 
 /// The ports of a list with commas.
@@ -68,7 +144,7 @@ pub fn ports(text: &str) -> Result<Vec<u16>, String> {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(say("{text} is no port: a number from 1 to 65535.", &[("text", &inert_short(&part, 40))])),
     };
-    list(text).into_iter().map(port).collect()
+    list(text)?.into_iter().map(port).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +161,48 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(list("a b, c,, "), ["a b", "c"]);
+        assert_eq!(list("a b, c,, "), Ok(vec!["a b".to_owned(), "c".to_owned()]));
+    }
+
+    #[test]
+    fn d08_a_value_survives_being_edited() {
+        let odd = [
+            "a",
+            "b,c",
+            "\"d\"",
+            " e ",
+            "",
+            "f\ng\u{1b}\u{202e}",
+            "\\,\"",
+            "h\\x41",
+            "i \"j\"",
+            "k\\",
+            ",",
+            "\u{e9}",
+        ];
+        let shown = text(odd.into_iter());
+        assert!(!shown.contains(is_hidden), "{shown:?}");
+        assert!(shown.starts_with("a, \"b,c\", "), "{shown}");
+        assert_eq!(list(&shown), Ok(odd.map(str::to_owned).into()), "{shown}");
+        assert_eq!(list(&format!("{shown}, z")).map(|list| list.len()), Ok(odd.len() + 1));
+        // As it is typed, and by which sign it is seen that something is missing.
+        for text in ["\"a", "a, \"", "\"a\" b", "\"\\q\"", "\"\\u{110000}\"", "\"\\u41\""] {
+            assert!(list(text).is_err_and(|why| why.contains("quotation marks")), "{text}");
+        }
+    }
+
+    #[test]
+    fn d08_a_secret_is_forgotten_only_if_that_is_asked_for() {
+        let mut edits = Edits::default();
+        let key = "virustotal.api_key";
+        let value = |text: &str| Some(Ok(Value::from(text.to_owned())));
+        edits.set(key, value("typed"));
+        edits.set(key, None);
+        assert!(edits.is_empty(), "nothing typed is nothing to save");
+        edits.set(key, value(""));
+        assert_eq!(edits.wanted(), Ok(Values::from([(key, Value::from(""))])));
+        edits.saved(edits.wanted().unwrap_or_default());
+        assert!(edits.is_empty());
     }
 
     #[test]
@@ -93,25 +210,25 @@ mod tests {
         let mut edits = Edits::default();
         for key in ["log.ports", "log.commands"] {
             edits.know(key, Value::from(true));
-            edits.set(key, Ok(Value::from(false)));
+            edits.set(key, Some(Ok(Value::from(false))));
         }
         let sent = edits.wanted().unwrap_or_default();
         // While a password is typed.
-        edits.set("log.commands", Ok(Value::from(true)));
-        edits.set("remote.table", Ok(Value::from("rows")));
+        edits.set("log.commands", Some(Ok(Value::from(true))));
+        edits.set("remote.table", Some(Ok(Value::from("rows"))));
         edits.saved(sent);
         let (rows, commands) = (("remote.table", Value::from("rows")), ("log.commands", Value::from(true)));
         assert_eq!(edits.wanted(), Ok(Values::from([rows.clone(), commands])));
         // As the monitor has it: nothing to save.
-        edits.set("log.commands", Ok(Value::from(false)));
+        edits.set("log.commands", Some(Ok(Value::from(false))));
         assert_eq!(edits.wanted(), Ok(Values::from([rows])));
     }
 
     #[test]
     fn d08_with_a_mistake_nothing_is_saved() {
         let mut edits = Edits::default();
-        edits.set("log.ports", Ok(Value::from(false)));
-        edits.set("log.ignore.ports", Err("no".into()));
+        edits.set("log.ports", Some(Ok(Value::from(false))));
+        edits.set("log.ignore.ports", Some(Err("no".into())));
         assert_eq!(edits.wanted(), Err("no".into()));
     }
 }

@@ -39,7 +39,7 @@ const fn key(key: &'static str, title: &'static str, text: &'static str, kind: K
 
 /// How the way to the database server is protected.
 const TLS: &[(&str, &str)] = &[
-    ("automatic", mark("Encrypted, except to this machine")),
+    ("automatic", mark("Encrypted, except over a local socket")),
     ("verify", mark("Always encrypted")),
     ("off", mark("Never encrypted")),
 ];
@@ -97,7 +97,7 @@ pub const GROUPS: [(&str, &str, &[Key]); 7] = [
     (
         mark("Left out"),
         mark(
-            "Connections that match are not recorded. Their programs are still seen, hashed and announced. Separate values with commas.",
+            "Connections that match are not recorded. Their programs are still seen, hashed and announced. Separate values with commas; one that has a comma stands in quotation marks.",
         ),
         &[
             key("log.ignore.domains", mark("Domains"), "", Kind::List),

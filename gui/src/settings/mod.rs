@@ -27,45 +27,106 @@ use keys::{GROUPS, Kind};
 use personal::personal;
 use row::Change;
 
-/// Opens the window of settings.
-pub fn open(
-    parent: &impl IsA<gtk4::Window>,
-    client: Option<Client>,
-    sender: &Sender,
-    units: &Rc<Cell<Units>>,
-) {
-    let window = adw::PreferencesWindow::builder()
-        .transient_for(parent)
-        .modal(true)
-        .title(tr("Settings"))
-        .search_enabled(true)
-        .default_width(640)
-        .default_height(680)
-        .build();
-    window.add(&personal(sender, units));
-    let page =
-        adw::PreferencesPage::builder().title(tr("Monitor")).icon_name("preferences-system-symbolic").build();
-    window.add(&page);
-    window.present();
-    let Some(client) = client else {
-        return page
-            .add(&problem(tr("The monitor cannot be reached"), tr("Its settings are shown when it runs.")));
-    };
-    let window = window.downgrade();
-    glib::spawn_future_local(async move {
-        let asked = client.clone();
-        // The bus is read on other threads; only the answer comes here.
-        let answer = relm4::spawn(async move { asked.settings().await }).await;
-        let Some(window) = window.upgrade() else { return };
-        match answer {
-            Ok(Ok(settings)) => fill(&window, &page, &client, settings),
-            Ok(Err(error)) => {
-                let failure = Failure::from(error);
-                page.add(&problem(&failure.why, failure.hint.unwrap_or_default()));
-            }
-            Err(_) => page.add(&problem(tr("The monitor did not answer."), "")),
+/// The window of settings. Those of the monitor are shown as soon as it answers.
+#[derive(Clone)]
+pub struct Settings {
+    window: glib::WeakRef<adw::PreferencesWindow>,
+    page: glib::WeakRef<adw::PreferencesPage>,
+    /// What stands in for the rows of the monitor.
+    instead: Rc<RefCell<Option<adw::PreferencesGroup>>>,
+    filled: Rc<Cell<bool>>,
+    /// The bus may be another one by the time that something is saved.
+    client: Rc<RefCell<Option<Client>>>,
+}
+
+impl Settings {
+    /// Opens it.
+    pub fn open(
+        parent: &impl IsA<gtk4::Window>,
+        client: Option<&Client>,
+        sender: &Sender,
+        units: &Rc<Cell<Units>>,
+    ) -> Self {
+        let window = adw::PreferencesWindow::builder()
+            .transient_for(parent)
+            .modal(true)
+            .title(tr("Settings"))
+            .search_enabled(true)
+            .default_width(640)
+            .default_height(680)
+            .build();
+        window.add(&personal(sender, units));
+        let page = adw::PreferencesPage::builder()
+            .title(tr("Monitor"))
+            .icon_name("preferences-system-symbolic")
+            .build();
+        window.add(&page);
+        window.present();
+        let settings = Self {
+            window: window.downgrade(),
+            page: page.downgrade(),
+            instead: Rc::default(),
+            filled: Rc::default(),
+            client: Rc::default(),
+        };
+        match client {
+            Some(client) => settings.ask(client),
+            None => settings.failed(Failure::absent()),
         }
-    });
+        settings
+    }
+
+    /// It is open; brings it to the front.
+    pub fn present(&self) -> bool {
+        self.window.upgrade().inspect(|window| window.present()).is_some()
+    }
+
+    /// Asks on this bus from now on: for the settings as well, if they are not shown where they could be.
+    pub fn ask(&self, client: &Client) {
+        self.client.replace(Some(client.clone()));
+        if !waits(&self.page, self.filled.get()) {
+            return;
+        }
+        let (settings, client) = (self.clone(), client.clone());
+        glib::spawn_future_local(async move {
+            // The bus is read on other threads; only the answer comes here.
+            match relm4::spawn(async move { client.settings().await }).await {
+                Ok(Ok(values)) => settings.fill(values),
+                Ok(Err(error)) => settings.failed(error.into()),
+                Err(_) => settings.failed(Failure::silent()),
+            }
+        });
+    }
+
+    /// The page, if nothing is shown there yet; what stands in for it goes.
+    fn empty(&self) -> Option<adw::PreferencesPage> {
+        let page = self.page.upgrade().filter(|_| waits(&self.page, self.filled.get()))?;
+        if let Some(instead) = self.instead.take() {
+            page.remove(&instead);
+        }
+        Some(page)
+    }
+
+    fn failed(&self, failure: Failure) {
+        let Some(page) = self.empty() else { return };
+        let then = tr("Its settings are shown when it runs.");
+        let hint = failure.hint.map_or_else(|| then.to_owned(), |hint| format!("{hint} {then}"));
+        let instead = problem(&failure.why, &hint);
+        page.add(&instead);
+        self.instead.replace(Some(instead));
+    }
+
+    fn fill(&self, values: HashMap<String, OwnedValue>) {
+        if let Some(page) = self.empty() {
+            self.filled.set(true);
+            fill(&page, self, values);
+        }
+    }
+}
+
+/// A page that is still there, and without its rows.
+fn waits(page: &glib::WeakRef<impl IsA<glib::Object>>, filled: bool) -> bool {
+    !filled && page.upgrade().is_some()
 }
 
 fn problem(why: &str, hint: &str) -> adw::PreferencesGroup {
@@ -85,15 +146,10 @@ struct Page {
     refusal: gtk4::Label,
     /// The monitor has not answered yet.
     asking: Rc<Cell<bool>>,
-    window: glib::WeakRef<adw::PreferencesWindow>,
+    settings: Settings,
 }
 
-fn fill(
-    window: &adw::PreferencesWindow,
-    page: &adw::PreferencesPage,
-    client: &Client,
-    settings: HashMap<String, OwnedValue>,
-) {
+fn fill(page: &adw::PreferencesPage, settings: &Settings, values: HashMap<String, OwnedValue>) {
     let save = gtk4::Button::builder()
         .label(tr("Save Changes"))
         .halign(gtk4::Align::Center)
@@ -101,7 +157,7 @@ fn fill(
         .sensitive(false)
         .build();
     let note = gtk4::Label::builder().wrap(true).css_classes(["dim-label"]).build();
-    note.set_text(tr("Saving asks for a password once."));
+    note.set_text(tr("Saving may ask for a password."));
     let refusal = gtk4::Label::builder()
         .wrap(true)
         .visible(false)
@@ -109,18 +165,16 @@ fn fill(
         .accessible_role(gtk4::AccessibleRole::Alert)
         .build();
     let parts =
-        Page { edits: Rc::default(), save, note, refusal, asking: Rc::default(), window: window.downgrade() };
+        Page { edits: Rc::default(), save, note, refusal, asking: Rc::default(), settings: settings.clone() };
     for (title, text, keys) in GROUPS {
         let group = adw::PreferencesGroup::builder().title(tr(title)).description(tr(text)).build();
         for key in keys {
+            let value = values.get(key.key);
             // A monitor that does not know a key is of another version: the key is not offered.
-            let value = settings.get(key.key);
             if value.is_none() && !matches!(key.kind, Kind::Secret) {
                 continue;
             }
-            // Of a secret nothing is known, so nothing typed is nothing to save.
-            let known = value.map_or_else(|| Ok(Value::from("")), |value| value.try_clone().map(Value::from));
-            if let Ok(known) = known {
+            if let Some(Ok(known)) = value.map(|value| value.try_clone().map(Value::from)) {
                 parts.edits.borrow_mut().know(key.key, known);
             }
             let changed = parts.clone();
@@ -128,7 +182,7 @@ fn fill(
                 changed.edits.borrow_mut().set(key.key, edit);
                 changed.ready();
             });
-            group.add(&row::row(key, value, &change));
+            group.add(&row::row(key, &values, &change));
         }
         page.add(&group);
     }
@@ -139,11 +193,10 @@ fn fill(
     both.append(&parts.refusal);
     end.add(&both);
     page.add(&end);
-    let client = client.clone();
     parts.save.clone().connect_clicked(move |save| {
         // What is being typed into a number counts when it is left.
         save.grab_focus();
-        parts.send(&client);
+        parts.send();
     });
 }
 
@@ -154,7 +207,8 @@ impl Page {
     }
 
     /// Sends all changes at once, so that polkit asks one time.
-    fn send(&self, client: &Client) {
+    fn send(&self) {
+        let Some(client) = self.settings.client.borrow().as_ref().map(Client::asking) else { return };
         let wanted = match self.edits.borrow().wanted() {
             Ok(wanted) if wanted.is_empty() => return,
             Ok(wanted) => wanted,
@@ -165,7 +219,7 @@ impl Page {
         self.refusal.set_visible(false);
         self.note.set_text(tr("Waiting for permission …"));
         self.note.set_visible(true);
-        let (client, page) = (client.asking(), self.clone());
+        let page = self.clone();
         glib::spawn_future_local(async move {
             let sent = wanted.clone();
             let answer = relm4::spawn(async move { client.set_settings(&sent).await }).await;
@@ -186,7 +240,7 @@ impl Page {
     fn saved(&self, sent: Values) {
         self.edits.borrow_mut().saved(sent);
         self.note.set_text(tr("Saved."));
-        if let Some(window) = self.window.upgrade() {
+        if let Some(window) = self.settings.window.upgrade() {
             window.add_toast(adw::Toast::new(tr("Saved. It holds from now on.")));
         }
     }
@@ -198,5 +252,22 @@ impl Page {
         self.refusal.set_visible(false);
         self.refusal.set_text(why);
         self.refusal.set_visible(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gtk4::gio::SimpleAction;
+
+    use super::*;
+
+    #[test]
+    fn d05_settings_are_asked_for_only_where_they_are_waited_for() {
+        let page = SimpleAction::new("page", None);
+        let weak = page.downgrade();
+        assert!(waits(&weak, false));
+        assert!(!waits(&weak, true), "the rows are filled");
+        drop(page);
+        assert!(!waits(&weak, false), "the window is closed");
     }
 }

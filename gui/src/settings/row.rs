@@ -1,45 +1,83 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Rows of the settings. What is typed counts as it is typed; nothing has to be confirmed before it is saved.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
-use picosnitch_api::inert;
-use picosnitch_api::tongue::tr;
+use picosnitch_api::tongue::{say, tr};
 use zbus::zvariant::{OwnedValue, Value};
 
-use super::edits;
+use super::edits::{self, Edit};
 use super::keys::{Key, Kind};
 
-/// What is done with an edit: a value, or a sentence that says why it is none.
-pub type Change = Rc<dyn Fn(Result<Value<'static>, String>)>;
+/// What is done with an edit.
+pub type Change = Rc<dyn Fn(Edit)>;
 
-/// The row of a key that has this value.
-pub fn row(key: &'static Key, value: Option<&OwnedValue>, change: &Change) -> gtk4::Widget {
+/// In the monitor's answer, the names of the secrets that have a value.
+const SECRETS_SET: &str = "secrets-set";
+
+/// The row of a key, with what the monitor says of it.
+pub fn row(key: &'static Key, values: &HashMap<String, OwnedValue>, change: &Change) -> gtk4::Widget {
+    let value = values.get(key.key);
     match key.kind {
         Kind::Switch => switch(key, value, change.clone()),
         Kind::Number(least, most) => spin(key, value, (least, most), change.clone()),
         Kind::Choice(words) => choice(key, value, words, change.clone()),
         Kind::List => {
             let text = value.map(listed).unwrap_or_default();
-            entry(&adw::EntryRow::new(), key, &text, change, |text| Ok(Value::from(edits::list(text))))
+            entry(&adw::EntryRow::new(), key, &text, change, |text| Some(edits::list(text).map(Value::from)))
         }
         Kind::Ports => {
             let text = value.map(listed).unwrap_or_default();
-            entry(&adw::EntryRow::new(), key, &text, change, |text| Ok(Value::from(edits::ports(text)?)))
+            entry(&adw::EntryRow::new(), key, &text, change, |text| Some(edits::ports(text).map(Value::from)))
         }
         Kind::Text => {
             let text = value.and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default();
-            entry(&adw::EntryRow::new(), key, text, change, |text| Ok(Value::from(text.to_owned())))
+            entry(&adw::EntryRow::new(), key, text, change, |text| Some(Ok(Value::from(text.to_owned()))))
         }
         Kind::Secret => {
-            let row = adw::PasswordEntryRow::new();
-            row.set_tooltip_text(Some(tr("Not shown again once it is set")));
-            entry(&row, key, "", change, |text| Ok(Value::from(text.to_owned())))
+            let set = values.get(SECRETS_SET).and_then(|set| set.try_clone().ok());
+            let set: Vec<String> = set.and_then(|set| set.try_into().ok()).unwrap_or_default();
+            secret(key, set.iter().any(|set| set == key.key), change)
         }
     }
+}
+
+/// What is set is not shown, and stays unless something is typed, or it is to be forgotten.
+fn secret(key: &Key, is_set: bool, change: &Change) -> gtk4::Widget {
+    let row = adw::PasswordEntryRow::new();
+    row.set_tooltip_text(Some(tr("Not shown again once it is set")));
+    let forget = gtk4::ToggleButton::builder()
+        .label(tr("Forget"))
+        .valign(gtk4::Align::Center)
+        .css_classes(["flat"])
+        .visible(is_set)
+        .build();
+    let says = say("Forget what is set: {key}", &[("key", &tr(key.title))]);
+    forget.set_tooltip_text(Some(&says));
+    crate::speak::label(&forget, &says);
+    row.add_suffix(&forget);
+    let (of, changed) = (row.downgrade(), change.clone());
+    forget.connect_toggled(move |forget| {
+        if forget.is_active() {
+            of.upgrade().inspect(|row| row.set_text(""));
+            changed(Some(Ok(Value::from(""))));
+        } else if of.upgrade().is_some_and(|row| row.text().is_empty()) {
+            changed(None);
+        }
+    });
+    entry(&row, key, "", change, move |text| {
+        let typed = (!text.is_empty()).then(|| Ok(Value::from(text.to_owned())));
+        if typed.is_some() {
+            // What is saved now can be forgotten, too.
+            forget.set_visible(true);
+            forget.set_active(false);
+        }
+        typed
+    })
 }
 
 fn titled(key: &Key, suffix: &impl IsA<gtk4::Widget>) -> gtk4::Widget {
@@ -53,7 +91,7 @@ fn titled(key: &Key, suffix: &impl IsA<gtk4::Widget>) -> gtk4::Widget {
 fn switch(key: &Key, value: Option<&OwnedValue>, change: Change) -> gtk4::Widget {
     let switch = gtk4::Switch::builder().valign(gtk4::Align::Center).build();
     switch.set_active(value.and_then(|value| bool::try_from(value).ok()).unwrap_or(false));
-    switch.connect_active_notify(move |switch| change(Ok(Value::from(switch.is_active()))));
+    switch.connect_active_notify(move |switch| change(Some(Ok(Value::from(switch.is_active())))));
     titled(key, &switch)
 }
 
@@ -63,13 +101,20 @@ fn spin(key: &Key, value: Option<&OwnedValue>, (least, most): (f64, f64), change
     spin.set_value(value.and_then(number).unwrap_or(least));
     // As it came, so that the monitor need not convert.
     let signature = value.map(|value| value.value_signature().to_string()).unwrap_or_default();
-    spin.connect_value_changed(move |spin| {
-        let now = spin.value();
-        change(Ok(match signature.as_str() {
+    let change = Rc::new(move |now: f64| {
+        change(Some(Ok(match signature.as_str() {
             "u" => Value::from(now as u32),
             "t" => Value::from(now as u64),
             _ => Value::from(now as i64),
-        }));
+        })));
+    });
+    let typed = change.clone();
+    spin.connect_value_changed(move |spin| change(spin.value()));
+    // The value follows what is typed only when the field is left.
+    spin.connect_changed(move |spin| {
+        if let Some(now) = spin.text().trim().parse().ok().filter(|now| (least..=most).contains(now)) {
+            typed(now);
+        }
     });
     titled(key, &spin)
 }
@@ -87,7 +132,7 @@ fn choice(
     row.set_selected(now as u32);
     row.connect_selected_notify(move |row| {
         if let Some((word, _)) = words.get(row.selected() as usize) {
-            change(Ok(Value::from(*word)));
+            change(Some(Ok(Value::from(*word))));
         }
     });
     row.upcast()
@@ -99,7 +144,7 @@ fn entry(
     key: &Key,
     text: &str,
     change: &Change,
-    read: impl Fn(&str) -> Result<Value<'static>, String> + 'static,
+    read: impl Fn(&str) -> Edit + 'static,
 ) -> gtk4::Widget {
     let row: &adw::EntryRow = row.upcast_ref();
     row.set_title(tr(key.title));
@@ -107,7 +152,7 @@ fn entry(
     let change = change.clone();
     row.connect_changed(move |row| {
         let edit = read(&row.text());
-        if edit.is_err() {
+        if matches!(edit, Some(Err(_))) {
             row.add_css_class("error");
         } else {
             row.remove_css_class("error");
@@ -133,11 +178,12 @@ fn listed(value: &OwnedValue) -> String {
     let value: &Value<'_> = value;
     let Value::Array(values) = value else { return String::new() };
     let text = |value: &Value<'_>| match value {
-        Value::Str(text) => inert(text).into_owned(),
+        Value::Str(text) => text.to_string(),
         Value::U16(number) => number.to_string(),
         Value::U32(number) => number.to_string(),
         Value::I64(number) => number.to_string(),
         _ => String::new(),
     };
-    values.iter().map(text).collect::<Vec<_>>().join(", ")
+    let texts: Vec<_> = values.iter().map(text).collect();
+    edits::text(texts.iter().map(String::as_str))
 }

@@ -36,7 +36,6 @@ pub fn make<T>(show: &Show<T>) -> gtk4::Widget {
         Show::Name(_) => {
             let main = text(0.0, "main");
             main.set_min_chars(NAME);
-            main.set_text_overflow(gtk4::InscriptionOverflow::EllipsizeEnd);
             let sub = text(0.0, "dim-label");
             sub.add_css_class("caption");
             let both = gtk4::Box::builder()

@@ -117,7 +117,7 @@ impl<T: 'static> Column<T> {
 
     /// A column of numbers.
     pub fn number(title: &'static str, says: impl Fn(&T) -> String + 'static) -> Self {
-        Self::new(title, Show::Number(Rc::new(says))).wide(116)
+        Self::new(title, Show::Number(Rc::new(says))).wide(room(title))
     }
 
     /// Rows can be sorted by it here.
@@ -143,6 +143,12 @@ impl<T: 'static> Column<T> {
         self.width = width;
         self
     }
+}
+
+/// Room for a title with its arrow, in pixels, in whatever language: it ends where its numbers do.
+fn room(title: &str) -> i32 {
+    let characters = i32::try_from(title.chars().count()).unwrap_or(i32::MAX);
+    characters.saturating_mul(8).saturating_add(46).clamp(104, 200)
 }
 
 thread_local! {
@@ -285,18 +291,17 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
     /// Rows that came since the beginning was asked for, or are older and came late; those that are here already
     /// are passed over. Both are in order; `after` says that the first comes after the second.
     fn merge(&self, rows: Vec<T>, after: impl Fn(&T, &T) -> bool) {
-        let known = self.rows.first();
-        // What is older than the first page is on the others, if there are any.
-        let last = known.last().filter(|_| self.rows.count() as usize > known.len());
-        let last = last.and_then(|item| item.try_borrow::<T>().ok().map(|row| row.clone()));
-        let rows = rows.into_iter().filter(|row| last.as_ref().is_none_or(|last| after(last, row)));
-        let is_known =
-            |row: &T| known.iter().any(|item| item.try_borrow::<T>().is_ok_and(|known| *known == *row));
-        let fresh: Vec<_> = rows.filter(|row| !is_known(row)).map(BoxedAnyObject::new).collect();
-        self.rows.merge(fresh, |fresh, known| match (fresh.try_borrow::<T>(), known.try_borrow::<T>()) {
-            (Ok(fresh), Ok(known)) => after(&fresh, &known),
-            _ => false,
-        });
+        let both = |one: &BoxedAnyObject, other: &BoxedAnyObject, holds: &dyn Fn(&T, &T) -> bool| {
+            let (one, other) = (one.try_borrow::<T>(), other.try_borrow::<T>());
+            one.is_ok_and(|one| other.is_ok_and(|other| holds(&one, &other)))
+        };
+        let fresh = rows.into_iter().map(BoxedAnyObject::new).collect();
+        self.rows.merge(fresh, |a, b| both(a, b, &after), |a, b| both(a, b, &T::eq));
+    }
+
+    /// The last row of the first page, if others follow on further ones.
+    pub fn turn(&self) -> Option<T> {
+        self.rows.turn()?.try_borrow::<T>().ok().map(|row| row.clone())
     }
 
     /// Where it is scrolled to, and what is selected.
@@ -445,6 +450,18 @@ impl<T: Clone + PartialEq + 'static> Table<T> {
         self.view.sort_by_column(column.as_ref(), gtk4::SortType::Descending);
         if let Some(sorter) = self.view.sorter() {
             sorter.connect_changed(move |_, _| changed());
+        }
+    }
+
+    /// Another title or another width for a column.
+    pub fn column(&self, at: u32, title: Option<&str>, width: Option<i32>) {
+        let column = self.view.columns().item(at).and_downcast::<gtk4::ColumnViewColumn>();
+        let Some(column) = column else { return };
+        if let Some(title) = title {
+            column.set_title(Some(title));
+        }
+        if let Some(width) = width.filter(|width| *width != column.fixed_width()) {
+            column.set_fixed_width(width);
         }
     }
 
@@ -664,7 +681,10 @@ fn menu(at: &gtk4::Widget, (x, y): (f64, f64), chips: Vec<Chip>, people: &Rc<Peo
         });
         list.append(&button);
     }
-    popover.set_parent(at);
+    // Rows take all that is in them for cells, and go with what is shown: it belongs to the table.
+    let table = at.ancestor(gtk4::ColumnView::static_type()).unwrap_or_else(|| at.clone());
+    let (x, y) = at.translate_coordinates(&table, x, y).unwrap_or((x, y));
+    popover.set_parent(&table);
     popover.set_pointing_to(Some(&gdk::Rectangle::new(x as i32, y as i32, 1, 1)));
     popover.connect_closed(|popover| {
         let popover = popover.clone();
@@ -672,4 +692,16 @@ fn menu(at: &gtk4::Widget, (x, y): (f64, f64), chips: Vec<Chip>, people: &Rc<Peo
         glib::idle_add_local_once(move || popover.unparent());
     });
     popover.popup();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn d05_a_title_has_room() {
+        assert_eq!(room("Sent"), 104);
+        assert!(room("Connections") < room("Verbindungen"));
+        assert_eq!(room(&"x".repeat(90)), 200);
+    }
 }

@@ -78,8 +78,14 @@ impl Model {
         &self,
         fresh: Vec<BoxedAnyObject>,
         after: impl Fn(&BoxedAnyObject, &BoxedAnyObject) -> bool,
+        same: impl Fn(&BoxedAnyObject, &BoxedAnyObject) -> bool,
     ) {
-        self.change(|pages| pages.merge(fresh, after));
+        self.change(|pages| pages.merge(fresh, after, same));
+    }
+
+    /// See [`Pages::turn`].
+    pub fn turn(&self) -> Option<BoxedAnyObject> {
+        self.imp().0.borrow().turn().cloned()
     }
 
     /// See [`Pages::fill`] and [`Pages::let_go`].

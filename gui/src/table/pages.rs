@@ -107,9 +107,26 @@ impl<R> Pages<R> {
         Change { at: length(head), gone: length(before - head - kept), come: length(come) }
     }
 
-    /// More rows on the first page, each before the first one that it does not come after; both are in order.
-    pub fn merge(&mut self, fresh: Vec<R>, after: impl Fn(&R, &R) -> bool) -> Option<Change> {
-        let page = self.pages.first_mut().filter(|_| !fresh.is_empty())?;
+    /// More rows on the first page, each before the first one that it does not come after; both are in order. Those that
+    /// are there already, and those that belong on further pages, are passed over.
+    pub fn merge(
+        &mut self,
+        mut fresh: Vec<R>,
+        after: impl Fn(&R, &R) -> bool,
+        same: impl Fn(&R, &R) -> bool,
+    ) -> Option<Change> {
+        let further = self.pages.len() > 1 || self.next.is_some();
+        let page = self.pages.first_mut()?;
+        let known = page.rows.as_ref()?;
+        fresh.retain(|row| {
+            let begin = known.partition_point(|known| after(row, known));
+            let mut beside = known.iter().skip(begin).take_while(|known| !after(known, row));
+            let here = !further || known.last().is_some_and(|last| after(last, row));
+            here && !beside.any(|known| same(known, row))
+        });
+        if fresh.is_empty() {
+            return None;
+        }
         let before = page.count;
         let mut known = page.rows.take()?.into_iter().peekable();
         let mut rows = Vec::with_capacity(before + fresh.len());
@@ -127,6 +144,12 @@ impl<R> Pages<R> {
         page.count = rows.len();
         page.rows = Some(rows);
         Some(Change { at: length(at), gone: length(before - at - tail), come: length(end - at) })
+    }
+
+    /// The last row of the first page, if that is not the end of all.
+    pub fn turn(&self) -> Option<&R> {
+        let further = self.pages.len() > 1 || self.next.is_some();
+        self.first().last().filter(|_| further)
     }
 
     /// A page that was asked for: a further one, or one that was let go.
@@ -242,18 +265,45 @@ mod tests {
     fn d05_rows_that_come_late_stand_where_they_belong() {
         let mut pages = Pages::default();
         // Newest first, as the numbers are times.
-        let after = |fresh: &i32, known: &i32| fresh < known;
-        assert_eq!(pages.merge(vec![1], after), None, "nothing is asked for yet");
-        pages.begin(0, 0, vec![50, 40, 30], "c".into());
-        pages.fill(1, vec![20, 10], String::new());
-        assert_eq!(pages.merge(Vec::new(), after), None);
-        assert_eq!(pages.merge(vec![70, 60], after), Some(Change { at: 0, gone: 0, come: 2 }));
+        let merge = |pages: &mut Pages<i32>, rows: &[i32]| {
+            pages.merge(rows.to_vec(), |fresh, known| fresh < known, |one, other| one == other)
+        };
+        assert_eq!(merge(&mut pages, &[1]), None, "nothing is asked for yet");
+        pages.begin(0, 0, vec![50, 40, 30], String::new());
+        assert_eq!((merge(&mut pages, &[]), pages.turn()), (None, None));
+        assert_eq!(merge(&mut pages, &[70, 60]), Some(Change { at: 0, gone: 0, come: 2 }));
         assert_eq!(pages.first(), [70, 60, 50, 40, 30]);
-        assert_eq!(pages.merge(vec![45, 35], after), Some(Change { at: 3, gone: 1, come: 3 }));
+        assert_eq!(merge(&mut pages, &[45, 35]), Some(Change { at: 3, gone: 1, come: 3 }));
         assert_eq!(pages.first(), [70, 60, 50, 45, 40, 35, 30]);
-        assert_eq!(pages.merge(vec![80, 25], after), Some(Change { at: 0, gone: 7, come: 9 }));
+        assert_eq!(merge(&mut pages, &[80, 25]), Some(Change { at: 0, gone: 7, come: 9 }));
         assert_eq!(pages.first(), [80, 70, 60, 50, 45, 40, 35, 30, 25]);
-        assert_eq!((pages.count(), pages.row(9), pages.row(10)), (11, Some(Some(&20)), Some(Some(&10))));
+        assert_eq!(pages.count(), 9);
+    }
+
+    #[test]
+    fn d05_rows_that_are_there_or_belong_on_further_pages_do_not_come_again() {
+        let mut pages = Pages::default();
+        // Times, and what else the row says.
+        let compared = std::cell::Cell::new(0);
+        let merge = |pages: &mut Pages<(i32, char)>, rows: &[(i32, char)]| {
+            let same = |one: &(i32, char), other: &(i32, char)| {
+                compared.set(compared.get() + 1);
+                one == other
+            };
+            pages.merge(rows.to_vec(), |fresh, known| fresh.0 < known.0, same)
+        };
+        pages.begin(0, 0, vec![(50, 'a'), (40, 'b'), (40, 'c'), (30, 'd')], "c".into());
+        assert_eq!(pages.turn(), Some(&(30, 'd')));
+        assert_eq!(merge(&mut pages, &[(50, 'a'), (40, 'c'), (40, 'b'), (30, 'q'), (20, 'e')]), None);
+        assert_eq!(merge(&mut pages, &[(40, 'x'), (40, 'b')]), Some(Change { at: 1, gone: 0, come: 1 }));
+        assert_eq!(pages.first(), [(50, 'a'), (40, 'x'), (40, 'b'), (40, 'c'), (30, 'd')]);
+        pages.fill(1, vec![(20, 'e')], String::new());
+        assert_eq!(merge(&mut pages, &[(20, 'e'), (10, 'f')]), None, "the second page has it");
+        // However many there are, a row is compared with those of its time alone.
+        let many: Vec<_> = (0..1000).rev().map(|time| (time, 'z')).collect();
+        pages.begin(0, 0, many.clone(), String::new());
+        compared.set(0);
+        assert_eq!((merge(&mut pages, &many), compared.get()), (None, 1000));
     }
 
     #[test]

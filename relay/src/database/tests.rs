@@ -82,3 +82,22 @@ fn no_address_can_weaken_the_protection() {
 fn times_are_utc_to_the_microsecond() {
     assert_eq!(instant(1_795_324_576_123_456), "2026-11-22 05:16:16.123456");
 }
+
+#[test]
+fn a_refusal_is_told_without_the_words_of_the_server() {
+    for (state, number, of_rows, told) in [
+        ("28P01", None, false, "the server refuses the login (SQLSTATE 28P01)"),
+        ("28000", Some(1045), false, "the server refuses the login (SQLSTATE 28000, number 1045)"),
+        (
+            "42000",
+            Some(1142),
+            false,
+            "the account may not do that: it takes INSERT and SELECT (SQLSTATE 42000, number 1142)",
+        ),
+        ("HY000", Some(1366), true, "a value does not fit its column (SQLSTATE HY000, number 1366)"),
+        ("42P01", None, false, "there is no such table (SQLSTATE 42P01)"),
+        ("XX000", None, false, "the server refuses it (SQLSTATE XX000)"),
+    ] {
+        assert_eq!(refusal(state, number, of_rows), told);
+    }
+}

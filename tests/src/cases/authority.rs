@@ -11,6 +11,7 @@ use zbus::zvariant;
 
 use super::Case;
 use super::expect::{PATIENCE, rows_of};
+use crate::fuzz::{KEYS, Random, word};
 use crate::lab::client::settle;
 use crate::lab::program::{report, reports_of};
 use crate::lab::{Lab, Outcome, Stage, Trouble, User, ensure, project};
@@ -148,85 +149,6 @@ fn b04(lab: &mut Lab) -> Outcome {
     })
 }
 
-/// Numbers that look random and are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        // xorshift64 (Marsaglia, 2003).
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn value(&mut self) -> zvariant::Value<'static> {
-        const TEXTS: [&str; 14] = [
-            "",
-            "'",
-            "' OR 1=1 --",
-            "%",
-            "_",
-            "\u{0}",
-            "\u{202e}",
-            "-24h",
-            "now",
-            "10.0.0.0/8",
-            "::/0",
-            "any",
-            "x) UNION SELECT * FROM sqlite_master --",
-            "999999999999999999999999",
-        ];
-        match self.below(12) {
-            0 => zvariant::Value::from(self.next() as i64),
-            1 => zvariant::Value::from(self.next()),
-            2 => zvariant::Value::from(self.next() as u32),
-            3 => zvariant::Value::from(self.next() as u8),
-            4 => zvariant::Value::from(self.next().is_multiple_of(2)),
-            5 => zvariant::Value::from(f64::from_bits(self.next())),
-            6 => zvariant::Value::from(vec![self.next(); self.below(50)]),
-            7 => zvariant::Value::from("x".repeat(self.below(70_000))),
-            8 => zvariant::Value::from(vec!["a", "b"]),
-            // A NUL cannot travel in a D-Bus string.
-            _ => zvariant::Value::from(TEXTS[self.below(TEXTS.len())].replace('\0', "0")),
-        }
-    }
-}
-
-const KEYS: [&str; 27] = [
-    "since",
-    "until",
-    "scope",
-    "path",
-    "name",
-    "sha256",
-    "cmdline",
-    "parent",
-    "grandparent",
-    "uid",
-    "domain",
-    "address",
-    "local-port",
-    "remote-port",
-    "protocol",
-    "direction",
-    "netns",
-    "unit",
-    "container",
-    "search",
-    "sort",
-    "descending",
-    "limit",
-    "cursor",
-    "",
-    "no-such",
-    "path\"; --",
-];
-
 fn memory(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("");
@@ -250,9 +172,7 @@ fn b05(lab: &mut Lab) -> Outcome {
             zbus::Proxy::new(&connection, name::BUS, name::PATH, name::SETTINGS).await?;
         let mut answers = HashMap::<String, usize>::new();
         for _ in 0..1_500 {
-            let keys = random.below(5);
-            let query: HashMap<&str, zvariant::Value<'_>> =
-                (0..keys).map(|_| (KEYS[random.below(KEYS.len())], random.value())).collect();
+            let query = random.query();
             let method = methods[random.below(methods.len())];
             let result = match method {
                 "Summary" | "Series" => {
@@ -266,11 +186,11 @@ fn b05(lab: &mut Lab) -> Outcome {
         // Bodies of the wrong shape, numbers of nothing, lists that are too long.
         for _ in 0..200 {
             let result = match random.below(7) {
-                0 => proxy.call_method("Connections", &(random.next(),)).await,
+                0 => proxy.call_method("Connections", &(random.number(),)).await,
                 1 => proxy.call_method("Summary", &("path",)).await,
-                2 => proxy.call_method("Executable", &(random.next() as i64,)).await,
+                2 => proxy.call_method("Executable", &(random.number() as i64,)).await,
                 3 => proxy.call_method("Event", &("'; --",)).await,
-                4 => proxy.call_method("Acknowledge", &(vec![random.next() as i64; 300_000],)).await,
+                4 => proxy.call_method("Acknowledge", &(vec![random.number() as i64; 300_000],)).await,
                 5 => proxy.call_method("NoSuchMethod", &(random.value(),)).await,
                 _ => {
                     let changes = HashMap::from([(KEYS[random.below(KEYS.len())], random.value())]);
@@ -278,6 +198,10 @@ fn b05(lab: &mut Lab) -> Outcome {
                 }
             };
             *answers.entry(word(result)).or_default() += 1;
+        }
+        for (key, value) in wrong_values() {
+            let result = admin.call_method("Set", &(HashMap::from([(key, value)]),)).await;
+            *answers.entry(format!("{key}: {}", word(result))).or_default() += 1;
         }
         let huge: HashMap<&str, zvariant::Value<'_>> = HashMap::from([("limit", 1_000_000_u32.into())]);
         *answers
@@ -302,6 +226,13 @@ fn b05(lab: &mut Lab) -> Outcome {
     ensure(answers.keys().any(|word| word.starts_with("huge org.picosnitch")), || {
         format!("a page of a million rows was not refused: {answers:?}")
     })?;
+    for (key, _) in wrong_values() {
+        let refused = format!("{key}: org.picosnitch.Monitor.Error.InvalidSetting");
+        ensure(answers.contains_key(&refused), || {
+            format!("a wrong value of {key} was not refused: {answers:?}")
+        })?;
+    }
+    not_allowed(&mut stage)?;
     let after = memory(stage.daemon.pid());
     ensure(after < before + 32 * 1024, || format!("its memory grew from {before} to {after} KiB"))?;
     settle(Duration::from_secs(5), || {
@@ -309,12 +240,47 @@ fn b05(lab: &mut Lab) -> Outcome {
     })
 }
 
-fn word<T>(result: Result<T, zbus::Error>) -> String {
-    match result {
-        Ok(_) => "reply".to_owned(),
-        Err(zbus::Error::MethodError(name, _, _)) => name.to_string(),
-        Err(error) => format!("transport: {error}"),
+/// Settings that there are, each with a value that it cannot have.
+fn wrong_values() -> [(&'static str, zvariant::Value<'static>); 9] {
+    [
+        ("database.retention_days", zvariant::Value::from(-7_i64)),
+        ("database.detail_days", zvariant::Value::from("x")),
+        ("monitor.ring_buffer_kib", zvariant::Value::from(1000_i64)),
+        ("monitor.bandwidth", zvariant::Value::from(f64::NAN)),
+        ("log.ignore.ports", zvariant::Value::from(vec![70_000_i64])),
+        ("log.ignore.networks", zvariant::Value::from(vec!["nonsense"])),
+        ("remote.url", zvariant::Value::from("ftp://nowhere")),
+        ("remote.tls", zvariant::Value::from("perhaps")),
+        ("virustotal.request_interval_seconds", zvariant::Value::from(i64::MIN)),
+    ]
+}
+
+/// Bob may not delete, pause, scan or set anything, whatever he writes into the call; an export has his rows.
+fn not_allowed(stage: &mut Stage) -> Outcome {
+    const CALLS: usize = 500;
+    let config = std::fs::read(stage.daemon.config())?;
+    let answer = stage.person(&User::get("bob")?, false)?.ask(&format!("fuzz {CALLS}"))?;
+    let answers: HashMap<String, HashMap<String, usize>> = serde_json::from_value(answer["ok"].clone())?;
+    let mut calls = 0;
+    for (method, words) in &answers {
+        for (word, count) in words {
+            let kind = word.strip_prefix("org.picosnitch.Monitor.Error.").unwrap_or(word);
+            let right = match method.as_str() {
+                "Export" => ["reply", "InvalidQuery", "Unavailable"].contains(&kind),
+                "Set" => kind == "NotAuthorized",
+                _ => ["InvalidQuery", "NotAuthorized"].contains(&kind),
+            };
+            ensure(right, || format!("bob's {method} was answered {word}: {answers:?}"))?;
+            calls += count;
+        }
+        // Some get as far as the question who asks.
+        let through = if method == "Export" { "reply" } else { "org.picosnitch.Monitor.Error.NotAuthorized" };
+        ensure(words.contains_key(through), || format!("{method} is only ever wrong: {answers:?}"))?;
     }
+    ensure((answers.len(), calls) == (5, CALLS), || format!("{calls} answers: {answers:?}"))?;
+    ensure(stage.daemon.is_running(), || "the daemon has ended".to_owned())?;
+    ensure(std::fs::read(stage.daemon.config())? == config, || "the settings changed".to_owned())?;
+    ensure(stage.client.status()?.state.as_deref() == Some("watching"), || "it does not watch".to_owned())
 }
 
 /// The interfaces of the project in an introspection answer, without comments and the white space

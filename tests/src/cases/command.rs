@@ -116,7 +116,21 @@ fn hidden(lab: &mut Lab) -> Outcome {
     let his = output(&mut stage.cli(Some(&bob))?, &arguments)?;
     let notes = String::from_utf8_lossy(&his.stderr).into_owned();
     ensure(his.stdout.is_empty(), || format!("bob sees {}", String::from_utf8_lossy(&his.stdout)))?;
-    ensure(notes.contains("hidden") && notes.contains("--scope any"), || notes.clone())
+    ensure(notes.contains("hidden") && notes.contains("--scope any"), || notes.clone())?;
+    // A file says nothing of what is not in it.
+    for what in ["connections", "executables", "events"] {
+        let arguments = ["export", what, "--path", &path];
+        let hers = output(&mut stage.cli(Some(&alice))?, &arguments)?;
+        ensure(String::from_utf8_lossy(&hers.stdout).contains("hidden-alice"), || {
+            format!("alice's export of {what}: {hers:?}")
+        })?;
+        let his = output(&mut stage.cli(Some(&bob))?, &arguments)?;
+        let (rows, notes) = (String::from_utf8_lossy(&his.stdout), String::from_utf8_lossy(&his.stderr));
+        ensure(!rows.contains("hidden-alice") && notes.contains("hidden"), || {
+            format!("bob's export of {what}: {rows}{notes}")
+        })?;
+    }
+    Ok(())
 }
 
 fn statuses(lab: &mut Lab) -> Outcome {

@@ -22,6 +22,7 @@ pub const CASES: &[Case] = &[
     Case { id: "D03", title: "the daemon stops and starts: the tray says so", run: d03 },
     Case { id: "D04", title: "a toast says who and whom, opens, mutes, is replaced", run: d04 },
     Case { id: "D04", title: "a scanner finds a program suspicious: a toast that stays", run: d04_verdict },
+    Case { id: "D04", title: "what was seen in a pause is not told after it", run: d04_seen },
     Case { id: "N03", title: "many new programs: one digest", run: n03 },
     Case { id: "N04", title: "a muted program: recorded, no toast, not even the first", run: n04 },
     Case { id: "N08", title: "two people logged in: each is told their own and the system's", run: n08 },
@@ -173,7 +174,8 @@ fn d04(lab: &mut Lab) -> Outcome {
     };
     change(lab)?;
     let toasts = wait_own(&desktop, "d04-", 2)?;
-    ensure(toasts[1].title.starts_with("d04-fresh") && toasts[1].title.ends_with(" changed"), || {
+    // The lab's programs are in /tmp.
+    ensure(toasts[1].title.starts_with("Changed, in a temporary place: d04-fresh"), || {
         format!("{:?}", toasts[1])
     })?;
     ensure(toasts[1].replaces != 0, || "it is stacked, not replaced".into())?;
@@ -184,7 +186,9 @@ fn d04(lab: &mut Lab) -> Outcome {
     // What was answered goes: its buttons would do nothing.
     settle(PATIENCE, || {
         let gone = desktop.gone()?;
-        ensure(gone.iter().any(|title| title.starts_with("d04-fresh")), || format!("only {gone:?} are gone"))
+        ensure(gone.iter().any(|title| title.starts_with("Changed, in a temporary place: d04-fresh")), || {
+            format!("only {gone:?} are gone")
+        })
     })?;
     // Muted: recorded, no toast.
     change(lab)?;
@@ -201,8 +205,10 @@ fn d04(lab: &mut Lab) -> Outcome {
     let before = events(&stage)?;
     change(lab)?;
     settle(PATIENCE, || ensure(events(&stage)? == before + 1, || "the change is not on record".into()))?;
-    std::thread::sleep(Duration::from_secs(2));
-    let toasts = wait_own(&desktop, "d04-", told)?;
+    // Another one is told after it: so the muted one was decided on before.
+    report(lab.programs.make("d04-other")?, &["tcp-echo", &to])?;
+    wait_own(&desktop, "d04-other", 1)?;
+    let toasts = wait_own(&desktop, "d04-fresh", told)?;
     ensure(toasts.len() == told, || format!("a toast about a muted program: {toasts:?}"))
 }
 
@@ -239,6 +245,44 @@ fn d04_verdict(lab: &mut Lab) -> Outcome {
     })?;
     desktop.picture("verdict-window");
     Ok(())
+}
+
+fn d04_seen(lab: &mut Lab) -> Outcome {
+    let none = serde_json::json!({"status": 500, "body": {}});
+    let (scanner, authority) = start_scanner(lab, "d04-seen", &[scanner::report(3, 1, 72)], &[none])?;
+    let stage = lab.stage("d04-seen-stage", &virustotal(&scanner, &authority, ""))?;
+    let mut desktop = Desktop::start(&lab.new_dir("d04-seen-desktop")?, &stage.bus.address, true)?;
+    desktop.tray(AT_ONCE)?;
+    tooltip_says(&desktop, "Watching")?;
+    desktop.click("For 1 Hour")?;
+    tooltip_says(&desktop, "Notifications are paused")?;
+    let mut id = 0;
+    for name in ["d04-bad", "d04-looked-at"] {
+        let program = lab.programs.make(name)?;
+        report(&program, &["tcp-echo", &lab.net.to()])?;
+        let about = Query { path: Some(program.to_string_lossy().into_owned()), ..Query::default() };
+        settle(Duration::from_secs(30), || {
+            let events = stage.client.events(&about)?;
+            let verdict = events.iter().find(|row| row.kind.as_deref() == Some("verdict"));
+            id = verdict.and_then(|row| row.id).ok_or("no verdict on record")?;
+            Ok(())
+        })?;
+    }
+    // The tray has heard of both.
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query::default())?;
+        let unread = events.iter().filter(|row| row.acknowledged != Some(true)).count();
+        let tip = desktop.tooltip()?;
+        ensure(tip.contains(&format!("{unread} unread")), || format!("{unread} are unread, it says {tip:?}"))
+    })?;
+    stage.client.call(|client| async move { client.acknowledge(&[id]).await })?;
+    desktop.click("Resume Notifications")?;
+    let toasts = wait_own(&desktop, "Suspicious: d04-bad", 1)?;
+    ensure(toasts.len() == 1, || format!("{toasts:?}"))?;
+    // The newest is told first.
+    let toasts = desktop.toasts();
+    let seen = toasts.iter().any(|toast| toast.title.contains("d04-looked-at"));
+    ensure(!seen, || format!("what was seen is told: {toasts:?}"))
 }
 
 fn n03(lab: &mut Lab) -> Outcome {

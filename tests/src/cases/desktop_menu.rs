@@ -22,6 +22,7 @@ pub const CASES: &[Case] = &[
         title: "a notification server hangs: nothing else does, and it is asked again",
         run: d02_hangs,
     },
+    Case { id: "D02", title: "what could not be shown was muted: it is not tried for ever", run: d02_muted },
     Case { id: "D04", title: "Details opens that program; Expected marks as seen", run: d04_buttons },
     Case { id: "N05", title: "a hostile name in a real toast and menu", run: n05 },
 ];
@@ -120,6 +121,38 @@ fn d02_hangs(lab: &mut Lab) -> Outcome {
             .any(|toast| toast.title.contains("while you were away") && toast.body.contains("d02-hung"));
         ensure(again, || format!("it was not told again: {toasts:?}"))
     })
+}
+
+fn d02_muted(lab: &mut Lab) -> Outcome {
+    let (stage, mut desktop) = desktop(lab, "d02-muted", true)?;
+    ready(lab, &stage, &mut desktop)?;
+    desktop.signal_part("dunst", Signal::SIGSTOP)?;
+    let program = lab.programs.make("d02-muted")?;
+    report(&program, &["tcp-echo", &lab.net.to()])?;
+    wait_own(&desktop, "d02-muted", 1)?;
+    settle(PATIENCE, || {
+        let log = desktop.tray_log();
+        ensure(log.contains("no notification could be shown"), || format!("it says {log:?}"))
+    })?;
+    let id = event(&stage, &program.to_string_lossy())?.id.ok_or("no number")?;
+    let told = || -> Outcome<i64> {
+        let text = std::fs::read_to_string(desktop.home().join(".local/state/picosnitch/told"))?;
+        let number = text.split_whitespace().next().and_then(|number| number.parse().ok());
+        number.ok_or_else(|| format!("told says {text:?}").into())
+    };
+    ensure(told()? < id, || "it counts as told".into())?;
+    // By somebody else: in the window.
+    let quiet = desktop.home().join(".config/picosnitch/quiet");
+    std::fs::create_dir_all(quiet.parent().ok_or("no folder")?)?;
+    std::fs::write(&quiet, format!("mute {}\n", program.display()))?;
+    desktop.signal_part("dunst", Signal::SIGCONT)?;
+    settle(Duration::from_secs(40), || {
+        let told = told()?;
+        ensure(told >= id, || format!("{told} was told last, and not {id}: the next login tells it again"))
+    })?;
+    let toasts = desktop.toasts();
+    let about = toasts.iter().filter(|toast| format!("{toast:?}").contains("d02-muted")).count();
+    ensure(about == 1, || format!("told again: {toasts:?}"))
 }
 
 fn d04_buttons(lab: &mut Lab) -> Outcome {

@@ -402,6 +402,10 @@ fn s11_misfit(lab: &mut Lab, kind: Kind, name: &str) -> Outcome {
     let told = errors(&stage, "remote-refused")?;
     ensure(told.iter().any(|message| message.contains("does not take")), || {
         format!("nobody is told: {told:?}")
+    })?;
+    // The server repeats what does not fit. What is told is told to everybody.
+    ensure(told.iter().all(|message| !message.contains("s11-") && !message.contains("\\xE6")), || {
+        format!("everybody is told of a row: {told:?}")
     })
 }
 

@@ -484,9 +484,11 @@ fn s09_full(lab: &mut Lab) -> Outcome {
     let _ = std::fs::write(&filler, vec![b'x'; 128 * 1024]);
     let whole = || -> Outcome<String> {
         let text = std::fs::read_to_string(&log)?;
-        let columns = text.lines().next().unwrap_or_default().split(',').count();
-        // No cell of these has a comma in it but command lines, which are quoted and have none either.
-        let torn = text.lines().find(|line| line.split(',').count() != columns);
+        // What is between quotation marks is one cell.
+        let cells =
+            |line: &str| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum::<usize>();
+        let columns = cells(text.lines().next().unwrap_or_default());
+        let torn = text.lines().find(|line| cells(line) != columns);
         ensure(torn.is_none() && text.ends_with('\n'), || format!("half a line: {torn:?}"))?;
         Ok(text)
     };

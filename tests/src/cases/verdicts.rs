@@ -12,7 +12,7 @@ use super::expect::PATIENCE;
 use super::leaving::errors;
 use crate::lab::certificates::Authority;
 use crate::lab::client::settle;
-use crate::lab::program::{report, sha256_file};
+use crate::lab::program::{report, reports_of, sha256_file};
 use crate::lab::scanner::{self, Scanner};
 use crate::lab::{Lab, Outcome, Stage, Trouble, User, ensure};
 
@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "V01", title: "a verdict is kept, shown and told", run: v01 },
     Case { id: "V02", title: "404 alone leads to an upload, of the bytes that were hashed", run: v02 },
     Case { id: "V03", title: "another file in its place is not sent", run: v03 },
+    Case { id: "S11", title: "hostile certificate in the scanner's place: no key, no hash", run: hostile },
     Case { id: "V04", title: "asking now takes scan, and only for what was seen", run: v04 },
     Case {
         id: "V02",
@@ -265,7 +266,7 @@ fn v04(lab: &mut Lab) -> Outcome {
     let mut person = stage.person(&bob, false)?;
     let answer = person.ask(&format!("scan {sha256}"))?;
     ensure(answer["error"] == "NotAuthorized", || format!("bob may scan: {answer}"))?;
-    stage.bus.allow("bob", &["org.picosnitch.Monitor.scan"])?;
+    stage.bus.allow("bob", &["org.picosnitch.Monitor.scan", "org.picosnitch.Monitor.read-system"])?;
     let mut last = Value::Null;
     settle(PATIENCE, || {
         last = person.ask(&format!("scan {sha256}"))?;
@@ -297,7 +298,37 @@ fn v04(lab: &mut Lab) -> Outcome {
     ensure(answer["error"] == "NotFound", || format!("a content that was never seen: {answer}"))?;
     ensure(about(&scanner, &never)?.is_empty(), || {
         "the scanner was told of a content that is not here".to_owned()
-    })
+    })?;
+    // Nor is what somebody else alone ran.
+    let hers = lab.programs.make("v04-hers")?;
+    let to = lab.net.to();
+    reports_of(User::get("alice")?.command(&hers).args(["tcp-echo", &to]))?;
+    let (hers, sha256) = (hers.to_string_lossy().into_owned(), sha256_file(&hers)?);
+    settle(PATIENCE, || verdict_of(&stage, &hers).map(drop))?;
+    let answer = person.ask(&format!("scan {sha256}"))?;
+    ensure(answer["error"] == "NotFound", || format!("a content of alice's: {answer}"))
+}
+
+/// Servers that a thief of the scanner's address could offer.
+fn hostile(lab: &mut Lab) -> Outcome {
+    let dir = lab.new_dir("s11-scanner")?;
+    let authority = Authority::new(&dir.join("certificates"))?;
+    let other = authority.sign("other", "DNS:other.example")?;
+    let own = authority.self_signed("own", "IP:127.0.0.1")?;
+    let program = lab.programs.make("s11-asked")?;
+    for (what, identity) in [("another name", &other), ("itself as authority", &own)] {
+        let place = lab.new_dir(&format!("s11-scanner-{}", what.len()))?;
+        let scanner = Scanner::start(&place, identity, &[scanner::report(0, 0, 70)], &[not_wanted()])?;
+        let stage = lab.stage("s11-scanned", &virustotal(&scanner, &authority, ""))?;
+        report(&program, &["tcp-echo", &lab.net.to()])?;
+        settle(PATIENCE, || {
+            let error = stage.client.status()?.scan_error.unwrap_or_default();
+            ensure(error.contains("certificate"), || format!("{what}: status says {error:?}"))
+        })?;
+        let asked = scanner.requests()?;
+        ensure(asked.is_empty(), || format!("{what}: it was asked {asked:?}"))?;
+    }
+    Ok(())
 }
 
 fn v05(lab: &mut Lab) -> Outcome {

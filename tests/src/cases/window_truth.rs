@@ -23,7 +23,17 @@ pub const CASES: &[Case] = &[
         run: d08_everybody,
     },
     Case { id: "D05", title: "a search stands in its entry wherever it comes from", run: d05_search },
+    Case {
+        id: "D05",
+        title: "a search that is opened right after Clear takes what is typed",
+        run: d05_again,
+    },
     Case { id: "D05", title: "what is unread is found, and goes when others saw it", run: d05_unread },
+    Case {
+        id: "D05",
+        title: "the banner: not for who is muted; a pause is told and ended from it",
+        run: d05_banner,
+    },
     Case { id: "D03", title: "the monitor goes and comes: each page of the window says so", run: d03_window },
     Case {
         id: "D03",
@@ -167,6 +177,56 @@ fn d05_search(lab: &mut Lab) -> Outcome {
         page_says(tree, OVERVIEW, "The filters are not understood")
     })?;
     Ok(())
+}
+
+fn d05_again(lab: &mut Lab) -> Outcome {
+    let (_stage, desktop, access, [one, two]) = open(lab, "d05-again")?;
+    let sees = |what: &str, with_one: bool, with_two: bool| {
+        desktop.seen(&access, what, |tree| {
+            let rows = rows(tree, "Programs");
+            rows.contains(&one.as_str()) == with_one && rows.contains(&two.as_str()) == with_two
+        })
+    };
+    desktop.seen(&access, "the overview", |tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
+    desktop.input(&["key", "alt+2"])?;
+    for _ in 0..5 {
+        sees("both programs", true, true)?;
+        click(&desktop, &access, "Programs", &one, "1")?;
+        desktop.input(&["key", "shift+F10"])?;
+        press(&desktop, &access, "push button", "Only Program: ")?;
+        sees("the one", true, false)?;
+        // As fast as somebody can who knows the keys.
+        desktop.input(&["key", "ctrl+shift+f", "ctrl+f", "type", &two])?;
+        sees("what is searched for", false, true)?;
+        desktop.input(&["key", "ctrl+shift+f"])?;
+    }
+    Ok(())
+}
+
+fn d05_banner(lab: &mut Lab) -> Outcome {
+    let (stage, desktop, access, [one, _]) = open(lab, "d05-banner")?;
+    let sees = |what: &str, so: &dyn Fn(&Tree) -> bool| desktop.seen(&access, what, so);
+    let dir = lab.programs.dir().to_path_buf();
+    let path = dir.join(&one);
+    lab.programs.write(&path, &lab.programs.content())?;
+    report(&path, &["tcp-echo", &lab.net.to()])?;
+    sees("a change", &|tree| {
+        tree.says("1 program changed.") && tree.find("push button", "Review").is_some()
+    })?;
+    // Who is told nothing of it by the tray is asked to do nothing by the window.
+    let own = desktop.home().join(".config/picosnitch");
+    std::fs::create_dir_all(&own)?;
+    std::fs::write(own.join("quiet"), format!("expect {}\n", path.display()))?;
+    desktop.input(&["key", "F5"])?;
+    sees("nothing to do", &|tree| tree.find("push button", "Review").is_none())?;
+    stage.client.call(|client| async move { client.pause(3600).await })?;
+    sees("a pause", &|tree| begins(tree, "The record is paused until "))?;
+    press(&desktop, &access, "push button", "Resume")?;
+    sees("that it goes on", &|tree| {
+        begins(tree, "Recording") && tree.find("push button", "Resume").is_none()
+    })?;
+    let status = stage.client.call(|client| async move { client.status().await })?;
+    ensure(status.state.as_deref() == Some("watching"), || format!("it is {:?}", status.state))
 }
 
 /// Chooses a time, by the keyboard.

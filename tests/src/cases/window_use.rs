@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use picosnitch_api::Query;
+use picosnitch_api::{Dimension, Query};
 use serde_json::Value;
 
 use super::Case;
 use super::expect::PATIENCE;
-use super::window::{OVERVIEW, click, open, press, rows, title};
+use super::window::{OVERVIEW, click, open, press, rows, says_at, title};
 use crate::lab::client::settle;
 use crate::lab::desktop::Desktop;
 use crate::lab::program::report;
@@ -54,8 +54,8 @@ fn chart(lab: &mut Lab) -> Outcome {
         ensure(changed, || "no change on record".into())
     })?;
     desktop.input(&["key", "F5"])?;
-    let tree = sees("the program", &|tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
-    ensure(tree.says("nothing in the period before"), || "the totals are not compared".into())?;
+    sees("the program", &|tree| rows(tree, OVERVIEW).contains(&one.as_str()))?;
+    let tree = sees("totals that are compared", &|tree| tree.says("nothing in the period before"))?;
     let area = tree.find("image", "Traffic over time").ok_or("no chart")?;
     let (x, y, width, height) = access.extents(area)?;
     let place =
@@ -70,6 +70,9 @@ fn chart(lab: &mut Lab) -> Outcome {
         ensure(said.iter().all(|part| says(part)), || format!("at the pointer it does not say {said:?}"))
     })?;
     desktop.picture("pointer");
+    for share in [40, 97] {
+        says_at(&desktop, &access, share)?;
+    }
     // Away from it the numbers are gone, for a screen reader too.
     desktop.input(&["mousemove", "20", "20"])?;
     sees("no numbers", &|tree| {
@@ -196,6 +199,31 @@ fn files(lab: &mut Lab) -> Outcome {
     let text = exported(&desktop, &access, "totals.csv")?;
     ensure(text.starts_with("path,sent,received,connections\n"), || format!("totals: {text:?}"))?;
     ensure(ends(&text, &one) && ends(&text, &two), || format!("totals: {text:?}"))?;
+    // By what the chart is coloured by.
+    let tree = access.tree()?;
+    let (x, y) = access.middle(tree.find("combo box", "Colours of the chart").ok_or("no choice")?)?;
+    desktop.input(&["mousemove", &x.to_string(), &y.to_string(), "click", "1"])?;
+    let down = Dimension::ALL.iter().position(|(by, _)| *by == Dimension::Protocol).unwrap_or(0);
+    desktop.input(&[vec!["key", "--delay", "100", "Home"], vec!["Down"; down], vec!["Return"]].concat())?;
+    desktop.seen(&access, "protocols", |tree| tree.find("push button", "tcp").is_some())?;
+    let text = exported(&desktop, &access, "protocols.csv")?;
+    ensure(text.starts_with("protocol,sent,") && text.contains("\ntcp,"), || {
+        format!("by protocol: {text:?}")
+    })?;
+    // Programs, in the order of the screen.
+    desktop.input(&["key", "alt+2"])?;
+    desktop.seen(&access, "the programs", |tree| rows(tree, "Programs").contains(&one.as_str()))?;
+    for (order, name) in [([&two, &one], "fewest.csv"), ([&one, &two], "most.csv")] {
+        click(&desktop, &access, "Programs", "Connections", "1")?;
+        desktop.seen(&access, name, |tree| {
+            let rows = rows(tree, "Programs");
+            let [first, last] = order.map(|name| rows.iter().position(|text| text == name));
+            first.is_some() && first < last
+        })?;
+        let text = exported(&desktop, &access, name)?;
+        let [first, last] = order.map(|name| text.find(&format!("/{name},")));
+        ensure(first.is_some() && first < last, || format!("{name}: {text:?}"))?;
+    }
     // Events.
     desktop.input(&["key", "alt+4"])?;
     desktop.seen(&access, "what is new", |tree| title(tree) == "Timeline")?;

@@ -172,7 +172,7 @@ impl Bus {
         let calls = Calls { member: member.to_owned(), file, child };
         let said = self.dir.join(format!("calls-{member}.log"));
         // Not every version says when it listens: it does when it hears something.
-        let up = until(Duration::from_secs(5), || {
+        let up = until(Duration::from_secs(30), || {
             let mut ping = Command::new("busctl");
             ping.arg(format!("--address={}", self.address)).args(["call", "org.freedesktop.DBus", "/"]);
             ping.args(["org.freedesktop.DBus.Peer", "Ping"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -190,7 +190,7 @@ impl Bus {
 
     fn listens(&mut self) -> Outcome {
         let socket = self.dir.join("bus");
-        let up = until(Duration::from_secs(5), || {
+        let up = until(Duration::from_secs(30), || {
             std::os::unix::net::UnixStream::connect(&socket).is_ok()
                 || !matches!(self.daemon.try_wait(), Ok(None))
         });
@@ -238,7 +238,7 @@ exec "$4" --no-debug"#;
                 .stderr(log),
         )?;
         self.polkit = Some(child);
-        let up = until(Duration::from_secs(10), || self.has_owner("org.freedesktop.PolicyKit1"));
+        let up = until(Duration::from_secs(30), || self.has_owner("org.freedesktop.PolicyKit1"));
         if up {
             Ok(())
         } else {

@@ -113,7 +113,7 @@ fn n05_hostile_names_are_inert_in_every_text() {
         text::single(&row, &names),
         text::digest(&[row.clone(), row.clone(), row.clone()], 1),
         text::waited(std::slice::from_ref(&row), 0),
-        text::incident(&row),
+        text::incident(Incident::LostFlows, &row).unwrap(),
     ] {
         assert!(!text.title.chars().any(picosnitch_api::inert::is_hidden), "{text:?}");
         for line in text.body.lines() {
@@ -196,7 +196,7 @@ fn d04_the_same_program_again_takes_the_place_of_its_own_toast() {
 #[test]
 fn the_first_day_is_one_summary() {
     let mut policy = Policy::default();
-    policy.record_begins(NOW - 3600 * SECOND);
+    policy.record_is_old(3600 * SECOND, NOW);
     let many: Vec<_> = (0..50).map(|n| (NOW + n * SECOND, new(n, &format!("/usr/bin/p{n}")))).collect();
     let shown = run(&mut policy, &many);
     assert_eq!(shown.len(), 1, "{shown:?}");
@@ -205,8 +205,41 @@ fn the_first_day_is_one_summary() {
     assert_eq!(shown.len(), 1, "what runs from a temporary place is told on the first day, too");
     assert_eq!(run(&mut policy, &[(NOW + FIRST_DAY, new(100, "/usr/bin/next-day"))]).len(), 1);
     let mut eager = Policy::new(Quiet::default(), true);
-    eager.record_begins(NOW);
+    eager.record_is_old(0, NOW);
     assert_eq!(run(&mut eager, &[(NOW, new(1, "/usr/bin/curl"))]).len(), 1);
+}
+
+#[test]
+fn the_next_login_goes_on_where_the_last_one_ended() {
+    let day = 24 * 3600 * SECOND;
+    let begins = 5_000 * day;
+    let login = |memory: &Memory, begins: i64, wall: i64| {
+        let mut policy = Policy::default();
+        policy.remember(memory.clone());
+        policy.record_begins(begins, wall, NOW);
+        policy
+    };
+    let mut policy = login(&Memory::default(), begins, begins + 3600 * SECOND);
+    assert_eq!(run(&mut policy, &[(NOW, new(1, "/usr/bin/a"))])[0].1.key, "first day");
+    let mut again = login(policy.memory(), begins, begins + 7200 * SECOND);
+    assert_eq!(run(&mut again, &[(NOW, new(2, "/usr/bin/b"))]), [], "it was summed up");
+    // A history that begins anew is another one.
+    let mut anew = login(policy.memory(), begins + 9 * day, begins + 9 * day);
+    assert_eq!(run(&mut anew, &[(NOW, new(3, "/usr/bin/c"))])[0].1.key, "first day");
+    // One change each week, a login each week; the last one while nobody was there.
+    let mut memory = Memory::default();
+    for week in 0..3 {
+        let mut policy = login(&memory, begins, begins + (week + 2) * 7 * day);
+        let shown = if week == 1 {
+            assert_eq!(policy.found(vec![changed(week, "/opt/it/it")], 0, NOW, NOW, &names).len(), 1);
+            Vec::new()
+        } else {
+            run(&mut policy, &[(NOW, changed(week, "/opt/it/it"))])
+        };
+        let offered = shown.iter().any(|(_, toast)| toast.actions.contains(&Action::ExpectUpdates));
+        assert_eq!(offered, week == 2, "{shown:?}");
+        memory = policy.memory().clone();
+    }
 }
 
 #[test]
@@ -220,9 +253,48 @@ fn an_incident_is_told_once() {
 }
 
 #[test]
+fn every_incident_says_what_is_true_of_it_alone_or_nothing() {
+    use Incident as I;
+    let holes = [I::LostFlows, I::LostRows, I::LostCalls];
+    let remote = [I::LostRemote, I::Remote, I::RemoteRefused];
+    let silent = [
+        [I::LostExecutables, I::LostHashes, I::LostRowHashes].as_slice(),
+        &[I::LostChanges, I::LostLookups, I::LostSignals, I::Undecoded, I::TextLogLost],
+        &[I::Forgotten, I::ForgottenNames, I::ForgottenPrograms, I::Clock, I::Gap],
+        &[I::Settings, I::Pause, I::Resume, I::StorageRecovered],
+    ]
+    .concat();
+    for (number, kind) in I::ALL.iter().enumerate() {
+        let shown = run(&mut Policy::default(), &[(NOW, error(number as i64, kind.as_str()))]);
+        assert_eq!(shown.is_empty(), silent.contains(kind), "{kind}: {shown:?}");
+        let Some((_, toast)) = shown.first() else { continue };
+        let title = toast.text.title.as_str();
+        assert_eq!(title == "The record is not complete", holes.contains(kind), "{kind}: {title}");
+        assert_eq!(
+            title == "Rows do not reach the remote database",
+            remote.contains(kind),
+            "{kind}: {title}"
+        );
+        assert_eq!(title == "The history cannot be written", *kind == I::Storage, "{kind}: {title}");
+        assert_eq!(title.contains("and repaired"), *kind == I::StorageMended, "{kind}: {title}");
+        assert_eq!(toast.key, format!("incident {kind}"));
+    }
+    assert_eq!(run(&mut Policy::default(), &[(NOW, error(1, "of-a-newer-monitor"))]), []);
+}
+
+#[test]
+fn a_harmless_incident_does_not_hide_a_hole_in_the_record() {
+    let mut policy = Policy::default();
+    let rows = ["lost-remote", "lost-signals", "lost-flows"].map(|kind| (NOW, error(1, kind)));
+    let shown = run(&mut policy, &rows);
+    let titles: Vec<_> = shown.iter().map(|(_, toast)| toast.text.title.as_str()).collect();
+    assert_eq!(titles, ["Rows do not reach the remote database", "The record is not complete"]);
+}
+
+#[test]
 fn paused_is_silent_and_ends_by_itself() {
     let mut policy = Policy::default();
-    policy.pause(Some(NOW + 3600 * SECOND), NOW);
+    policy.pause(Some(NOW + 3600 * SECOND));
     assert_eq!(run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, error(2, "storage"))]), []);
     assert_eq!(policy.paused_until(NOW), Some(NOW + 3600 * SECOND));
     assert_eq!(run(&mut policy, &[(NOW + 3601 * SECOND, new(3, "/usr/bin/wget"))]).len(), 1);
@@ -259,6 +331,46 @@ fn a_temporary_place_is_told_at_once_in_the_middle_of_a_burst() {
     let shown = run(&mut policy, &rows);
     let (at, toast) = shown.iter().find(|(_, toast)| toast.weight == Weight::High).unwrap();
     assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "New, from a temporary place: x"));
+}
+
+#[test]
+fn what_changed_in_a_temporary_place_is_told_at_once() {
+    let mut policy = Policy::default();
+    let mut rows: Vec<_> = (0..10).map(|n| (NOW + n, new(n, &format!("/usr/bin/p{n}")))).collect();
+    rows.push((NOW + 11, changed(11, "/var/tmp/x")));
+    rows.push((NOW + 12, changed(12, "/usr/bin/curl")));
+    let shown = run(&mut policy, &rows);
+    let high: Vec<_> = shown.iter().filter(|(_, toast)| toast.weight == Weight::High).collect();
+    let [(at, toast)] = &high[..] else { panic!("{shown:?}") };
+    assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "Changed, in a temporary place: x"));
+    // Whoever expects it is not told.
+    policy.set_quiet(Quiet { expected: ["/tmp/own".to_owned()].into(), ..Quiet::default() });
+    assert!(run(&mut policy, &[(NOW + 600 * SECOND, changed(13, "/tmp/own"))]).is_empty());
+}
+
+#[test]
+fn an_app_image_is_no_program_in_a_temporary_place() {
+    let told = |path: &str| {
+        let shown = run(&mut Policy::default(), &[(NOW, new(1, path))]);
+        let [(_, toast)] = &shown[..] else { panic!("{path}: {shown:?}") };
+        (toast.weight, toast.text.title.contains("temporary place"))
+    };
+    for path in ["/tmp/.mount_NextclAb3dEf/usr/bin/nextcloud", "/tmp/.mount_xZ9z9Z9/AppRun"] {
+        assert_eq!(told(path), (Weight::Normal, false), "{path}");
+    }
+    for path in [
+        "/tmp/.mount_/x",
+        "/tmp/.mount_Ab3dEf/x",
+        "/tmp/.mount_NextclAb3dE-/x",
+        "/tmp/.mount_NextcloAb3dEf/x",
+        "/tmp/.mount_NextclAb3dEf",
+        "/tmp/.mount_NextclAb3dEf/",
+        "/tmp/sub/.mount_NextclAb3dEf/x",
+        "/var/tmp/.mount_NextclAb3dEf/x",
+        "/tmp/.mount_ééééé/x",
+    ] {
+        assert_eq!(told(path), (Weight::High, true), "{path}");
+    }
 }
 
 #[test]
@@ -314,12 +426,12 @@ fn n07_what_is_critical_is_told_by_itself_when_somebody_is_there() {
 fn d04_what_is_critical_outlasts_a_pause() {
     let paused = || {
         let mut policy = Policy::default();
-        policy.pause(Some(NOW + 3600 * SECOND), NOW);
+        policy.pause(Some(NOW + 3600 * SECOND));
         let rows = [verdict(1, "/usr/bin/a"), verdict(2, "/usr/bin/b"), new(3, "/usr/bin/c")];
         for row in rows {
             assert_eq!(policy.notice(row, NOW + SECOND, &names), []);
         }
-        assert_eq!(policy.waiting_from(), Some(1));
+        assert_eq!(policy.waiting().min(), Some(1));
         policy
     };
     let shown = run(&mut paused(), &[]);
@@ -328,12 +440,12 @@ fn d04_what_is_critical_outlasts_a_pause() {
     assert_eq!(of, [(end, Weight::Critical, 2), (end, Weight::Critical, 1)]);
     // Ended by the person; one of them was seen in the window.
     let mut policy = paused();
-    policy.seen(&[1]);
-    policy.pause(None, NOW + 2 * SECOND);
+    policy.seen(&[1].into());
+    policy.pause(None);
     assert!(policy.due().is_some_and(|due| due <= NOW + 2 * SECOND));
     let shown = policy.tick(NOW + 2 * SECOND, &names);
     assert_eq!(shown.iter().map(|toast| toast.events[0]).collect::<Vec<_>>(), [2]);
-    assert_eq!((policy.due(), policy.waiting_from()), (None, None));
+    assert_eq!((policy.due(), policy.waiting().min()), (None, None));
 }
 
 #[test]
@@ -370,7 +482,7 @@ fn a_digest_grows_now_and_then() {
     }
     let (_, last) = digests.last().unwrap();
     assert_eq!((last.text.title.as_str(), last.events.len()), ("600 new programs on the network", 600));
-    assert_eq!(policy.waiting_from(), None);
+    assert_eq!(policy.waiting().min(), None);
 }
 
 #[test]
@@ -385,22 +497,97 @@ fn an_incident_that_finds_no_room_is_told_when_it_comes_again() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_puts_nothing_off() {
-    let hour = 3600 * SECOND;
-    let mut policy = Policy::default();
-    policy.pause(Some(NOW + hour), NOW);
-    let before = NOW - 24 * hour;
-    assert_eq!(policy.notice(new(1, "/usr/bin/a"), before, &names), []);
-    assert_eq!(policy.paused_until(before), Some(before + hour), "as long as it was to be");
-    assert_eq!(policy.paused_until(before + hour), None);
-    // What waits for its turn.
-    let mut policy = Policy::default();
-    for n in 0..4 {
-        let _ = policy.notice(new(n, &format!("/usr/bin/p{n}")), NOW, &names);
+fn a_record_that_begins_in_the_future_silences_nobody() {
+    let days = |days: i64| days * FIRST_DAY;
+    // The clock was wrong by a year when the record began, or is now.
+    for (age, told) in [(days(-365), 1), (-SECOND, 0), (0, 0), (days(365), 1)] {
+        let mut policy = Policy::default();
+        policy.record_is_old(age, NOW);
+        let shown = policy.notice(new(1, "/usr/bin/curl"), NOW, &names);
+        assert_eq!(shown.len(), told, "{age} µs old");
+        let shown = policy.notice(new(2, "/usr/bin/wget"), NOW + FIRST_DAY, &names);
+        assert_eq!(shown.len(), 1, "{age} µs old, a day later");
     }
-    assert!(policy.due().is_some());
-    let _ = policy.tick(before, &names);
-    assert!(policy.due().is_none_or(|due| due <= before + 2 * MINUTE), "{:?}", policy.due());
+}
+
+/// As many as a minute has room for.
+fn full(policy: &mut Policy) {
+    for id in 100..100 + PER_MINUTE as i64 {
+        assert_eq!(policy.notice(new(id, &format!("/tmp/p{id}")), NOW, &names).len(), 1);
+    }
+}
+
+fn told(shown: &[(i64, Toast)]) -> Vec<(i64, Vec<i64>)> {
+    shown.iter().map(|(at, toast)| (*at, toast.events.clone())).collect()
+}
+
+#[test]
+fn n07_what_waited_and_finds_no_room_is_told_when_there_is_some() {
+    let waiting = || {
+        let mut policy = Policy::default();
+        full(&mut policy);
+        let rows = vec![new(3, "/usr/bin/c"), verdict(2, "/usr/bin/b"), new(1, "/usr/bin/a")];
+        let shown = policy.waited(rows, 4, NOW + SECOND, &names);
+        assert_eq!(shown.iter().map(|toast| &toast.events[..]).collect::<Vec<_>>(), [&[2][..]]);
+        assert_eq!(policy.waiting().collect::<Vec<_>>(), [3, 1]);
+        policy
+    };
+    let mut policy = waiting();
+    let shown = run(&mut policy, &[]);
+    assert_eq!(told(&shown), [(NOW + MINUTE, vec![3, 1])]);
+    assert_eq!(shown[0].1.text.title, "6 notices while you were away");
+    assert_eq!(policy.waiting().count(), 0);
+    // In a pause it waits for the end.
+    let mut policy = waiting();
+    policy.pause(Some(NOW + 3600 * SECOND));
+    assert_eq!(told(&run(&mut policy, &[])), [(NOW + 3600 * SECOND, vec![3, 1])]);
+    // What was muted or seen meanwhile is told no more.
+    let mut policy = waiting();
+    policy.set_quiet(Quiet {
+        muted: ["/usr/bin/a".to_owned(), "/usr/bin/c".to_owned()].into(),
+        ..Quiet::default()
+    });
+    assert_eq!((run(&mut policy, &[]), policy.waiting().count()), (vec![], 0));
+    let mut policy = waiting();
+    policy.seen(&[1].into());
+    assert_eq!(told(&run(&mut policy, &[])), [(NOW + MINUTE, vec![3])]);
+}
+
+#[test]
+fn d04_what_was_seen_is_not_told_later() {
+    // Two wait for the end of a burst, and one is in the place of an older one of its own.
+    let mut policy = Policy::default();
+    let rows =
+        [changed(1, "/usr/bin/a"), changed(2, "/usr/bin/b"), changed(3, "/usr/bin/b"), new(4, "/usr/bin/c")];
+    for row in rows {
+        let _ = policy.notice(row, NOW, &names);
+    }
+    assert_eq!(policy.waiting().collect::<Vec<_>>(), [3, 4]);
+    policy.seen(&[1, 3].into());
+    assert_eq!(told(&run(&mut policy, &[])), [(NOW + SETTLE, vec![4])]);
+    policy.seen(&[2, 4].into());
+    assert_eq!(run(&mut policy, &[]), []);
+    // Answered before it could be told.
+    let seen = row::Event { acknowledged: Some(true), ..verdict(5, "/usr/bin/d") };
+    assert_eq!(run(&mut policy, &[(NOW, seen)]), []);
+}
+
+#[test]
+fn d04_what_was_seen_of_many_is_not_counted_later() {
+    let mut policy = Policy::default();
+    let _ = policy.notice(new(0, "/usr/bin/first"), NOW, &names);
+    for id in 1..=300 {
+        assert_eq!(policy.notice(new(id, &format!("/usr/bin/p{id}")), NOW + 1, &names), []);
+    }
+    policy.seen(&(0..=290).collect());
+    let shown = run(&mut policy, &[]);
+    assert_eq!(shown[0].1.text.title, "10 new programs on the network");
+    assert_eq!(shown[0].1.events, (291..=300).collect::<Vec<_>>());
+    // Half of what is on the screen already: nothing new.
+    policy.seen(&(291..=295).collect());
+    assert_eq!((policy.due(), policy.waiting().count()), (None, 0));
+    let shown = run(&mut policy, &[(NOW + 600 * SECOND, new(400, "/usr/bin/next"))]);
+    assert_eq!(told(&shown), [(NOW + 600 * SECOND, vec![400])]);
 }
 
 #[test]

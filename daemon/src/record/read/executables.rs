@@ -5,7 +5,8 @@
 //! Sums are those of what the query asks for: of its time and its filters (`used.rs`). Without either they are those
 //! of all time, which are kept with each program.
 
-use picosnitch_api::{self as api, Query, row::Executable};
+use picosnitch_api::row::{Executable, MAX_LISTED};
+use picosnitch_api::{self as api, Query};
 use rusqlite::types::Value;
 use rusqlite::{Connection as Database, OptionalExtension as _, Result};
 
@@ -21,9 +22,6 @@ use crate::model::Viewer;
 use crate::record::dimension::{self, fact};
 use crate::record::outbox;
 use crate::record::writer::unavailable;
-
-/// Names, domains, ports and so on listed of one program, the latest ones.
-const LISTED: i64 = 200;
 
 /// What can be sorted by: the word, the column, and whether it is a number.
 const SORTS: [(&str, &str, bool); 7] = [
@@ -48,7 +46,7 @@ fn mine(q: &Query, v: &Viewer, column: &str) -> String {
 /// What is known of each program in all, for `WITH`.
 fn in_all(q: &Query, v: &Viewer) -> String {
     format!(
-        "m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, sum(days) AS days,
+        "m AS (SELECT executable, min(first_seen) AS first_seen, max(last_seen) AS last_seen, max(days) AS days,
              count(*) AS users, sum(sent) AS sent, sum(received) AS received, sum(connections) AS connections
            FROM sighting WHERE {} GROUP BY executable)",
         mine(q, v, "uid")
@@ -61,9 +59,11 @@ fn select(q: &Query, v: &Viewer) -> String {
     let days = if facts == "1" {
         "e.days".to_owned()
     } else {
+        // Days of several users that were the same ones are counted once, as long as they are known. No user's own
+        // days get fewer when they are forgotten.
         format!(
-            "CASE WHEN m.users = 1 THEN m.days ELSE
-               (SELECT count(DISTINCT day) FROM sighting_day s WHERE s.executable = e.id AND {}) END",
+            "CASE WHEN m.users = 1 THEN m.days ELSE max(m.days,
+               (SELECT count(DISTINCT day) FROM sighting_day s WHERE s.executable = e.id AND {})) END",
             mine(q, v, "s.uid")
         )
     };
@@ -320,13 +320,26 @@ pub(super) fn one(db: &Database, id: i64, v: &Viewer) -> std::result::Result<Exe
     ask().map_err(unavailable)?.ok_or_else(|| api::Error::NotFound(format!("there is no executable {id}")))
 }
 
+pub(super) fn knows_content(db: &Database, sha256: &[u8; 32], v: &Viewer) -> Result<bool> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM content c WHERE c.sha256 = ?1 AND (
+           EXISTS (SELECT 1 FROM fact f WHERE f.kind + 0 = {} AND f.value = c.id AND {})
+           OR EXISTS (SELECT 1 FROM program p JOIN who w ON w.program = p.id
+             WHERE (p.content = c.id OR (p.script_content = c.id AND p.script_content > 0)) AND {})))",
+        fact::CONTENT,
+        filter::uids("f.uid", &v.rows),
+        filter::uids("w.uid", &v.rows),
+    );
+    db.prepare(&sql)?.query_row([sha256], |row| row.get(0))
+}
+
 /// The lists of one program, latest first.
 fn facts(db: &Database, id: i64, v: &Viewer, executable: &mut Executable) -> Result<()> {
     let rows = filter::uids("f.uid", &v.rows);
     let list = |kind: i64, join: &str, column: &str, uids: &str| -> Result<Vec<(Value, i64, i64)>> {
         let sql = format!(
             "SELECT {column}, min(f.first_seen), max(f.last_seen) AS last FROM fact f {join}
-               WHERE f.executable = ?1 AND f.kind = {kind} AND {uids} GROUP BY f.value ORDER BY last DESC, f.value DESC LIMIT {LISTED}"
+               WHERE f.executable = ?1 AND f.kind = {kind} AND {uids} GROUP BY f.value ORDER BY last DESC, f.value DESC LIMIT {MAX_LISTED}"
         );
         let mut statement = db.prepare(&sql)?;
         statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()

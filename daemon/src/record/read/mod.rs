@@ -154,6 +154,14 @@ impl Reader {
         self.with(|db| executables::one(db, id, v))
     }
 
+    /// Whether a program of this content was ever seen that the viewer may see.
+    ///
+    /// # Errors
+    /// [`api::Error::Unavailable`]: the storage.
+    pub fn knows_content(&self, sha256: &[u8; 32], v: &Viewer) -> Result<bool, api::Error> {
+        self.with(|db| executables::knows_content(db, sha256, v).map_err(unavailable))
+    }
+
     /// Events, newest first unless `descending` is false.
     ///
     /// # Errors

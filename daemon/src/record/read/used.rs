@@ -83,15 +83,21 @@ impl Used {
 
 /// The query has a filter that is about connections and not about the program itself.
 fn is_of_connections(q: &Query) -> bool {
-    q.parent.is_some()
-        || q.grandparent.is_some()
-        || q.domain.is_some()
-        || q.address.is_some()
-        || q.local_port.is_some()
-        || q.remote_port.is_some()
-        || q.protocol.is_some()
-        || q.direction.is_some()
-        || q.netns.is_some()
-        || q.unit.is_some()
-        || q.container.is_some()
+    let of_programs = Query {
+        since: q.since,
+        until: q.until,
+        scope: q.scope,
+        path: q.path.clone(),
+        name: q.name.clone(),
+        sha256: q.sha256.clone(),
+        cmdline: q.cmdline.clone(),
+        uid: q.uid,
+        search: q.search.clone(),
+        sort: q.sort.clone(),
+        descending: q.descending,
+        limit: q.limit,
+        cursor: q.cursor.clone(),
+        ..Query::default()
+    };
+    *q != of_programs
 }

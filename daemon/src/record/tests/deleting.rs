@@ -169,3 +169,90 @@ fn what_is_said_of_other_programs_stays() {
     assert_eq!((curl.domains.unwrap().len(), curl.hashes.unwrap().len()), (0, 1));
     assert_eq!(of("/usr/bin/ssh"), ssh);
 }
+
+/// Days, ports, domains and command lines of curl: what is said of it, and what its rows have.
+fn said_and_there(db: &rusqlite::Connection) -> [Vec<(i64, i64)>; 2] {
+    let rows = "SELECT (c.id >> 10) / 86400000000 AS day, p.port, p.domain, g.pattern, c.connections, e.id
+         FROM connection c JOIN who w ON w.id = c.who JOIN program g ON g.id = w.program JOIN peer p ON p.id = c.peer
+         JOIN executable e ON e.id = g.executable WHERE e.path = CAST('/usr/bin/curl' AS BLOB)";
+    let said = "WITH x AS (SELECT id FROM executable WHERE path = CAST('/usr/bin/curl' AS BLOB))
+         SELECT kind, value FROM fact WHERE kind IN (3, 4, 5) AND executable IN x
+         UNION ALL SELECT 6, day FROM sighting_day WHERE executable IN x
+         UNION ALL SELECT 7, connections FROM sighting WHERE executable IN x
+         UNION ALL SELECT 8, days FROM sighting WHERE executable IN x
+         UNION ALL SELECT 9, days FROM executable WHERE id IN x
+         UNION ALL SELECT 10, last_seen / 86400000000 FROM sighting WHERE days > 0 AND executable IN x
+         UNION ALL SELECT 11, first_seen / 86400000000 FROM sighting WHERE days > 0 AND executable IN x ORDER BY 1, 2";
+    let there = format!(
+        "WITH r AS ({rows}) SELECT DISTINCT 3, port FROM r UNION ALL SELECT DISTINCT 4, domain FROM r
+         UNION ALL SELECT DISTINCT 5, pattern FROM r UNION ALL SELECT DISTINCT 6, day FROM r
+         UNION ALL SELECT 7, coalesce(sum(connections), 0) FROM r UNION ALL SELECT 8, count(DISTINCT day) FROM r
+         UNION ALL SELECT 9, count(DISTINCT day) FROM r
+         UNION ALL SELECT 10, max(day) FROM r HAVING count(*) > 0
+         UNION ALL SELECT 11, min(day) FROM r HAVING count(*) > 0 ORDER BY 1, 2"
+    );
+    [said, &there].map(|sql| {
+        let mut select = db.prepare(sql).unwrap();
+        let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    })
+}
+
+/// The service dies after any step of a deletion: of a program no more is said than its rows have.
+#[test]
+fn s01_nothing_is_said_of_what_a_broken_off_deletion_took_away() {
+    let colours = ["red", "green", "blue", "white", "black", "grey"];
+    let day = 86_400 * SECOND;
+    let start = now() - 7 * day;
+    let q = Query {
+        path: Some("/usr/bin/curl".to_owned()),
+        since: Some(start + day / 2),
+        until: Some(start + 9 * day / 2),
+        ..Query::default()
+    };
+    let mut whole = Vec::new();
+    for steps in (1_i32..).map(|n| n * n) {
+        let lab = Lab::new();
+        let rows = |path: &str| {
+            colours
+                .iter()
+                .zip(0..)
+                .map(move |(colour, n)| {
+                    let mut row = row(start + n * day, who(path, 1000));
+                    row.who.program = program(path, &format!("prog {colour}"));
+                    row.domain = Some((bytes(&format!("{colour}.example")), NameSource::Dns));
+                    row.remote_port = Some([443, 80, 22][n as usize % 3]);
+                    row
+                })
+                .collect::<Vec<_>>()
+        };
+        lab.write(rows("/usr/bin/ssh"));
+        lab.write(rows("/usr/bin/curl"));
+        let mut db = rusqlite::Connection::open(lab.database()).unwrap();
+        if whole.is_empty() {
+            whole = said_and_there(&db)[0].clone();
+            assert_eq!(whole.len(), 3 + 6 + 6 + 6 + 5);
+        }
+        let dir = lab.dir;
+        lab.recorder.stop().unwrap();
+        let (answer, _wait) = std::sync::mpsc::sync_channel(1);
+        let mut deletion = crate::record::delete::Deletion::new(&db, &q, &all(), answer).unwrap();
+        let ended = (0..steps).any(|_| deletion.step(&mut db, &all()).unwrap());
+        let lab = Lab::with(dir, settings());
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let waits =
+            "SELECT (SELECT count(*) FROM deleting) + (SELECT count(*) FROM meta WHERE key LIKE 'deleting%')";
+        while db.query_row(waits, (), |row| row.get::<_, i64>(0)).unwrap() > 0 {
+            assert!(std::time::Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let [said, there] = said_and_there(&db);
+        assert_eq!(said, there, "after {steps} steps");
+        assert_eq!(said == whole, deletion.deleted() == 0, "after {steps} steps");
+        drop(lab);
+        if ended {
+            assert_eq!(deletion.deleted(), 4);
+            return;
+        }
+    }
+}

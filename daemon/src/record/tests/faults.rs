@@ -363,7 +363,13 @@ fn s03_what_cannot_be_read_is_made_anew() {
     cut(Kind::Pair, 1, today - 20);
     cut(Kind::Who, 1, today - 180);
     cut(Kind::Use, 3, (today - 100) / 64);
+    // In the other order of the same.
+    cut(Kind::Pair, 1, today - 185);
+    cut(Kind::Service, 1, today - 185);
+    cut(Kind::Turned, 1, today - 187);
+    // In no other.
     cut(Kind::Pair, 1, today - 190);
+    cut(Kind::Turned, 1, today - 190);
     let lab = Lab::with(dir, short);
     let reader = lab.recorder.reader();
     let since = |day: i64| Query {
@@ -373,16 +379,22 @@ fn s03_what_cannot_be_read_is_made_anew() {
     };
     let asked = reader.summary(Dimension::Name, &since(180), &Viewer::everything());
     assert!(matches!(asked, Err(picosnitch_api::Error::Unavailable(_))), "{asked:?}");
-    assert_eq!(lab.trouble(), Trouble::Mended { mended: 6, lost: 1 });
+    assert_eq!(lab.trouble(), Trouble::Mended { mended: 8, lost: 1 });
     let number = |by: Dimension, q: &Query| -> u64 {
         reader.summary(by, q, &Viewer::everything()).unwrap().0.iter().map(|total| total.connections).sum()
     };
     for (by, word) in Dimension::ALL {
         assert_eq!(number(by, &Query::default()), 400, "{word}");
-        for day in [0, 20, 100, 180] {
+        for day in [0, 20, 100, 180, 185, 187] {
             assert_eq!(number(by, &since(day)), 2, "{word} {day}");
         }
     }
+    let by_pair = |kind, day| {
+        let (mut connections, day) = (0, today - day);
+        chunk::read(&db, kind, (1, day, day + 1), |_, _, _, sums| connections += sums.connections).unwrap();
+        connections
+    };
+    assert_eq!(Kind::ALL.map(|kind| (by_pair(kind, 185), by_pair(kind, 187))), [(2, 2); 7]);
     assert_eq!(number(Dimension::Domain, &since(190)), 2, "what could be read of it is there");
     assert_eq!(place::read(&db, hour, |_| {}).unwrap(), 2);
     // What is written and what is forgotten go on.
@@ -448,4 +460,33 @@ fn files_are_for_root_alone() {
     {
         assert_eq!(lab.dir.path().join(name).metadata().unwrap().mode() & 0o777, mode, "{name}");
     }
+}
+
+/// What was open comes back with the rows that count it, and not where these could not be written.
+#[test]
+fn open_flows_are_those_of_the_rows() {
+    let lab = Lab::new();
+    lab.recorder.submit_through(vec![row(DAY0, who("/usr/bin/curl", 1000))], DAY0, Some(vec![3, u64::MAX]));
+    lab.recorder.flush();
+    let lab = lab.reopen();
+    assert_eq!(lab.known.open_flows, [3, u64::MAX]);
+    let other = Database::open(lab.database()).unwrap();
+    other
+        .execute_batch("CREATE TRIGGER no BEFORE INSERT ON volume BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .unwrap();
+    lab.recorder.submit_through(vec![row(DAY0, who("/usr/bin/curl", 1000))], DAY0, Some(vec![4]));
+    lab.recorder.flush();
+    other.execute_batch("DROP TRIGGER no").unwrap();
+    let rows = count(&lab);
+    lab.recorder.submit(vec![row(DAY0 + 1, who("/usr/bin/curl", 1000))]);
+    for _ in 0..100 {
+        lab.recorder.flush();
+        if count(&lab) > rows {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(count(&lab), rows + 1);
+    let flows: Vec<u8> = other.query_row("SELECT flows FROM open_flows", (), |row| row.get(0)).unwrap();
+    assert_eq!(flows, [[3, 0, 0, 0, 0, 0, 0, 0], [0xff; 8]].concat());
 }

@@ -61,12 +61,22 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
         Database::open(lab.database()).unwrap().query_row(sql, (), |row| row.get(0)).unwrap()
     };
     assert_eq!(number("SELECT count(*) FROM connection"), 3650);
+    for (id, days) in [(1, 101), (2, 99)] {
+        let notice = new_executable(id, now() - days * DAY, who("/usr/bin/curl", 1000));
+        lab.recorder.notice(notice);
+    }
     let before = number("SELECT count(*) FROM who");
     let pages = number("SELECT page_count FROM pragma_page_count");
     lab.recorder.reconfigure(Settings { detail_days: 7, retention_days: 100, ..settings() });
     settle(&lab, || number("SELECT count(*) FROM volume") <= 101 && !lab.recorder.counters().retaining);
     assert_eq!(number("SELECT count(*) FROM connection"), 80);
     assert_eq!(number("SELECT count(DISTINCT day) FROM volume"), 101);
+    let events = reader.events(&Query::default(), &all()).unwrap().rows;
+    assert_eq!(
+        events.iter().map(|row| row.id.unwrap()).collect::<Vec<_>>(),
+        [2],
+        "what was told goes as well"
+    );
     let kept = number("SELECT value FROM meta WHERE key = 'kept-from'");
     let first =
         |level, end| crate::record::chunk::next(&Database::open(lab.database()).unwrap(), level, 0, end);
@@ -76,7 +86,8 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
         assert!(oldest * days >= kept && oldest * days < kept + 2 * days, "level {level}: {oldest}, {kept}");
     }
     assert!(first(0, 1 << 23).unwrap().unwrap() >= (kept + 100 - 7 - 60) * 24);
-    assert!(number("SELECT count(*) FROM domain") <= 101, "{}", number("SELECT count(*) FROM domain"));
+    // Those of the days, and that of the event.
+    assert!(number("SELECT count(*) FROM domain") <= 102, "{}", number("SELECT count(*) FROM domain"));
     assert!(number("SELECT count(*) FROM cmdline") <= 85);
     assert!(number("SELECT count(*) FROM who") < before / 2);
     assert_eq!(number("SELECT count(*) FROM executable"), 4, "programs stay known");
@@ -109,6 +120,30 @@ fn s05_old_detail_lives_on_in_totals_and_the_rest_goes() {
         .query_row("PRAGMA integrity_check", (), |row| row.get(0))
         .unwrap();
     assert_eq!(check, "ok");
+}
+
+/// A history that was set aside goes once nothing in it can be younger than what is kept.
+#[test]
+fn s05_a_damaged_history_goes_with_its_age() {
+    use crate::record::retain::Retention;
+    let lab = Lab::new();
+    lab.write(vec![row_to("a.example")]);
+    let mut db = Database::open(lab.database()).unwrap();
+    let mut retention = Retention::default();
+    let files = ["picosnitch.db.bad", "picosnitch.db.bad-wal", "picosnitch.db.bad-shm"]
+        .map(|name| lab.database().with_file_name(name));
+    // Days since each of them was written.
+    for (ages, stays) in
+        [([0, 0, 0], true), ([365, 366, 366], true), ([366, 365, 366], true), ([366, 366, 0], false)]
+    {
+        for (file, days) in files.iter().zip(ages) {
+            let written = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+            std::fs::File::create(file).unwrap().set_modified(written).unwrap();
+        }
+        round(&mut db, &mut retention, now());
+        assert!(files.iter().all(|file| file.exists() == stays), "{ages:?}");
+    }
+    assert_eq!(sum(&lab, Dimension::Path, &Query::default()), 100, "the one in use");
 }
 
 fn row_to(domain: &str) -> Connection {
@@ -163,6 +198,94 @@ fn round(db: &mut Database, retention: &mut crate::record::retain::Retention, no
     }
 }
 
+/// Of very many programs those that were not seen for longest go, with their contents, and no other; each of them is a
+/// new one when it comes back.
+#[test]
+fn s05_programs_are_known_up_to_a_bound() {
+    use crate::record::retain::Retention;
+    let lab = Lab::new();
+    lab.write(vec![row_to("a.example"), row(now() - 600 * DAY, who("/usr/bin/old", 1000))]);
+    let mut db = Database::open(lab.database()).unwrap();
+    // Seen once, 9001 of them long ago and in no order, the others lately, each with a content of its own.
+    db.execute_batch(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 103999)
+           INSERT INTO executable (id, path, foreign_root) SELECT i, CAST('/opt/' || i AS BLOB), 0 FROM n;
+         INSERT INTO content (id, sha256) SELECT id, CAST(path AS BLOB) FROM executable WHERE id >= 1000;
+         INSERT INTO sighting SELECT id, 1000, t, t, 1, 0, 0, 0 FROM (SELECT id, {} + id * 7919 % 9000 * 1000000 +
+           CASE WHEN id < 10000 OR id = 103999 THEN 0 ELSE {} END - (id = 103999) * {DAY} AS t FROM executable WHERE id >= 1000);
+         INSERT INTO fact SELECT executable, 2, executable, uid, first_seen, last_seen FROM sighting
+           WHERE executable >= 1000;",
+        now() - 500 * DAY,
+        490 * DAY,
+    ))
+    .unwrap();
+    let number = |db: &Database, sql: &str| -> i64 { db.query_row(sql, (), |row| row.get(0)).unwrap() };
+    let mut retention = Retention::default();
+    let mut forgotten = Vec::new();
+    for _ in 0..2 {
+        retention.obey();
+        round(&mut db, &mut retention, now());
+        forgotten.append(&mut retention.forgotten());
+        // There are as many as may be, and those of which something else is left.
+        assert_eq!(number(&db, "SELECT count(*) FROM executable"), 100_000);
+    }
+    let all = "SELECT count(*) FROM executable WHERE id >= 10000";
+    assert_eq!(number(&db, all), 94_000, "one that was seen lately is gone, or the newest one is");
+    let left = 100_000 - 94_000 - 3;
+    let first = now() - 500 * DAY + (9000 - left - 60) * SECOND;
+    let early = format!("SELECT count(*) FROM sighting WHERE executable < 103999 AND last_seen < {first}");
+    assert_eq!(number(&db, &early), 0, "one that was seen later is gone");
+    for table in ["sighting WHERE executable", "fact WHERE kind = 2 AND executable", "content WHERE id"] {
+        let count = number(&db, &format!("SELECT count(*) FROM {table} >= 1000"));
+        assert_eq!(count, 94_000 + left, "{table}");
+    }
+    // Who has just been seen, and who started it.
+    let there = |path: &str| {
+        let path = format!("SELECT count(*) FROM executable WHERE path = CAST('{path}' AS BLOB)");
+        number(&db, &path)
+    };
+    assert_eq!((there("/usr/bin/curl"), there("/bin/bash"), there("/usr/bin/old")), (1, 1, 0));
+    assert_eq!(forgotten.len() as i64, 103_000 + 4 - 100_000);
+    assert!(forgotten.iter().all(|key| there(std::str::from_utf8(&key.path).unwrap()) == 0));
+    drop(db);
+    let lab = lab.reopen();
+    assert_eq!(lab.known.programs.len() as i64, 94_000 + left + 1);
+}
+
+/// A file that is made anew again and again: the contents that it had long ago are known up to a bound.
+#[test]
+fn s05_contents_of_one_program_are_known_up_to_a_bound() {
+    use crate::record::retain::Retention;
+    let lab = Lab::new();
+    lab.write(vec![row_to("a.example"), row(now() - 600 * DAY, who("/usr/bin/old", 1000))]);
+    let mut db = Database::open(lab.database()).unwrap();
+    let sql = "SELECT id FROM executable WHERE path = CAST('/usr/bin/curl' AS BLOB)";
+    let id: i64 = db.query_row(sql, (), |row| row.get(0)).unwrap();
+    db.execute_batch(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 2499)
+           INSERT INTO content (id, sha256) SELECT i, CAST('content ' || i AS BLOB) FROM n;
+         INSERT INTO fact SELECT {id}, 2, id, 1000, t, t FROM (SELECT id, {} + id +
+           CASE WHEN id < 2300 THEN 0 ELSE {} END AS t FROM content WHERE id >= 1000);",
+        now() - 500 * DAY,
+        490 * DAY,
+    ))
+    .unwrap();
+    let mut retention = Retention::default();
+    for _ in 0..2 {
+        retention.obey();
+        round(&mut db, &mut retention, now());
+        let sql = "SELECT count(*), (SELECT count(*) FROM content WHERE id >= 1000) FROM fact
+             WHERE kind = 2 AND executable = ?1";
+        let (facts, contents): (i64, i64) =
+            db.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        // The one that it has now is among them.
+        assert_eq!((facts, contents), (1000, 999));
+    }
+    let oldest: i64 =
+        db.query_row("SELECT min(id) FROM content WHERE id >= 1000", (), |row| row.get(0)).unwrap();
+    assert_eq!(oldest, 2500 - 999, "those that were seen lately stay");
+}
+
 /// A clock that is years ahead, for some rounds of retention and some rows, hides nothing for good.
 #[test]
 fn s06_a_clock_that_was_years_ahead_hides_nothing() {
@@ -183,7 +306,8 @@ fn s06_a_clock_that_was_years_ahead_hides_nothing() {
         let lab = lab.reopen();
         let count = |q: &Query| lab.recorder.reader().connections(q, &all()).unwrap().rows.len() as u64;
         let left = count(&Query::default());
-        assert!(left >= u64::from(future), "two days at most in each round");
+        let kept = u64::try_from(old).unwrap().saturating_sub(4) + u64::from(future);
+        assert_eq!(left, kept, "two days that have data in each round");
         // It is right again, and rows come.
         let mut rows: Vec<Connection> = (0..5).map(|_| row_to("new.example.org")).collect();
         rows.iter_mut().for_each(|row| row.sent = 1);

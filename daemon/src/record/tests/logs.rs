@@ -18,7 +18,10 @@ fn s09_rows_notices_and_errors_are_written_one_a_line() {
         ..Program::clone(&hostile.who.program)
     });
     lab.recorder.notice(new_executable(1, DAY0, hostile.who.clone()));
-    let error = NoticeKind::Error { kind: "lost-flows", message: "1 flow\nwas lost".to_owned() };
+    let error = NoticeKind::Error {
+        kind: picosnitch_api::Incident::LostFlows,
+        message: "1 flow\nwas lost".to_owned(),
+    };
     lab.recorder.notice(Notice { id: 2, time: DAY0, kind: error, before: Before::Nobody });
     lab.write(vec![hostile.clone()]);
     let read = |name: &str| std::fs::read_to_string(lab.log(name)).unwrap();
@@ -73,7 +76,7 @@ fn s09_links_and_fifos_in_place_of_a_log_are_refused() {
     symlink(&victim, lab.log("conn.log")).unwrap();
     std::fs::hard_link(&victim, lab.log("exe.log")).unwrap();
     nix::unistd::mkfifo(&lab.log("error.log"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    let error = NoticeKind::Error { kind: "lost-flows", message: "x".to_owned() };
+    let error = NoticeKind::Error { kind: picosnitch_api::Incident::LostFlows, message: "x".to_owned() };
     for id in [1, 2] {
         lab.recorder.notice(new_executable(id * 2, DAY0, who("/usr/bin/curl", 1000)));
         lab.recorder.notice(Notice {

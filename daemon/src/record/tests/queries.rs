@@ -112,6 +112,8 @@ fn every_filter_selects() {
     other.who.grandparent = Some(program("/sbin/init", "init"));
     other.who.unit = Some(bytes("cron.service"));
     other.who.container = Some(bytes("box"));
+    lab.recorder.notice(new_executable(1, DAY0, who("/usr/bin/curl", 1000)));
+    lab.recorder.notice(notice_of(2, &other));
     lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000)), other]);
     let text = |text: &str| Some(text.to_owned());
     let queries = [
@@ -148,8 +150,11 @@ fn every_filter_selects() {
             let keys: Vec<_> = totals.iter().map(|total| total.key.as_str()).collect();
             assert_eq!(keys, ["/opt/Other/app"], "{q:?}");
         }
-        if q.direction.is_none() && q.netns.is_none() && q.local_port.is_none() {
-            reader.events(&q, &all()).unwrap();
+        // An event is of no network namespace.
+        if q.netns.is_none() {
+            let events = reader.events(&q, &all()).unwrap();
+            let ids: Vec<_> = events.rows.iter().map(|row| row.id.unwrap()).collect();
+            assert_eq!(ids, [2], "{q:?}");
         }
         let page =
             reader.executables(&Query { since: None, remote_port: None, ..q.clone() }, &all()).unwrap();
@@ -165,7 +170,23 @@ fn every_filter_selects() {
         Query { address: Some("32.1.0.0/16".parse().unwrap()), ..Query::default() },
     ] {
         assert!(reader.connections(&q, &all()).unwrap().rows.is_empty(), "{q:?}");
+        assert!(reader.events(&q, &all()).unwrap().rows.is_empty(), "{q:?}");
     }
+}
+
+/// The notice that the program of this row is new.
+fn notice_of(id: i64, row: &Connection) -> Notice {
+    let contact = Contact {
+        who: row.who.clone(),
+        remote: row.remote,
+        remote_port: row.remote_port,
+        local_port: row.local_port,
+        protocol: row.protocol,
+        direction: Some(row.direction),
+        domain: row.domain.clone(),
+    };
+    let kind = NoticeKind::NewExecutable(Box::new(contact));
+    Notice { id, time: row.time, kind, before: Before::Nobody }
 }
 
 #[test]
@@ -302,7 +323,10 @@ fn a_notice_is_committed_at_once_and_its_event_is_there() {
         assert_eq!(event.address.as_deref(), Some("203.0.113.7"));
         assert_eq!(event.acknowledged, Some(false));
     }
-    let error = NoticeKind::Error { kind: "lost-flows", message: "7 flows\nwere lost".to_owned() };
+    let error = NoticeKind::Error {
+        kind: picosnitch_api::Incident::LostFlows,
+        message: "7 flows\nwere lost".to_owned(),
+    };
     lab.recorder.notice(Notice { id: 20, time: DAY0 + 99, kind: error, before: Before::Nobody });
     let event = lab.recorder.reader().event(20, &all()).unwrap();
     assert_eq!((event.kind.as_deref(), event.error.as_deref()), (Some("error"), Some("lost-flows")));

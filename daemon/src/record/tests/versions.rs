@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! S04: a database of every version so far is brought up to date with its data.
 
-use picosnitch_api::{Dimension, Query};
+use picosnitch_api::{Dimension, Query, row};
 use rusqlite::Connection as Database;
 
 use super::*;
@@ -25,6 +25,8 @@ const VERSION_6: &str = include_str!("version-6.sql");
 const VERSION_7: &str = include_str!("version-7.sql");
 /// Version 8, with the rows of the last hours.
 const VERSION_8: &str = include_str!("version-8.sql");
+/// The first version that has verdicts of a scanner.
+const FIRST_WITH_VERDICTS: i64 = 3;
 const DAY: i64 = 86_400 * SECOND;
 
 #[test]
@@ -78,6 +80,10 @@ fn brought_up_to_date(dump: &str, version: i64) {
     let old = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
     old.execute_batch(dump).unwrap();
     old.pragma_update(None, "user_version", version).unwrap();
+    if version >= FIRST_WITH_VERDICTS {
+        let add = "INSERT INTO verdict (sha256, state, due, malicious, total, analysed) VALUES (?1, 1, 0, 3, 72, ?2)";
+        old.execute(add, (vec![0x40_u8; 32], DAY0)).unwrap();
+    }
     drop(old);
     let lab = Lab::with(dir, settings());
     let reader = lab.recorder.reader();
@@ -87,6 +93,8 @@ fn brought_up_to_date(dump: &str, version: i64) {
     assert_eq!(lab.known.programs.len(), 2);
     let page = reader.connections(&Query::default(), &all).unwrap();
     assert_eq!(page.rows.len(), 30);
+    assert_eq!(page.rows[0], newest_row());
+    assert_eq!(reader.executable(4, &all).unwrap(), ssh(version));
     // Found hour by hour, each once.
     let db = Database::open(lab.database()).unwrap();
     assert_eq!(listed(&db), 30);
@@ -141,6 +149,70 @@ fn brought_up_to_date(dump: &str, version: i64) {
     assert_eq!(check, "ok");
 }
 
+/// The newest row of each of these histories, in full.
+fn newest_row() -> row::Connection {
+    let text = |text: &str| Some(text.to_owned());
+    row::Connection {
+        time: Some(DAY0 + 19 * DAY + 9 * 3600 * SECOND),
+        executable: Some(4),
+        path: text("/usr/bin/ssh"),
+        name: text("ssh"),
+        sha256: Some("40".repeat(32)),
+        cmdline: text("ssh job-29333"),
+        parent: text("/bin/bash"),
+        parent_name: text("bash"),
+        parent_sha256: Some("10".repeat(32)),
+        parent_cmdline: text("bash -l"),
+        grandparent: text("/usr/sbin/sshd"),
+        grandparent_name: text("sshd"),
+        grandparent_sha256: Some("20".repeat(32)),
+        grandparent_cmdline: text("sshd: someone"),
+        pid: Some(4242),
+        uid: Some(1001),
+        domain: text("d19.example.org"),
+        domain_source: text("dns"),
+        address: text("203.0.113.7"),
+        remote_port: Some(443),
+        local_address: text("192.0.2.1"),
+        local_port: Some(40_000),
+        protocol: text("tcp"),
+        direction: text("out"),
+        netns: Some(4_026_531_840),
+        unit: text("session.scope"),
+        sent: Some(1),
+        received: Some(20),
+        connections: Some(1),
+        ..row::Connection::default()
+    }
+}
+
+/// The program of that row, with the verdict where there was one.
+fn ssh(version: i64) -> row::Executable {
+    let (first, last) = (DAY0 + 3600 * SECOND, DAY0 + 19 * DAY + 9 * 3600 * SECOND);
+    let verdict = if version >= FIRST_WITH_VERDICTS { "3 of 72 engines (2026-11-22)" } else { "" };
+    row::Executable {
+        id: Some(4),
+        path: Some("/usr/bin/ssh".to_owned()),
+        name: Some("ssh".to_owned()),
+        sha256: Some("40".repeat(32)),
+        first_seen: Some(first),
+        last_seen: Some(last),
+        days_seen: Some(20),
+        sent: Some(100),
+        received: Some(2000),
+        connections: Some(100),
+        names: Some(vec!["ssh".to_owned()]),
+        cmdlines: Some(vec!["ssh job-*".to_owned()]),
+        ports: Some(vec![443]),
+        domains: Some((0..20).rev().map(|day| format!("d{day}.example.org")).collect()),
+        hashes: Some(vec!["40".repeat(32)]),
+        hashes_first_seen: Some(vec![first]),
+        hashes_last_seen: Some(vec![last]),
+        verdicts: Some(vec![verdict.to_owned()]),
+        ..row::Executable::default()
+    }
+}
+
 /// Rows in the lists of all hours, after a look that each is there with that program and peer.
 fn listed(db: &Database) -> usize {
     let mut listed = 0;
@@ -171,7 +243,9 @@ fn s04_version_2_is_brought_up_to_date_with_its_data() {
     let reader = lab.recorder.reader();
     let all = Viewer::everything();
     assert_eq!((lab.known.next_notice, lab.known.programs.len()), (3, 2));
-    assert_eq!(reader.connections(&Query::default(), &all).unwrap().rows.len(), 30);
+    let rows = reader.connections(&Query::default(), &all).unwrap().rows;
+    assert_eq!((rows.len(), &rows[0]), (30, &newest_row()));
+    assert_eq!(reader.executable(4, &all).unwrap(), ssh(2));
     let (totals, _) = reader.summary(Dimension::Path, &Query::default(), &all).unwrap();
     assert_eq!(totals.iter().map(|total| total.connections).sum::<u64>(), 200);
     // And it goes on, with what is new: rows that wait to be sent, from a history with a number of its own.
@@ -181,4 +255,38 @@ fn s04_version_2_is_brought_up_to_date_with_its_data() {
     assert!(batch.origin > 0);
     let db = Database::open(lab.database()).unwrap();
     assert_eq!(connections_by_kind(&db), [201; 7]);
+}
+
+/// A deletion that version 8 was about to end when it was killed: what it has not taken away is not said any more.
+#[test]
+fn s04_a_deletion_that_version_8_left_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
+    let old = Database::open(dir.path().join("state/picosnitch.db")).unwrap();
+    old.execute_batch(VERSION_8).unwrap();
+    let day = DAY0 / DAY;
+    old.execute_batch(&format!(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES ('deleting-from', {day}), ('deleting-to', {day});
+         INSERT INTO domain (id, value) VALUES (900, CAST('gone.example' AS BLOB));
+         INSERT INTO fact SELECT executable, 4, 900, uid, first_seen, last_seen FROM sighting;
+         PRAGMA user_version = 8;"
+    ))
+    .unwrap();
+    drop(old);
+    let lab = Lab::with(dir, settings());
+    let db = Database::open(lab.database()).unwrap();
+    let said = || -> i64 {
+        db.query_row("SELECT count(*) FROM fact WHERE kind = 4 AND value = 900", (), |row| row.get(0))
+            .unwrap()
+    };
+    for _ in 0..300 {
+        if said() == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(said(), 0);
+    let (totals, _) =
+        lab.recorder.reader().summary(Dimension::Domain, &Query::default(), &Viewer::everything()).unwrap();
+    assert_eq!(totals.iter().map(|total| total.connections).sum::<u64>(), 200);
 }

@@ -28,7 +28,7 @@ fn lab() -> Lab {
     }
     lab.recorder.notice(new_executable(1, DAY0, who("/usr/bin/curl", 1001)));
     lab.recorder.notice(new_executable(2, DAY0, who("/home/alice/secret", 1000)));
-    let error = NoticeKind::Error { kind: "storage", message: "for all".to_owned() };
+    let error = NoticeKind::Error { kind: picosnitch_api::Incident::Storage, message: "for all".to_owned() };
     lab.recorder.notice(Notice { id: 3, time: DAY0, kind: error, before: Before::Nobody });
     lab.write(rows);
     lab
@@ -68,6 +68,28 @@ fn b04_rows_counts_and_totals_are_ones_own() {
     assert_eq!(page.hidden, 1);
     assert!(reader.event(2, &bob).is_err());
     assert_eq!(reader.acknowledge(&[2], &bob).unwrap(), 0);
+}
+
+#[test]
+fn b04_a_content_that_others_alone_ran_is_not_known() {
+    let lab = Lab::new();
+    let content = |byte| Hash::Known([byte; 32]);
+    let run = |path, uid, hash, script: Option<Hash>| {
+        let mut who = who(path, uid);
+        let program = Arc::make_mut(&mut who.program);
+        program.hash = hash;
+        program.script = script.map(|hash| (bytes("/home/alice/x.py"), hash));
+        row(DAY0, who)
+    };
+    lab.write(vec![
+        run("/usr/bin/curl", 1001, content(1), None),
+        run("/home/alice/secret", 1000, content(2), Some(content(3))),
+    ]);
+    let reader = lab.recorder.reader();
+    let known = |viewer: &Viewer| [1, 2, 3, 4].map(|byte| reader.knows_content(&[byte; 32], viewer).unwrap());
+    assert_eq!(known(&all()), [true, true, true, false]);
+    assert_eq!(known(&only(1000)), [false, true, true, false]);
+    assert_eq!(known(&only(1001)), [true, false, false, false]);
 }
 
 #[test]

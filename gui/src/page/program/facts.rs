@@ -6,7 +6,7 @@ use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
 use picosnitch_api::query::MAX_TEXT;
-use picosnitch_api::row::Executable;
+use picosnitch_api::row::{Executable, MAX_LISTED};
 use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Dimension, inert};
 
@@ -23,9 +23,9 @@ pub fn pills(about: &Executable) -> Vec<(String, bool)> {
     let mut pills = Vec::new();
     // A package's verdict, once the monitor gives one, takes the place of these words.
     pills.push(match (&about.sha256, &about.sha256_unknown) {
-        (Some(_), _) => (tr("sha256 known").to_owned(), false),
-        (None, Some(_)) => (tr("sha256 not known").to_owned(), true),
-        (None, None) => (tr("sha256 not yet known").to_owned(), false),
+        (Some(_), _) => (tr("content of its file known").to_owned(), false),
+        (None, Some(_)) => (tr("content of its file not known").to_owned(), true),
+        (None, None) => (tr("content of its file not yet known").to_owned(), false),
     });
     let place = |place: &str| (place.to_owned(), false);
     let belongs = match path {
@@ -56,8 +56,9 @@ pub fn facts(page: &ProgramPage, about: &Executable, context: &Context) -> gtk4:
     let short = gtk4::FlowBox::builder()
         .selection_mode(gtk4::SelectionMode::None)
         .homogeneous(true)
+        // Six of them: no line has a hole.
         .min_children_per_line(2)
-        .max_children_per_line(4)
+        .max_children_per_line(3)
         .column_spacing(8)
         .row_spacing(8)
         .css_classes(["card", "facts"])
@@ -136,7 +137,8 @@ fn filters(
         line.append(&button);
     }
     if last >= MOST {
-        let more = say("and {n} more", &[("n", &(values.len() - MOST))]);
+        let most = if values.len() >= MAX_LISTED { "+" } else { "" };
+        let more = say("and {n} more", &[("n", &format!("{}{most}", values.len() - MOST))]);
         line.append(&gtk4::Label::builder().label(more).css_classes(["dim-label"]).build());
     }
     line.set_hexpand(true);
@@ -159,7 +161,7 @@ fn filters(
 pub fn cmdlines(page: &ProgramPage, about: &Executable, context: &Context) -> Option<adw::PreferencesGroup> {
     let known = about.cmdlines.as_ref().filter(|known| !known.is_empty())?;
     let group = adw::PreferencesGroup::builder().title(tr("Command lines")).build();
-    group.set_description(latest(known.len()).as_deref());
+    group.set_description(latest(known.len(), known.len() >= MAX_LISTED).as_deref());
     for cmdline in known.iter().take(LINES) {
         let row = row(&inert(cmdline), "");
         row.set_title_lines(2);

@@ -9,7 +9,7 @@ use gtk4::prelude::*;
 use libadwaita as adw;
 use libadwaita::prelude::*;
 use picosnitch_api::query::MAX_PAGE;
-use picosnitch_api::row::{Connection, Executable, Page, Total};
+use picosnitch_api::row::{Connection, Executable, MAX_LISTED, Page, Total};
 use picosnitch_api::tongue::{fill, say, tr};
 use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert};
 
@@ -204,7 +204,8 @@ impl ProgramPage {
         empty(&self.lists);
         self.path.replace(program.about.path.clone());
         self.head.append(&self.title(&program.about));
-        self.head.append(&facts::facts(self, &program.about, context));
+        // Below the chart: it is seen whole without scrolling.
+        self.lists.append(&facts::facts(self, &program.about, context));
         if let Some(versions) = self.versions(&program, context) {
             self.lists.append(&versions);
         }
@@ -238,7 +239,7 @@ impl ProgramPage {
     /// Shows its connections, and the processes that made them.
     pub fn connections(&self, page: Page<Connection>, context: &Context) {
         empty(&self.processes);
-        if let Some(group) = process::processes(self, &page.rows, context) {
+        if let Some(group) = process::processes(self, &page, context) {
             self.processes.append(&group);
         }
         self.all.set_visible(page.rows.len() > SHOWN || !page.cursor.is_empty());
@@ -300,13 +301,13 @@ impl ProgramPage {
             }
             pills.append(&pill);
         }
+        if !path.is_empty() {
+            pills.append(&self.mute(path));
+        }
         text.append(&pills);
         let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
         head.append(&icon);
         head.append(&text);
-        if !path.is_empty() {
-            head.append(&self.mute(path));
-        }
         head
     }
 
@@ -314,10 +315,14 @@ impl ProgramPage {
         let quiet = Quiet::file().and_then(|file| Quiet::load(&file).ok()).unwrap_or_default();
         let says = tr("No notifications about this program");
         let button = gtk4::ToggleButton::builder()
-            .icon_name("notifications-disabled-symbolic")
+            .child(
+                &adw::ButtonContent::builder()
+                    .icon_name("notifications-disabled-symbolic")
+                    .label(tr("Mute"))
+                    .build(),
+            )
             .active(quiet.muted.contains(path))
-            .valign(gtk4::Align::Start)
-            .css_classes(["flat"])
+            .css_classes(["value-pill"])
             .tooltip_text(says)
             .build();
         crate::speak::label(&button, says);
@@ -328,8 +333,11 @@ impl ProgramPage {
 
     fn versions(&self, program: &Program, context: &Context) -> Option<adw::PreferencesGroup> {
         let hashes = program.about.hashes.as_ref().filter(|hashes| !hashes.is_empty())?;
+        let bytes = |total: &Total| {
+            format!("↓ {} ↑ {}", context.units.bytes(total.received), context.units.bytes(total.sent))
+        };
         let group = adw::PreferencesGroup::builder().title(tr("Versions of its file")).build();
-        group.set_description(latest(hashes.len()).as_deref());
+        group.set_description(latest(hashes.len(), hashes.len() >= MAX_LISTED).as_deref());
         let at = |times: &Option<Vec<i64>>, index: usize| {
             times.as_ref().and_then(|times| times.get(index)).copied()
         };
@@ -341,11 +349,8 @@ impl ProgramPage {
                 (one, other) => one.or(other).map(format::minute).unwrap_or_default(),
             };
             if let Some(total) = program.contents.iter().find(|total| total.key == *hash) {
-                says += &format!(
-                    " · ↓ {} ↑ {}",
-                    context.units.bytes(total.received),
-                    context.units.bytes(total.sent)
-                );
+                // When it was seen is of all times, its traffic is not.
+                says += &format!(" · {}", say("in this time {bytes}", &[("bytes", &bytes(total))]));
             }
             let verdict =
                 program.about.verdicts.as_ref().and_then(|all| all.get(index)).filter(|v| !v.is_empty());
@@ -356,6 +361,11 @@ impl ProgramPage {
             row.add_css_class("hash");
             row.add_suffix(&self.filter(Dimension::Sha256, hash, context));
             group.add(&row);
+        }
+        // Of these nothing but the traffic is known, nor how many they were.
+        if let Some(unknown) = program.contents.iter().find(|total| total.key.is_empty()) {
+            let says = say("in this time {bytes}", &[("bytes", &bytes(unknown))]);
+            group.add(&row(tr("sha256 not known"), &says));
         }
         Some(group)
     }
@@ -403,10 +413,10 @@ impl ProgramPage {
     }
 }
 
-/// Says that there are more than are shown.
-fn latest(all: usize) -> Option<String> {
-    let text = || fill(tr("The latest {n} of {all}."), &[("n", &LINES), ("all", &all)]);
-    (all > LINES).then(text)
+/// Says that there are more than are shown; with `more` they are not all counted.
+fn latest(all: usize, more: bool) -> Option<String> {
+    let all = (all > LINES).then(|| format!("{all}{}", if more { "+" } else { "" }))?;
+    Some(fill(tr("The latest {n} of {all}."), &[("n", &LINES), ("all", &all)]))
 }
 
 /// A row whose texts are no markup.
@@ -445,4 +455,16 @@ async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
 /// When a process last did something, for its line.
 fn last(time: Option<i64>) -> String {
     time.map_or(String::new(), |time| format::ago(time, now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_a_list_that_is_cut_says_of_how_many() {
+        assert_eq!(latest(LINES, false), None);
+        assert_eq!(latest(LINES + 1, false).as_deref(), Some("The latest 8 of 9."));
+        assert_eq!(latest(MAX_LISTED, true).as_deref(), Some("The latest 8 of 200+."), "or of more");
+    }
 }

@@ -4,7 +4,7 @@
 use libadwaita as adw;
 use libadwaita::prelude::*;
 use picosnitch_api::query::MAX_TEXT;
-use picosnitch_api::row::Connection;
+use picosnitch_api::row::{Connection, Page};
 use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Dimension, inert_short};
 
@@ -52,15 +52,15 @@ pub fn gather(rows: &[Connection]) -> Vec<Process> {
 /// A list of them; `None` without any.
 pub fn processes(
     page: &ProgramPage,
-    rows: &[Connection],
+    latest_rows: &Page<Connection>,
     context: &Context,
 ) -> Option<adw::PreferencesGroup> {
-    let all = gather(rows);
+    let all = gather(&latest_rows.rows);
     if all.is_empty() {
         return None;
     }
     let group = adw::PreferencesGroup::builder().title(tr("Latest processes")).build();
-    group.set_description(latest(all.len()).as_deref());
+    group.set_description(latest(all.len(), !latest_rows.cursor.is_empty()).as_deref());
     for process in all.iter().take(LINES) {
         let title = process.cmdline.as_deref().or(process.name.as_deref()).unwrap_or_default();
         let mut says = vec![say("process {pid}", &[("pid", &process.pid)])];
