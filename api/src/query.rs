@@ -296,6 +296,34 @@ impl Scope {
     }
 }
 
+/// Keys of the wire form.
+pub const KEYS: [&str; 24] = [
+    "since",
+    "until",
+    "scope",
+    "path",
+    "name",
+    "sha256",
+    "cmdline",
+    "parent",
+    "grandparent",
+    "uid",
+    "domain",
+    "address",
+    "local-port",
+    "remote-port",
+    "protocol",
+    "direction",
+    "netns",
+    "unit",
+    "container",
+    "search",
+    "sort",
+    "descending",
+    "limit",
+    "cursor",
+];
+
 impl Query {
     /// Checks the wire form. `now` in µs since the epoch, for relative times.
     ///

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::row::Event;
 
@@ -54,6 +55,16 @@ impl Quiet {
         crate::file::replace(file, &self.text())
     }
 
+    /// Changes what the file says, as it is now.
+    ///
+    /// # Errors
+    /// Those of [`Quiet::load`] and [`Quiet::save`].
+    pub fn change(file: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+        let mut quiet = Self::load(file)?;
+        change(&mut quiet);
+        quiet.save(file)
+    }
+
     /// Nobody is to be told of this notice.
     #[must_use]
     pub fn hides(&self, row: &Event) -> bool {
@@ -80,6 +91,44 @@ impl Quiet {
             paths.iter().map(|path| format!("{word} {}\n", escape(path))).collect()
         };
         format!("{}{}", lines("mute", &self.muted), lines("expect", &self.expected))
+    }
+}
+
+/// What the file says, read anew when another program has changed it.
+#[derive(Debug, Default)]
+pub struct Latest {
+    file: Option<PathBuf>,
+    /// When what was read last was written.
+    written: Option<SystemTime>,
+    quiet: Quiet,
+}
+
+impl Latest {
+    /// Of [`Quiet::file`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self { file: Quiet::file(), ..Self::default() }
+    }
+
+    /// As the file is now.
+    ///
+    /// # Errors
+    /// Those of [`Quiet::load`]; what was read before stands.
+    pub fn read(&mut self) -> io::Result<&Quiet> {
+        if let Some(file) = &self.file {
+            let written = std::fs::metadata(file).and_then(|about| about.modified()).ok();
+            if written != self.written {
+                self.quiet = Quiet::load(file)?;
+                self.written = written;
+            }
+        }
+        Ok(&self.quiet)
+    }
+
+    /// As it was read last.
+    #[must_use]
+    pub fn quiet(&self) -> &Quiet {
+        &self.quiet
     }
 }
 
@@ -138,5 +187,16 @@ mod tests {
         quiet.save(&file).unwrap();
         assert_eq!(Quiet::load(&file).unwrap(), quiet);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn n04_what_another_program_changed_is_read_again() {
+        let file = std::env::temp_dir().join(format!("picosnitch-latest-{}", std::process::id()));
+        let mut latest = Latest { file: Some(file.clone()), ..Latest::default() };
+        assert_eq!(*latest.read().unwrap(), Quiet::default());
+        Quiet::change(&file, |quiet| quiet.muted.extend(["/a".to_owned()])).unwrap();
+        assert!(latest.read().unwrap().muted.contains("/a"));
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(*latest.read().unwrap(), Quiet::default());
     }
 }

@@ -3,14 +3,10 @@
 #![no_main]
 
 use picosnitch_api::Query;
-use picosnitch_api::query::Dict;
+use picosnitch_api::query::{Dict, KEYS};
 use zbus::zvariant::Value;
 
-const KEYS: [&str; 26] = [
-    "since", "until", "scope", "path", "name", "sha256", "cmdline", "parent", "grandparent", "uid", "domain",
-    "address", "local-port", "remote-port", "protocol", "direction", "netns", "unit", "container", "search",
-    "sort", "descending", "limit", "cursor", "", "none",
-];
+const NO_KEYS: [&str; 2] = ["", "none"];
 
 libfuzzer_sys::fuzz_target!(|input: Vec<(u8, u8, i64, &str)>| {
     let mut dict = Dict::new();
@@ -28,7 +24,9 @@ libfuzzer_sys::fuzz_target!(|input: Vec<(u8, u8, i64, &str)>| {
             _ => Value::from(vec![text]),
         };
         if let Ok(value) = value.try_to_owned() {
-            dict.insert(KEYS[usize::from(key) % KEYS.len()].to_owned(), value);
+            let keys = || KEYS.iter().chain(&NO_KEYS);
+            let key = keys().cycle().nth(usize::from(key)).copied().unwrap_or_default();
+            dict.insert(key.to_owned(), value);
         }
     }
     if let Ok(query) = Query::from_dict(&dict, 1_800_000_000_000_000) {

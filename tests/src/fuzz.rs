@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 
+use picosnitch_api::query::KEYS;
 use picosnitch_api::{Client, Error, name};
 use zbus::zvariant;
 
@@ -59,42 +60,20 @@ impl Random {
         }
     }
 
+    /// A key of a query, or none.
+    pub fn key(&mut self) -> &'static str {
+        let at = self.below(KEYS.len() + NO_KEYS.len());
+        KEYS.iter().chain(&NO_KEYS).nth(at).copied().unwrap_or_default()
+    }
+
     /// A query of up to four keys, right or wrong.
     pub fn query(&mut self) -> HashMap<&'static str, zvariant::Value<'static>> {
-        (0..self.below(5)).map(|_| (KEYS[self.below(KEYS.len())], self.value())).collect()
+        (0..self.below(5)).map(|_| (self.key(), self.value())).collect()
     }
 }
 
-/// Keys of queries, and such as are none.
-pub const KEYS: [&str; 27] = [
-    "since",
-    "until",
-    "scope",
-    "path",
-    "name",
-    "sha256",
-    "cmdline",
-    "parent",
-    "grandparent",
-    "uid",
-    "domain",
-    "address",
-    "local-port",
-    "remote-port",
-    "protocol",
-    "direction",
-    "netns",
-    "unit",
-    "container",
-    "search",
-    "sort",
-    "descending",
-    "limit",
-    "cursor",
-    "",
-    "no-such",
-    "path\"; --",
-];
+/// These are none of [`KEYS`].
+const NO_KEYS: [&str; 3] = ["", "no-such", "path\"; --"];
 
 /// What an answer is counted as.
 pub fn word<T>(result: Result<T, zbus::Error>) -> String {

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use picosnitch_api::listen::{Event, Listener};
 use picosnitch_api::row::Event as Notice;
 use picosnitch_api::state::{Daemon, Effect, Input, State};
-use picosnitch_api::{Client, Mark, People, Quiet, Units, inert};
+use picosnitch_api::{Client, Mark, People, Quiet, Units, inert, quiet};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use zbus::export::ordered_stream::OrderedStreamExt as _;
@@ -46,8 +46,7 @@ struct App {
     panel: Panel,
     messages: mpsc::Sender<Message>,
     details: Details,
-    quiet_file: Option<PathBuf>,
-    quiet_read: Option<SystemTime>,
+    quiet: quiet::Latest,
     /// Up to when rates were asked for, µs since the epoch.
     rated: i64,
     /// Bytes per second, received and sent, and when they say nothing any more.
@@ -106,8 +105,7 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         panel: Panel::start(Status::new(messages.clone())),
         details: Details::new(messages.clone()),
         messages,
-        quiet_file: Quiet::file(),
-        quiet_read: None,
+        quiet: quiet::Latest::new(),
         rated: wall(),
         rates: None,
         units: Units::default(),
@@ -357,27 +355,15 @@ impl App {
 
     /// The window may have changed the file.
     fn read_quiet(&mut self) {
-        let Some(file) = &self.quiet_file else { return };
-        let changed = std::fs::metadata(file).and_then(|about| about.modified()).ok();
-        if changed == self.quiet_read {
-            return;
-        }
-        match Quiet::load(file) {
-            Ok(quiet) => {
-                self.quiet_read = changed;
-                self.policy.set_quiet(quiet);
-            }
-            Err(error) => eprintln!("picosnitch-tray: cannot read {}: {error}", file.display()),
+        match self.quiet.read() {
+            Ok(quiet) => self.policy.set_quiet(quiet),
+            Err(error) => eprintln!("picosnitch-tray: cannot read the list of muted programs: {error}"),
         }
     }
 
     fn change_quiet(&mut self, change: impl FnOnce(&mut Quiet)) {
-        let Some(file) = &self.quiet_file else { return };
-        let saved = Quiet::load(file).and_then(|mut quiet| {
-            change(&mut quiet);
-            quiet.save(file)
-        });
-        if let Err(error) = saved {
+        let Some(file) = Quiet::file() else { return };
+        if let Err(error) = Quiet::change(&file, change) {
             eprintln!("picosnitch-tray: cannot write {}: {error}", file.display());
         }
         self.read_quiet();

@@ -189,8 +189,10 @@ impl Policy {
     }
 
     /// What the person muted and expects, as it is now.
-    pub fn set_quiet(&mut self, quiet: Quiet) {
-        self.quiet = quiet;
+    pub fn set_quiet(&mut self, quiet: &Quiet) {
+        if self.quiet != *quiet {
+            self.quiet.clone_from(quiet);
+        }
     }
 
     /// Notifications are wanted at all (`notify.desktop`).

@@ -123,33 +123,7 @@ fn value() -> impl Strategy<Value = Value<'static>> {
 }
 
 fn key() -> impl Strategy<Value = String> {
-    let known = [
-        "since",
-        "until",
-        "scope",
-        "path",
-        "name",
-        "sha256",
-        "cmdline",
-        "parent",
-        "grandparent",
-        "uid",
-        "domain",
-        "address",
-        "local-port",
-        "remote-port",
-        "protocol",
-        "direction",
-        "netns",
-        "unit",
-        "container",
-        "search",
-        "sort",
-        "descending",
-        "limit",
-        "cursor",
-    ];
-    prop_oneof![9 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+    prop_oneof![9 => prop::sample::select(KEYS.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
 
 proptest! {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What stands above the page: only what needs doing, one thing at a time, the most pressing first. Pure, but for
-//! [`Hushed`], which reads what tray and window share.
+//! What stands above the page: only what needs doing, one thing at a time, the most pressing first. Pure.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::SystemTime;
 
 use picosnitch_api::row::Event;
 use picosnitch_api::state::{Daemon, State};
@@ -110,37 +106,6 @@ fn unread(state: &State, quiet: &Quiet, kind: &str) -> u64 {
     programs.len() as u64
 }
 
-/// The programs that this person wants to hear nothing of. The tray may change the file, too.
-#[derive(Default)]
-pub struct Hushed {
-    file: Option<PathBuf>,
-    read: Cell<Option<SystemTime>>,
-    quiet: RefCell<Quiet>,
-}
-
-impl Hushed {
-    /// From the person's own file.
-    pub fn new() -> Self {
-        Self { file: Quiet::file(), ..Self::default() }
-    }
-
-    /// As the file is now. One that cannot be read changes nothing.
-    pub fn now(&self) -> std::cell::Ref<'_, Quiet> {
-        let changed = self
-            .file
-            .as_ref()
-            .and_then(|file| std::fs::metadata(file).ok())
-            .and_then(|it| it.modified().ok());
-        if changed != self.read.get()
-            && let Some(quiet) = self.file.as_deref().map(Quiet::load).and_then(Result::ok)
-        {
-            self.read.set(changed);
-            self.quiet.replace(quiet);
-        }
-        self.quiet.borrow()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -210,17 +175,5 @@ mod tests {
         assert_eq!(says(&both, &quiet, &[]), Some(("one And 1 more.".into(), Act::Show, true)));
         assert_eq!(says(&both, &quiet, &["one"]), Some(("two".into(), Act::Show, true)));
         assert_eq!(says(&both, &quiet, &["two", "one"]), None);
-    }
-
-    #[test]
-    fn d05_the_list_of_the_tray_is_read_again_when_it_changes() {
-        let file = std::env::temp_dir().join(format!("picosnitch-hushed-{}", std::process::id()));
-        let hushed = Hushed { file: Some(file.clone()), ..Hushed::default() };
-        assert_eq!(*hushed.now(), Quiet::default());
-        let quiet = Quiet { muted: ["/a".to_owned()].into(), ..Quiet::default() };
-        quiet.save(&file).unwrap();
-        assert_eq!(*hushed.now(), quiet);
-        std::fs::remove_file(file).unwrap();
-        assert_eq!(*hushed.now(), Quiet::default());
     }
 }

@@ -8,7 +8,7 @@ mod pace;
 mod show;
 mod window;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use gtk4::prelude::*;
@@ -18,7 +18,7 @@ use picosnitch_api::listen::Event;
 use picosnitch_api::name::action;
 use picosnitch_api::state::{Daemon, Effect, Input, State};
 use picosnitch_api::tongue::{say, tr};
-use picosnitch_api::{Client, People, Permission, Query, Quiet, Scope, What};
+use picosnitch_api::{Client, People, Permission, Query, Quiet, Scope, What, quiet};
 use relm4::{Component, ComponentParts, ComponentSender};
 
 use crate::ask::{self, Asker};
@@ -39,7 +39,6 @@ use crate::settings::Settings;
 use crate::table::Spot;
 use crate::view::View;
 use crate::words;
-use banner::Hushed;
 use history::{Held, History, Step};
 use pace::{Next, Pace};
 use window::Frame;
@@ -85,7 +84,7 @@ pub struct App {
     looking: bool,
     /// A person is asked whether everybody's rows may be shown.
     asking_all: bool,
-    hushed: Hushed,
+    quiet: RefCell<quiet::Latest>,
     /// The settings say that traffic is recorded.
     kept: bool,
     /// What does not work as it should, and is not to be told again as long as it stays so.
@@ -215,7 +214,7 @@ impl Component for App {
             settings: None,
             looking: false,
             asking_all: false,
-            hushed: Hushed::new(),
+            quiet: RefCell::new(quiet::Latest::new()),
             kept: true,
             put_away: PutAway::load(),
             root,
@@ -807,13 +806,12 @@ impl App {
 
     fn mute(&self, path: String, mute: bool) {
         let Some(file) = Quiet::file() else { return };
-        let saved = Quiet::load(&file).and_then(|mut quiet| {
+        let saved = Quiet::change(&file, |quiet| {
             if mute {
                 quiet.muted.insert(path)
             } else {
                 quiet.muted.remove(&path)
             };
-            quiet.save(&file)
         });
         self.sender.emit(Msg::Note(match (saved, mute) {
             (Ok(()), true) => tr("Recorded, but no notifications about it any more.").into(),

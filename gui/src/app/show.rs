@@ -88,7 +88,10 @@ impl App {
     fn show_banner(&self) {
         let frame = &self.frame;
         let resumes = self.may(action::PAUSE) != Permission::No;
-        let says = banner(&self.state, &self.hushed.now(), self.put_away.sentences(), resumes);
+        let mut quiet = self.quiet.borrow_mut();
+        // One that cannot be read changes nothing.
+        let _ = quiet.read();
+        let says = banner(&self.state, quiet.quiet(), self.put_away.sentences(), resumes);
         // Not where its button leads.
         let here = says.as_ref().is_some_and(|says| match self.place {
             Place::Health => matches!(says.act, Act::Start | Act::Show),

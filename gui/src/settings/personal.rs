@@ -60,13 +60,12 @@ pub fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPag
                 (group.downgrade(), row.downgrade(), file.clone(), sender.clone());
             remove.connect_clicked(move |_| {
                 let Some(file) = &file else { return };
-                let changed = Quiet::load(file).and_then(|mut quiet| {
+                let changed = Quiet::change(file, |quiet| {
                     if muted {
                         quiet.muted.remove(&path)
                     } else {
                         quiet.expected.remove(&path)
                     };
-                    quiet.save(file)
                 });
                 match (changed, group_of.upgrade(), row_of.upgrade()) {
                     (Ok(()), Some(group), Some(row)) => group.remove(&row),

@@ -11,7 +11,7 @@ use zbus::zvariant;
 
 use super::Case;
 use super::expect::{PATIENCE, rows_of};
-use crate::fuzz::{KEYS, Random, word};
+use crate::fuzz::{Random, word};
 use crate::lab::client::settle;
 use crate::lab::program::{report, reports_of};
 use crate::lab::{Lab, Outcome, Stage, Trouble, User, ensure, project};
@@ -193,7 +193,7 @@ fn b05(lab: &mut Lab) -> Outcome {
                 4 => proxy.call_method("Acknowledge", &(vec![random.number() as i64; 300_000],)).await,
                 5 => proxy.call_method("NoSuchMethod", &(random.value(),)).await,
                 _ => {
-                    let changes = HashMap::from([(KEYS[random.below(KEYS.len())], random.value())]);
+                    let changes = HashMap::from([(random.key(), random.value())]);
                     admin.call_method("Set", &(changes,)).await
                 }
             };

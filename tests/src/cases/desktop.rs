@@ -277,11 +277,12 @@ fn d04_seen(lab: &mut Lab) -> Outcome {
     })?;
     stage.client.call(|client| async move { client.acknowledge(&[id]).await })?;
     desktop.click("Resume Notifications")?;
-    let toasts = wait_own(&desktop, "Suspicious: d04-bad", 1)?;
-    ensure(toasts.len() == 1, || format!("{toasts:?}"))?;
+    // Its own toast, or a place in the digest when the lab's own programs had the minute's toasts first.
+    let names = |toast: &Toast, name: &str| toast.title.contains(name) || toast.body.contains(name);
+    wait_toasts(&desktop, |toasts| toasts.iter().any(|toast| names(toast, "d04-bad")))?;
     // The newest is told first.
     let toasts = desktop.toasts();
-    let seen = toasts.iter().any(|toast| toast.title.contains("d04-looked-at"));
+    let seen = toasts.iter().any(|toast| names(toast, "d04-looked-at"));
     ensure(!seen, || format!("what was seen is told: {toasts:?}"))
 }
 

@@ -164,7 +164,7 @@ fn a_handful_a_minute_and_then_more() {
 #[test]
 fn n04_a_muted_program_makes_no_toast() {
     let mut policy = Policy::default();
-    policy.set_quiet(Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() });
     assert_eq!(
         run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, changed(2, "/usr/bin/curl"))]),
         []
@@ -181,7 +181,7 @@ fn what_updates_itself_can_be_expected_to() {
     assert!(shown[0].1.actions.contains(&Action::Expected));
     assert!(shown[2].1.actions.contains(&Action::ExpectUpdates));
     assert!(shown.iter().all(|(_, toast)| toast.key == shown[0].1.key), "each replaces the one before");
-    policy.set_quiet(Quiet { expected: ["/opt/it/it".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { expected: ["/opt/it/it".to_owned()].into(), ..Quiet::default() });
     assert_eq!(run(&mut policy, &[(NOW + 900 * SECOND, changed(9, "/opt/it/it"))]), []);
 }
 
@@ -344,7 +344,7 @@ fn what_changed_in_a_temporary_place_is_told_at_once() {
     let [(at, toast)] = &high[..] else { panic!("{shown:?}") };
     assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "Changed, in a temporary place: x"));
     // Whoever expects it is not told.
-    policy.set_quiet(Quiet { expected: ["/tmp/own".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { expected: ["/tmp/own".to_owned()].into(), ..Quiet::default() });
     assert!(run(&mut policy, &[(NOW + 600 * SECOND, changed(13, "/tmp/own"))]).is_empty());
 }
 
@@ -399,7 +399,7 @@ fn d04_what_a_scanner_finds_is_told_at_once_and_stays() {
     let next = run(&mut policy, &[(NOW + 600 * SECOND, changed(21, "/usr/bin/p3"))]);
     assert!(next.iter().all(|(_, next)| next.key != toast.key && !next.replaces.contains(&toast.key)));
     // Whoever muted it is not told of it.
-    policy.set_quiet(Quiet { muted: ["/usr/bin/p4".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/p4".to_owned()].into(), ..Quiet::default() });
     assert!(run(&mut policy, &[(NOW, verdict(22, "/usr/bin/p4"))]).is_empty());
 }
 
@@ -543,7 +543,7 @@ fn n07_what_waited_and_finds_no_room_is_told_when_there_is_some() {
     assert_eq!(told(&run(&mut policy, &[])), [(NOW + 3600 * SECOND, vec![3, 1])]);
     // What was muted or seen meanwhile is told no more.
     let mut policy = waiting();
-    policy.set_quiet(Quiet {
+    policy.set_quiet(&Quiet {
         muted: ["/usr/bin/a".to_owned(), "/usr/bin/c".to_owned()].into(),
         ..Quiet::default()
     });
