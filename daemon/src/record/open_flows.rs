@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use rusqlite::{Connection as Database, OptionalExtension as _, Result, params};
 
@@ -39,6 +40,24 @@ impl OpenFlows {
             .execute(params![boot, flows])?;
         Ok(())
     }
+}
+
+/// Before version 10 the list was in files beside the database.
+#[allow(clippy::unnecessary_wraps)] // it is a migration's
+pub(super) fn forget_files(db: &Database) -> Result<()> {
+    for file in db
+        .path()
+        .into_iter()
+        .flat_map(|path| ["open-flows", "open-flows.new"].map(|name| Path::new(path).with_file_name(name)))
+    {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("{} is of no use any more and cannot be removed: {error}", file.display());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn boot() -> io::Result<[u8; BOOT]> {

@@ -6,7 +6,7 @@ use rusqlite::Connection as Database;
 
 use super::*;
 use crate::model::Viewer;
-use crate::record::database::MIGRATIONS;
+use crate::record::database::{MIGRATIONS, migrate};
 use crate::record::{chunk, place, recent};
 
 /// Version 1: thirty rows on three days, days of totals before them, two events; as `.dump` writes it.
@@ -25,6 +25,8 @@ const VERSION_6: &str = include_str!("version-6.sql");
 const VERSION_7: &str = include_str!("version-7.sql");
 /// Version 8, with the rows of the last hours.
 const VERSION_8: &str = include_str!("version-8.sql");
+/// Version 9, with totals in the order of programs.
+const VERSION_9: &str = include_str!("version-9.sql");
 /// The first version that has verdicts of a scanner.
 const FIRST_WITH_VERDICTS: i64 = 3;
 const DAY: i64 = 86_400 * SECOND;
@@ -34,7 +36,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        9,
+        10,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -72,6 +74,37 @@ fn s04_version_7_is_brought_up_to_date_with_its_data() {
 #[test]
 fn s04_version_8_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_8, 8);
+}
+
+#[test]
+fn s04_version_9_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_9, 9);
+}
+
+/// Each of these was made by the migrations as they are: none was edited since.
+#[test]
+fn s04_no_migration_was_edited() {
+    let dumps =
+        [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+    let schema = |db: &Database| -> Vec<String> {
+        let mut select =
+            db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").unwrap();
+        let name = |row: &rusqlite::Row<'_>| Ok(row.get::<_, String>(0)?.replace('"', ""));
+        select.query_map((), name).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let (mut made, mut steps) = (Database::open_in_memory().unwrap(), MIGRATIONS.iter());
+    for (n, dump) in (1..).zip(dumps) {
+        let transaction = made.transaction().unwrap();
+        let (sql, convert) = steps.next().unwrap();
+        transaction.execute_batch(sql).unwrap();
+        if let Some(convert) = convert {
+            convert(&transaction).unwrap();
+        }
+        transaction.commit().unwrap();
+        let frozen = Database::open_in_memory().unwrap();
+        frozen.execute_batch(dump).unwrap();
+        assert_eq!(schema(&made), schema(&frozen), "version {n}");
+    }
 }
 
 fn brought_up_to_date(dump: &str, version: i64) {
@@ -289,4 +322,34 @@ fn s04_a_deletion_that_version_8_left_is_ended() {
     let (totals, _) =
         lab.recorder.reader().summary(Dimension::Domain, &Query::default(), &Viewer::everything()).unwrap();
     assert_eq!(totals.iter().map(|total| total.connections).sum::<u64>(), 200);
+}
+
+/// What version 9 had beside the database goes. Histories whose version 9 had what now is in version 10 keep it.
+#[test]
+fn s04_what_version_9_left_is_taken_care_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let mut old = Database::open(state.join("picosnitch.db")).unwrap();
+    old.execute_batch(VERSION_9).unwrap();
+    old.execute_batch("INSERT INTO meta (key, value) VALUES ('open-flows', 7)").unwrap();
+    for file in ["open-flows", "open-flows.new"] {
+        std::fs::write(state.join(file), [0; 52]).unwrap();
+    }
+    migrate(&mut old, 9).unwrap();
+    assert_eq!(state.read_dir().unwrap().count(), 1);
+    let left: i64 =
+        old.query_row("SELECT count(*) FROM meta WHERE key = 'open-flows'", (), |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    // As if it was version 9 with all that.
+    old.execute_batch(
+        "INSERT INTO meta (key, value) VALUES ('deleting-from', 1), ('deleting-to', 1);
+         INSERT INTO deleting (day, executable, uid) VALUES (1, 4, 1001);
+         INSERT INTO open_flows (id, boot, flows) VALUES (1, x'00', x'01');",
+    )
+    .unwrap();
+    migrate(&mut old, 9).unwrap();
+    let counts = "SELECT (SELECT count(*) FROM deleting), (SELECT count(*) FROM open_flows)";
+    let counts: (i64, i64) = old.query_row(counts, (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(counts, (1, 1));
 }
