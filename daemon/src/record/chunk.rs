@@ -54,7 +54,7 @@ impl Kind {
         [Kind::Pair, Kind::Who, Kind::Domain, Kind::Address, Kind::Service, Kind::Use, Kind::Turned];
 
     /// Whether this level has it.
-    fn is_of(self, level: usize) -> bool {
+    pub(super) fn is_of(self, level: usize) -> bool {
         self != Kind::Turned || BUILT.contains(&level)
     }
 }
@@ -271,43 +271,65 @@ pub(super) fn add_totals(db: &Database, level: usize, bucket: i64, totals: &[Tot
 
 /// Takes a bucket away, in every way.
 pub(super) fn clear(db: &Database, level: usize, bucket: i64) -> Result<()> {
-    let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?;
-    for kind in Kind::ALL {
-        delete.execute([id(kind, level, bucket, 0), id(kind, level, bucket + 1, 0)])?;
-    }
+    Kind::ALL.into_iter().try_for_each(|kind| clear_kind(db, kind, level, bucket))
+}
+
+/// Takes the sums of a bucket by this away.
+pub(super) fn clear_kind(db: &Database, kind: Kind, level: usize, bucket: i64) -> Result<()> {
+    db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?
+        .execute([id(kind, level, bucket, 0), id(kind, level, bucket + 1, 0)])?;
     Ok(())
 }
 
-/// Makes a bucket from those of the next narrower level, some first numbers at once.
+/// Makes a bucket from those of the next narrower level.
 pub(super) fn build(db: &Database, level: usize, bucket: i64) -> Result<()> {
-    clear(db, level, bucket)?;
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Turned) {
+        build_kind(db, kind, level, bucket)?;
+    }
+    clear_kind(db, Kind::Turned, level, bucket)?;
+    turn(db, level, bucket)
+}
+
+/// The same for the sums by this, which is not [`Kind::Turned`]; some first numbers at once.
+pub(super) fn build_kind(db: &Database, kind: Kind, level: usize, bucket: i64) -> Result<()> {
+    clear_kind(db, kind, level, bucket)?;
     let ratio = WIDTHS[level] / WIDTHS[level - 1];
     let children = bucket * ratio..(bucket + 1) * ratio;
     let mut newest =
         db.prepare_cached("SELECT id, data FROM chunk WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")?;
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Turned) {
-        let mut end = 0;
+    let mut end = 0;
+    for child in children.clone() {
+        let range = [id(kind, level - 1, child, 0), id(kind, level - 1, child + 1, 0)];
+        let last =
+            newest.query_row(range, |row| segment::last(blob(row, 1)?, begin_of(row.get(0)?))).optional()?;
+        end = end.max(last.map_or(0, |last| last + 1));
+    }
+    let mut all: Vec<Entry> = Vec::new();
+    for begin in (0..end).step_by(AT_ONCE as usize) {
+        let numbers = begin..begin + AT_ONCE;
+        all.clear();
         for child in children.clone() {
-            let range = [id(kind, level - 1, child, 0), id(kind, level - 1, child + 1, 0)];
-            let last = newest
-                .query_row(range, |row| segment::last(blob(row, 1)?, begin_of(row.get(0)?)))
-                .optional()?;
-            end = end.max(last.map_or(0, |last| last + 1));
+            read_between(db, kind, (level - 1, child), &numbers, |a, b, sums| all.push(((a, b), sums)))?;
         }
-        let mut all: Vec<Entry> = Vec::new();
-        for begin in (0..end).step_by(AT_ONCE as usize) {
-            let numbers = begin..begin + AT_ONCE;
-            all.clear();
-            for child in children.clone() {
-                read_between(db, kind, (level - 1, child), &numbers, |a, b, sums| all.push(((a, b), sums)))?;
-            }
-            add_up(&mut all);
-            if !all.is_empty() {
-                write(db, kind, level, bucket, &all, begin)?;
-            }
+        add_up(&mut all);
+        if !all.is_empty() {
+            write(db, kind, level, bucket, &all, begin)?;
         }
     }
-    turn(db, level, bucket)
+    Ok(())
+}
+
+/// Puts the sums by this into a bucket where it has none of them.
+pub(super) fn fill(db: &Database, kind: Kind, level: usize, bucket: i64, totals: &[Total]) -> Result<()> {
+    let mut entries: Vec<Entry> = totals.iter().map(|total| (total.key(kind), total.sums)).collect();
+    add_up(&mut entries);
+    let mut all: BTreeMap<(i64, i64), Sums> = entries.into_iter().collect();
+    read(db, kind, (level, bucket, bucket + 1), |_, a, b, sums| {
+        all.insert((a, b), sums);
+    })?;
+    clear_kind(db, kind, level, bucket)?;
+    let all: Vec<Entry> = all.into_iter().collect();
+    if all.is_empty() { Ok(()) } else { write(db, kind, level, bucket, &all, 0) }
 }
 
 /// Makes the sums in the order of programs, of which there are none yet, from those in the order of peers, some entries
@@ -333,13 +355,6 @@ pub(super) fn turn(db: &Database, level: usize, bucket: i64) -> Result<()> {
     Ok(())
 }
 
-/// Takes the sums in the order of programs away.
-pub(super) fn unturn(db: &Database, level: usize, bucket: i64) -> Result<()> {
-    db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?
-        .execute([id(Kind::Turned, level, bucket, 0), id(Kind::Turned, level, bucket + 1, 0)])?;
-    Ok(())
-}
-
 /// Makes the sums by program and peer anew, in both orders, from what either order has of them.
 pub(super) fn pairs_of_both(db: &Database, level: usize, bucket: i64) -> Result<()> {
     let piece = (level, bucket, bucket + 1);
@@ -351,10 +366,8 @@ pub(super) fn pairs_of_both(db: &Database, level: usize, bucket: i64) -> Result<
         pairs.insert((peer_of(first, second), who_of(first)), sums);
     })?;
     let entries: Vec<Entry> = pairs.into_iter().collect();
-    let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id >= ?1 AND id < ?2")?;
-    for kind in [Kind::Pair, Kind::Turned] {
-        delete.execute([id(kind, level, bucket, 0), id(kind, level, bucket + 1, 0)])?;
-    }
+    clear_kind(db, Kind::Pair, level, bucket)?;
+    clear_kind(db, Kind::Turned, level, bucket)?;
     if !entries.is_empty() {
         write(db, Kind::Pair, level, bucket, &entries, 0)?;
     }

@@ -120,7 +120,7 @@ pub(super) fn turned(db: &Database) -> Result<()> {
         let mut bucket = 0;
         while let Some(next) = chunk::next(db, level, bucket, i64::from(u32::MAX))? {
             // Totals that were made for an older version a moment ago have them already.
-            chunk::unturn(db, level, next)?;
+            chunk::clear_kind(db, Kind::Turned, level, next)?;
             chunk::turn(db, level, next)?;
             bucket = next + 1;
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::types::Type;
 use rusqlite::{Connection as Database, Result, TransactionBehavior};
 
-use super::chunk::{self, Kind, Reach, WIDTHS};
+use super::chunk::{self, BUILT, Kind, Reach, Sums, WIDTHS};
 use super::rollup::{DAY, HOUR};
 use super::{convert, database, place, recent, segment};
 
@@ -84,36 +84,61 @@ fn is_sound(id: i64, data: &[u8]) -> bool {
     read.is_ok() && in_order && last.is_none_or(|(a, _)| end == Some(a))
 }
 
-/// Makes a bucket anew if it can be; else takes away what cannot be read of it.
+/// Makes anew what cannot be read of a bucket, as far as it is anywhere else; true if that is all of it. What can be read
+/// stays: totals by program and peer may lack what was lost before.
 fn again(db: &Database, level: usize, bucket: i64, broken: &BTreeSet<i64>) -> Result<bool> {
     let reach = Reach::read(db)?;
     let from = bucket * WIDTHS[level];
-    let is_broken = |kind: Kind| broken.iter().any(|id| chunk::parts(*id).0 == kind as i64);
     if level == 0 && from >= reach.detail * DAY {
-        make(db, level, bucket, &convert::of_rows(db, bucket)?)?;
-    } else if (level == 1 && from >= reach.hours * HOUR) || (level > 1 && from >= reach.kept * DAY) {
-        chunk::build(db, level, bucket)?;
-    } else if !is_broken(Kind::Pair) {
-        make(db, level, bucket, &chunk::totals(db, level, bucket)?)?;
-    } else {
-        let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id = ?1")?;
-        for id in broken {
-            delete.execute([id])?;
+        chunk::clear(db, level, bucket)?;
+        chunk::add_totals(db, level, bucket, &convert::of_rows(db, bucket)?)?;
+        return Ok(true);
+    }
+    let mut delete = db.prepare_cached("DELETE FROM chunk WHERE id = ?1")?;
+    for id in broken {
+        delete.execute([id])?;
+    }
+    let is_broken = |kind: Kind| broken.iter().any(|id| chunk::parts(*id).0 == kind as i64);
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_of(level));
+    let (broken, sound): (Vec<Kind>, Vec<Kind>) = kinds.partition(|kind| is_broken(*kind));
+    let ordered = |kind: &Kind| matches!(kind, Kind::Pair | Kind::Turned);
+    let narrower = (level == 1 && from >= reach.hours * HOUR) || (level > 1 && from >= reach.kept * DAY);
+    if narrower {
+        for kind in broken.iter().filter(|kind| **kind != Kind::Turned) {
+            chunk::build_kind(db, *kind, level, bucket)?;
         }
-        let turned = chunk::BUILT.contains(&level);
-        if turned {
-            chunk::pairs_of_both(db, level, bucket)?;
+    }
+    if BUILT.contains(&level) && broken.iter().any(ordered) {
+        chunk::pairs_of_both(db, level, bucket)?;
+    }
+    if !narrower {
+        let totals = chunk::totals(db, level, bucket)?;
+        for kind in broken.iter().filter(|kind| !ordered(kind)) {
+            chunk::fill(db, *kind, level, bucket, &totals)?;
         }
-        if !turned || is_broken(Kind::Turned) {
+    }
+    // All kinds have the same in all.
+    let sum = |kind: Kind| -> Result<Sums> {
+        let mut all = Sums::default();
+        chunk::read(db, kind, (level, bucket, bucket + 1), |_, _, _, sums| all.add(sums))?;
+        Ok(all)
+    };
+    let mut most = narrower.then(Sums::default);
+    for kind in sound {
+        let (sum, before) = (sum(kind)?, most.unwrap_or_default());
+        most = Some(Sums {
+            sent: sum.sent.max(before.sent),
+            received: sum.received.max(before.received),
+            connections: sum.connections.max(before.connections),
+        });
+    }
+    // Where nothing could be read, nobody knows what there was.
+    let Some(most) = most else { return Ok(false) };
+    for kind in broken {
+        let sum = sum(kind)?;
+        if sum.sent < most.sent || sum.received < most.received || sum.connections < most.connections {
             return Ok(false);
         }
-        make(db, level, bucket, &chunk::totals(db, level, bucket)?)?;
     }
     Ok(true)
-}
-
-/// Makes a bucket of these totals.
-fn make(db: &Database, level: usize, bucket: i64, totals: &[chunk::Total]) -> Result<()> {
-    chunk::clear(db, level, bucket)?;
-    chunk::add_totals(db, level, bucket, totals)
 }

@@ -333,7 +333,7 @@ fn s03_damage_found_while_running_is_set_aside_too() {
 #[test]
 fn s03_what_cannot_be_read_is_made_anew() {
     use crate::record::chunk::{self, Kind};
-    use crate::record::{place, retain::Retention, writer::now};
+    use crate::record::{mend, place, retain::Retention, writer::now};
     const DAY: i64 = 86_400 * SECOND;
     let short = Settings { detail_days: 7, ..settings() };
     let lab = Lab::new();
@@ -397,6 +397,11 @@ fn s03_what_cannot_be_read_is_made_anew() {
     assert_eq!(Kind::ALL.map(|kind| (by_pair(kind, 185), by_pair(kind, 187))), [(2, 2); 7]);
     assert_eq!(number(Dimension::Domain, &since(190)), 2, "what could be read of it is there");
     assert_eq!(place::read(&db, hour, |_| {}).unwrap(), 2);
+    // What was lost then is not lost once more with what can be read, and is not said to be there.
+    cut(Kind::Service, 1, today - 190);
+    assert_eq!(mend::mend(&mut db).unwrap(), mend::Found::Mended(0, 1));
+    assert_eq!(number(Dimension::Domain, &since(190)), 2);
+    assert_eq!(number(Dimension::Path, &since(190)), 2);
     // What is written and what is forgotten go on.
     lab.write(vec![row(now(), who("/usr/bin/curl", 1000))]);
     assert_eq!(number(Dimension::Path, &Query::default()), 401);
