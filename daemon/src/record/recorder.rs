@@ -56,6 +56,8 @@ pub(super) struct Numbers {
     pub(super) scans_waiting: AtomicU64,
     /// Grows when the database file is another one; readers open theirs anew.
     pub(super) generation: AtomicU64,
+    /// Programs and peers that were swept; readers forget them.
+    pub(super) swept: AtomicU64,
 }
 
 /// How the record does.

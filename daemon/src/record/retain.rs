@@ -129,6 +129,8 @@ pub(super) struct Retention {
     /// Programs that rows refer to, while they are swept, and the newest one that is.
     used: HashSet<i64>,
     newest: i64,
+    /// How many programs and peers were swept since the last call.
+    swept_away: u64,
     unknown: Unknown,
     /// What is not known any more since the last call.
     forgotten: Vec<ProgramKey>,
@@ -148,6 +150,11 @@ impl Retention {
     /// Numbers may have been freed since the last call.
     pub(super) fn freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
+    }
+
+    /// How many programs and peers are not there any more since the last call.
+    pub(super) fn swept_away(&mut self) -> u64 {
+        std::mem::take(&mut self.swept_away)
     }
 
     /// What programs are known by that are not known any more since the last call.
@@ -192,6 +199,7 @@ impl Retention {
         };
         let phase = self.phase.unwrap_or(Phase::Build);
         let mut gone = Vec::new();
+        let mut swept_away = 0;
         let next = match phase {
             Phase::Build if build::step(&transaction, now)? => phase,
             Phase::Build => Phase::Detail,
@@ -292,7 +300,9 @@ impl Retention {
                     None => Phase::Forget(table + 1),
                 }
             }
-            Phase::Sweep(table, position) => sweep(&transaction, table, position, &self.used, self.newest)?,
+            Phase::Sweep(table, position) => {
+                sweep(&transaction, table, position, &self.used, self.newest, &mut swept_away)?
+            }
             Phase::Forget(table) => {
                 let again;
                 (gone, again) = self.unknown.forget(&transaction, kept_from * DAY)?;
@@ -302,6 +312,7 @@ impl Retention {
         };
         let again = phase == Phase::Vacuum && vacuum(&transaction)?;
         transaction.commit()?;
+        self.swept_away += swept_away;
         self.forgotten.append(&mut gone);
         if matches!(phase, Phase::Sweep(..) | Phase::Forget(_)) {
             self.freed = true;
@@ -398,7 +409,14 @@ fn used(db: &Database, from: i64, used: &mut HashSet<i64>) -> Result<Phase> {
 }
 
 /// Looks at the next numbers of a table and removes those that nothing refers to.
-fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest: i64) -> Result<Phase> {
+fn sweep(
+    db: &Database,
+    table: usize,
+    position: i64,
+    rows: &HashSet<i64>,
+    newest: i64,
+    gone: &mut u64,
+) -> Result<Phase> {
     let Some((name, unused)) = SWEPT.get(table) else {
         // Verdicts are kept by content, not by number.
         let again = db
@@ -457,7 +475,7 @@ fn sweep(db: &Database, table: usize, position: i64, rows: &HashSet<i64>, newest
         }
         let mut delete = db.prepare_cached(&format!("DELETE FROM {name} WHERE id = ?1"))?;
         for unused in candidates.iter().filter(|number| !used.contains(number)) {
-            delete.execute([unused])?;
+            *gone += delete.execute([unused])? as u64;
         }
     }
     Ok(Phase::Sweep(table, last))

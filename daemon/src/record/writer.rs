@@ -252,6 +252,7 @@ impl Writer {
         if self.retention.freed() {
             self.interner.forget();
         }
+        self.shared.numbers.swept.fetch_add(self.retention.swept_away(), Ordering::SeqCst);
         let mut forgotten = self.shared.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         forgotten.append(&mut self.retention.forgotten());
         drop(forgotten);

@@ -93,10 +93,11 @@ impl Reader {
         &self,
         ask: impl FnOnce(&Database, &Arc<maps::Maps>) -> Result<T, api::Error>,
     ) -> Result<T, api::Error> {
-        let generation = self.shared.numbers.generation.load(Ordering::SeqCst);
+        let numbers = &self.shared.numbers;
+        let state = (numbers.generation.load(Ordering::SeqCst), numbers.swept.load(Ordering::SeqCst));
         self.with(|db| {
             let view = db.unchecked_transaction().map_err(unavailable)?;
-            let maps = maps::current(&self.maps, &view, generation).map_err(unavailable)?;
+            let maps = maps::current(&self.maps, &view, state).map_err(unavailable)?;
             ask(&view, &maps)
         })
     }

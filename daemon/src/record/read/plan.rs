@@ -261,9 +261,8 @@ fn peers(maps: &Maps, places: &Places, sought: Option<&Table<bool>>) -> Set {
         return None;
     }
     let mut set = Table::new();
-    for (id, peer) in (0..).zip(&maps.peers) {
-        if peer.service != 0
-            && holds(&places.domain, peer.domain.into())
+    for (id, peer) in maps.peers() {
+        if holds(&places.domain, peer.domain.into())
             && holds(&places.remote, peer.remote.into())
             && holds(&places.service, peer.service.into())
             && sought.is_none_or(|sought| sought.get(id))
@@ -370,7 +369,7 @@ impl Plan {
                 } else {
                     let services = services(db, by)?;
                     let mut keys = Table::new();
-                    for (id, peer) in (0..).zip(&maps.peers) {
+                    for (id, peer) in maps.peers() {
                         *keys.at(id) = match by {
                             Dimension::Domain => peer.domain.into(),
                             Dimension::Address => peer.remote.into(),

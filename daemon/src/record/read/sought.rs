@@ -57,7 +57,7 @@ pub(super) fn sought(
         *remotes.at(address) = true;
     }
     let mut peers = Table::new();
-    for (id, peer) in (0..).zip(&maps.peers) {
+    for (id, peer) in maps.peers() {
         if domains.get(peer.domain.into()) || remotes.get(peer.remote.into()) {
             *peers.at(id) = true;
         }

@@ -26,7 +26,7 @@ fn counting(lab: &Lab) -> (Database, Arc<AtomicUsize>) {
 /// Steps and rows of one page of connections.
 fn page(lab: &Lab, q: &Query, v: &Viewer) -> (usize, usize) {
     let (db, steps) = counting(lab);
-    let maps = maps::current(&maps::Shared::default(), &db, 0).unwrap();
+    let maps = maps::current(&maps::Shared::default(), &db, (0, 0)).unwrap();
     let rows = connections::page(&db, &maps, q, v).unwrap().rows.len();
     (steps.load(Ordering::Relaxed), rows)
 }
@@ -82,7 +82,7 @@ fn s10_a_page_of_what_is_rare_does_not_look_at_every_row() {
     let rare = Query { domain: text("rare.example.net"), ..q.clone() };
     for (q, most) in [(q, ROWS * 15), (rare, ROWS)] {
         let (db, steps) = counting(&lab);
-        let maps = maps::current(&maps::Shared::default(), &db, 0).unwrap();
+        let maps = maps::current(&maps::Shared::default(), &db, (0, 0)).unwrap();
         let before = steps.load(Ordering::Relaxed);
         let (totals, _) = totals::summary(&db, &maps, Dimension::Path, &q, &everybody).unwrap();
         assert!(!totals.is_empty());
@@ -113,7 +113,7 @@ fn s10_most_of_a_busy_hour_is_not_read_row_by_row() {
     lab.write(rows.clone());
     let bob = Viewer { rows: vec![1001..=1001], cmdlines: vec![1001..=1001] };
     let (db, steps) = counting(&lab);
-    let maps = maps::current(&maps::Shared::default(), &db, 0).unwrap();
+    let maps = maps::current(&maps::Shared::default(), &db, (0, 0)).unwrap();
     let minute = 60 * SECOND;
     let ranges = [(2, 60), (0, 57), (2, 57), (30, 60), (4, 116), (58, 63), (1, 1_000)];
     for (from, to) in ranges.map(|(from, to)| (DAY0 + from * minute, DAY0 + to * minute)) {
