@@ -324,7 +324,7 @@ pub(super) fn knows_content(db: &Database, sha256: &[u8; 32], v: &Viewer) -> Res
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM content c WHERE c.sha256 = ?1 AND (
            EXISTS (SELECT 1 FROM fact f WHERE f.kind + 0 = {} AND f.value = c.id AND {})
-           OR EXISTS (SELECT 1 FROM program p JOIN who w ON w.program = p.id
+           OR EXISTS (SELECT 1 FROM program p JOIN who w ON w.program = p.id OR w.parent = p.id OR w.grandparent = p.id
              WHERE (p.content = c.id OR (p.script_content = c.id AND p.script_content > 0)) AND {})))",
         fact::CONTENT,
         filter::uids("f.uid", &v.rows),

@@ -76,6 +76,11 @@ fn b04_a_content_that_others_alone_ran_is_not_known() {
     let content = |byte| Hash::Known([byte; 32]);
     let run = |path, uid, hash, script: Option<Hash>| {
         let mut who = who(path, uid);
+        if uid == 1000 {
+            for (started, byte) in [(&mut who.parent, 5), (&mut who.grandparent, 6)] {
+                Arc::make_mut(started.as_mut().unwrap()).hash = content(byte);
+            }
+        }
         let program = Arc::make_mut(&mut who.program);
         program.hash = hash;
         program.script = script.map(|hash| (bytes("/home/alice/x.py"), hash));
@@ -86,10 +91,11 @@ fn b04_a_content_that_others_alone_ran_is_not_known() {
         run("/home/alice/secret", 1000, content(2), Some(content(3))),
     ]);
     let reader = lab.recorder.reader();
-    let known = |viewer: &Viewer| [1, 2, 3, 4].map(|byte| reader.knows_content(&[byte; 32], viewer).unwrap());
-    assert_eq!(known(&all()), [true, true, true, false]);
-    assert_eq!(known(&only(1000)), [false, true, true, false]);
-    assert_eq!(known(&only(1001)), [true, false, false, false]);
+    let known =
+        |viewer: &Viewer| [1, 2, 3, 4, 5, 6].map(|byte| reader.knows_content(&[byte; 32], viewer).unwrap());
+    assert_eq!(known(&all()), [true, true, true, false, true, true]);
+    assert_eq!(known(&only(1000)), [false, true, true, false, true, true]);
+    assert_eq!(known(&only(1001)), [true, false, false, false, false, false]);
 }
 
 #[test]
