@@ -364,7 +364,7 @@ fn explain(error: sqlx::Error) -> Trouble {
     let because = |told: &str, error: &dyn std::fmt::Display| Why::new(format!("{told}: {error}"));
     match error {
         sqlx::Error::Database(error) => {
-            let state = error.code().unwrap_or_default().into_owned();
+            let state = error.code().filter(|code| is_state(code)).unwrap_or_default().into_owned();
             let mysql = error.try_downcast_ref::<MySqlDatabaseError>();
             // Class 22: data exceptions, in the SQL standard and in all of these servers.
             let of_rows = state.starts_with("22") || mysql.is_some_and(misfit);
@@ -406,10 +406,16 @@ fn refusal(state: &str, number: Option<u16>, of_rows: bool) -> String {
         _ if state.starts_with("53") => "the server has no room",
         _ => "the server refuses it",
     };
+    let state = if state.is_empty() { "none" } else { state };
     match number {
         Some(number) => format!("{means} (SQLSTATE {state}, number {number})"),
         None => format!("{means} (SQLSTATE {state})"),
     }
+}
+
+/// Whether this is a SQLSTATE: what a server says there instead is no word of ours.
+fn is_state(code: &str) -> bool {
+    code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The same where MySQL and MariaDB say only that something is wrong (SQLSTATE HY000, 01000): a number out of range,

@@ -97,7 +97,14 @@ fn a_refusal_is_told_without_the_words_of_the_server() {
         ("HY000", Some(1366), true, "a value does not fit its column (SQLSTATE HY000, number 1366)"),
         ("42P01", None, false, "there is no such table (SQLSTATE 42P01)"),
         ("XX000", None, false, "the server refuses it (SQLSTATE XX000)"),
+        ("", None, false, "the server refuses it (SQLSTATE none)"),
     ] {
         assert_eq!(refusal(state, number, of_rows), told);
     }
+}
+
+#[test]
+fn what_a_server_says_in_place_of_a_state_is_not_repeated() {
+    assert!(["22001", "HY000", "42P01"].into_iter().all(is_state));
+    assert!(!["", "2200", "220010", "HY 00", "<b>00", "ééx"].into_iter().any(is_state));
 }
