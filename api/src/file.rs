@@ -20,7 +20,14 @@ pub fn folder(variable: &str, of_home: &str) -> Option<PathBuf> {
 /// Whatever creating the folder and the file gives.
 pub fn replace(file: &Path, text: &str) -> io::Result<()> {
     std::fs::create_dir_all(file.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
-    let mut part = Part::create(file, false)?;
+    let mut part = match Part::create(file, false) {
+        // What a process with our number left when it was killed.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(Part::beside(file)?)?;
+            Part::create(file, false)?
+        }
+        part => part?,
+    };
     part.file.write_all(text.as_bytes())?;
     part.file.sync_all()?;
     part.keep()
@@ -38,6 +45,9 @@ mod tests {
         replace(&file, "one\n").unwrap();
         replace(&file, "two\n").unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two\n");
+        std::fs::write(Part::beside(&file).unwrap(), "o").unwrap();
+        replace(&file, "three\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "three\n");
         let taken = folder.path().join("taken");
         std::fs::create_dir(&taken).unwrap();
         replace(&taken, "three\n").unwrap_err();

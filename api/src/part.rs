@@ -13,6 +13,8 @@ pub struct Part {
     pub file: File,
     /// The file and the name it gets; `None` where the wanted one is written as it is (a device, a FIFO).
     rename: Option<(PathBuf, PathBuf)>,
+    /// Nothing may have that name.
+    fresh: bool,
 }
 
 impl Part {
@@ -22,26 +24,44 @@ impl Part {
     /// # Errors
     /// As opening it gives.
     pub fn create(path: &Path, fresh: bool) -> io::Result<Self> {
-        if !fresh && path.metadata().is_ok_and(|meta| !meta.is_file()) {
-            return Ok(Self { file: OpenOptions::new().write(true).open(path)?, rename: None });
+        if fresh && path.symlink_metadata().is_ok() {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
-        let mut part = path.to_owned();
-        if !fresh {
-            let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-            name.push(format!(".{}.part", std::process::id()));
-            part.set_file_name(name);
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Ok(Self { file: OpenOptions::new().write(true).open(path)?, rename: None, fresh });
         }
+        let part = Self::beside(path)?;
         // Only a file of ours: nothing that somebody has put in the way.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        Ok(Self { file, rename: Some((part, path.to_owned())) })
+        Ok(Self { file, rename: Some((part, path.to_owned())), fresh })
+    }
+
+    /// Where the file of this name is until it is whole. One of a process that was killed stays there.
+    ///
+    /// # Errors
+    /// It is not the name of a file.
+    pub(crate) fn beside(path: &Path) -> io::Result<PathBuf> {
+        let mut name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        Ok(path.with_file_name(name))
     }
 
     /// It is whole: from now on it has its name.
     ///
     /// # Errors
-    /// As renaming it gives; then nothing is left of it.
+    /// As renaming it gives, with `fresh` also that the name is taken meanwhile; then nothing is left of it.
     pub fn keep(mut self) -> io::Result<()> {
         if let Some((part, path)) = &self.rename {
+            if self.fresh {
+                // It refuses what is there; the second name goes with `self`.
+                match std::fs::hard_link(part, path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+                    // A file has one name on this file system.
+                    Err(_) if path.symlink_metadata().is_err() => std::fs::rename(part, path)?,
+                    done => done?,
+                }
+                return Ok(());
+            }
             std::fs::rename(part, path)?;
         }
         self.rename = None;
@@ -93,8 +113,16 @@ mod tests {
         let fresh = dir.path().join("fresh.csv");
         drop(Part::create(&fresh, true).unwrap());
         assert_eq!(count(&dir), 1);
-        Part::create(&fresh, true).unwrap().keep().unwrap();
+        let part = Part::create(&fresh, true).unwrap();
+        assert!(!fresh.exists());
+        part.keep().unwrap();
         assert_eq!((fresh.exists(), count(&dir)), (true, 2));
+        // Somebody takes the name meanwhile.
+        let taken = dir.path().join("taken.csv");
+        let part = Part::create(&taken, true).unwrap();
+        std::fs::write(&taken, b"theirs").unwrap();
+        assert_eq!(part.keep().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((std::fs::read(&taken).unwrap().as_slice(), count(&dir)), (b"theirs".as_slice(), 3));
         assert!(Part::create(Path::new("/dev/null"), false).unwrap().rename.is_none());
         assert!(Part::create(&dir.path().join("no/such/dir.csv"), false).is_err());
     }
