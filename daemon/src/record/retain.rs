@@ -40,7 +40,7 @@ const LISTS: i64 = 50;
 /// Hours whose lists of rows are looked at per transaction.
 const HOURS: i64 = 4;
 /// Pages given back to the file system per transaction.
-const PAGES: i64 = 512;
+const PAGES: i64 = 256;
 /// Hours are kept this many days longer than the detail.
 const HOURS_BEYOND_DETAIL: i64 = 60;
 

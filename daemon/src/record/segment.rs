@@ -11,7 +11,8 @@ use rusqlite::Result;
 
 use super::chunk::{Entry, Sums};
 
-/// Bytes of a segment that is cut no further. What SQLite keeps in one page of 4 KiB is 40 bytes more.
+/// Bytes of a segment that is cut no further: two and what SQLite keeps of them fit into a page of 8 KiB, one into
+/// one of 4 KiB.
 const LONG: usize = 4_000;
 /// Bytes of a segment that was just cut, at about the most: more will be added.
 const FULL: usize = 3_200;

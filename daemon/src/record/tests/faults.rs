@@ -298,7 +298,7 @@ fn s03_damage_found_while_running_is_set_aside_too() {
     // Everything behind the schema and the first pages of it.
     let file = std::fs::OpenOptions::new().write(true).open(lab.database()).unwrap();
     let length = file.metadata().unwrap().len();
-    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xa5; (length - 4096 * 40) as usize], 4096 * 40)
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xa5; (length - 8192 * 20) as usize], 8192 * 20)
         .unwrap();
     let reader = lab.recorder.reader();
     let mut set_aside = false;
