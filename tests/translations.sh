@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
 trap 'rm -rf -- "$dir"' EXIT
-mapfile -t sources < <(git ls-files 'gui/src/*.rs' 'tray/src/*.rs' api/src/hint.rs 2>/dev/null | grep -v '/main\.rs$')
-[ ${#sources[@]} -gt 0 ] || mapfile -t sources < <(find gui/src tray/src api/src/hint.rs -name '*.rs' ! -name main.rs | sort)
+mapfile -t sources < <(git ls-files 'gui/src/*.rs' 'tray/src/*.rs' api/src/hint.rs api/src/quiet.rs 2>/dev/null | grep -v '/main\.rs$')
+[ ${#sources[@]} -gt 0 ] || mapfile -t sources < <(find gui/src tray/src api/src/hint.rs api/src/quiet.rs -name '*.rs' ! -name main.rs | sort)
 
 # xgettext has no Rust. In C, `'a` begins a character; what follows on the line would be lost.
 mkdir "$dir/sources"

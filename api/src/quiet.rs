@@ -6,11 +6,13 @@
 //! of other kinds are kept out of the way of an older version, not kept in the file.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::row::Event;
+use crate::tongue::{fill, tr};
 
 /// Most programs that either list holds; further ones are refused.
 pub const MAX_PROGRAMS: usize = 2000;
@@ -58,20 +60,28 @@ impl Quiet {
     /// Changes what the file says, as it is now.
     ///
     /// # Errors
-    /// Those of [`Quiet::load`] and [`Quiet::save`].
+    /// Those of [`Quiet::load`] and [`Quiet::save`]; [`Full`] inside [`io::ErrorKind::StorageFull`] where a list would
+    /// have more than [`MAX_PROGRAMS`].
     pub fn change(file: &Path, change: impl FnOnce(&mut Self)) -> io::Result<()> {
         let mut quiet = Self::load(file)?;
         change(&mut quiet);
+        if quiet.muted.len().max(quiet.expected.len()) > MAX_PROGRAMS {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, Full));
+        }
         quiet.save(file)
     }
 
     /// Nobody is to be told of this notice.
     #[must_use]
     pub fn hides(&self, row: &Event) -> bool {
-        row.path.as_ref().is_some_and(|path| {
-            let changed = row.kind.as_deref() == Some("hash-changed");
-            self.muted.contains(path) || (changed && self.expected.contains(path))
-        })
+        let changed = row.kind.as_deref() == Some("hash-changed");
+        row.path.as_ref().is_some_and(|path| self.holds(path, changed))
+    }
+
+    /// Nobody is to be told of the program of this path, or of its change.
+    #[must_use]
+    pub fn holds(&self, path: &str, changed: bool) -> bool {
+        self.muted.contains(path) || (changed && self.expected.contains(path))
     }
 
     fn parse(text: &str) -> Self {
@@ -93,6 +103,19 @@ impl Quiet {
         format!("{}{}", lines("mute", &self.muted), lines("expect", &self.expected))
     }
 }
+
+/// A list has no room for one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = tr("The list is full: it holds {n} programs. Remove some in the settings.");
+        f.write_str(&fill(text, &[("n", &MAX_PROGRAMS)]))
+    }
+}
+
+impl std::error::Error for Full {}
 
 /// What the file says, read anew when another program has changed it.
 #[derive(Debug, Default)]
@@ -198,5 +221,20 @@ mod tests {
         assert!(latest.read().unwrap().muted.contains("/a"));
         std::fs::remove_file(file).unwrap();
         assert_eq!(*latest.read().unwrap(), Quiet::default());
+    }
+
+    #[test]
+    fn n04_what_has_no_room_is_refused_and_not_lost_in_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("quiet");
+        Quiet::change(&file, |quiet| quiet.muted.extend((0..MAX_PROGRAMS).map(|n| n.to_string()))).unwrap();
+        let full = Quiet::change(&file, |quiet| quiet.muted.extend(["/a".to_owned()])).unwrap_err();
+        assert!(full.to_string().contains("2000 programs"), "{full}");
+        assert_eq!(Quiet::load(&file).unwrap().muted.len(), MAX_PROGRAMS);
+        // One that is there already, one for the other list, and one that goes.
+        Quiet::change(&file, |quiet| quiet.muted.extend(["7".to_owned()])).unwrap();
+        Quiet::change(&file, |quiet| quiet.expected.extend(["/a".to_owned()])).unwrap();
+        Quiet::change(&file, |quiet| quiet.muted.retain(|path| path != "7")).unwrap();
+        assert_eq!(Quiet::load(&file).unwrap().muted.len(), MAX_PROGRAMS - 1);
     }
 }

@@ -41,6 +41,9 @@ pub enum Effect {
     Notify(Box<row::Event>),
     /// These notices came while nobody listened: one digest, not a storm.
     Waiting(Vec<i64>),
+    /// The history is another one than before the daemon came up: numbers that are known from before mean other
+    /// notices now. Comes before what the new one has.
+    Another,
 }
 
 /// The daemon, as a person would say it.
@@ -181,6 +184,10 @@ impl State {
             .iter()
             .filter_map(|row| Some(Mark { number: row.id?, time: row.time }))
             .max_by_key(|mark| mark.number);
+        let mut effects = Vec::new();
+        if self.anew && !same_history {
+            effects.push(Effect::Another);
+        }
         let mut waiting = Vec::new();
         let mut listed = BTreeSet::new();
         for row in rows {
@@ -201,7 +208,10 @@ impl State {
         self.forget_gone(&listed);
         self.anew = false;
         self.caught_up = true;
-        if waiting.is_empty() { Vec::new() } else { vec![Effect::Waiting(waiting)] }
+        if !waiting.is_empty() {
+            effects.push(Effect::Waiting(waiting));
+        }
+        effects
     }
 
     /// Of what was unread before the daemon came up, what is too old for the page is so still.
@@ -503,7 +513,7 @@ mod tests {
         let mut state = told_1000();
         assert!(matches!(&state.apply(signal(1, "/bin/one"))[..], [Effect::Notify(_)]));
         let page = || [1, 2, 3].map(|id| timed(id, "/bin/one", 20_000 + id)).into();
-        assert_eq!(state.apply(Input::Notices(page())), [Effect::Waiting(vec![2, 3])]);
+        assert_eq!(state.apply(Input::Notices(page())), [Effect::Another, Effect::Waiting(vec![2, 3])]);
         assert_eq!(ids(&state), [3, 2, 1], "what was in the other history is gone");
         assert_eq!(state.programs().next().unwrap().id, Some(3));
         assert_eq!(state.apply(Input::Notices(page())), []);
@@ -524,12 +534,12 @@ mod tests {
         // The machine stopped before 1000 was written.
         let mut state = told_1000();
         let page = vec![timed(1000, "/bin/other", 30_000), timed(999, "/bin/999", 9_990)];
-        assert_eq!(state.apply(Input::Notices(page)), [Effect::Waiting(vec![1000])]);
+        assert_eq!(state.apply(Input::Notices(page)), [Effect::Another, Effect::Waiting(vec![1000])]);
         assert_eq!(state.unread().next().unwrap().path.as_deref(), Some("/bin/other"));
         // The same program, but another day.
         let mut state = told_1000();
         let page = vec![timed(1000, "/bin/1000", 30_000)];
-        assert_eq!(state.apply(Input::Notices(page)), [Effect::Waiting(vec![1000])]);
+        assert_eq!(state.apply(Input::Notices(page)), [Effect::Another, Effect::Waiting(vec![1000])]);
     }
 
     #[test]
@@ -557,21 +567,19 @@ mod tests {
         let again = |state: &mut State, page: Vec<row::Event>| {
             let _ = state.apply(Input::Event(Event::Gone));
             let _ = state.apply(Input::Event(Event::Appeared));
-            assert_eq!(state.apply(Input::Notices(page)), []);
+            state.apply(Input::Notices(page))
         };
         let mut state = told_1000();
         let _ = state.apply(Input::Notices(seen(1001..=1000 + full)));
         assert_eq!(ids(&state), [1000, 999, 998]);
-        again(&mut state, seen(1001..=1000 + full));
+        assert_eq!(again(&mut state, seen(1001..=1000 + full)), []);
         assert_eq!(ids(&state), [1000, 999, 998]);
         let mut other = state.clone();
         // The last row of the page before has another time now.
-        again(
-            &mut other,
-            seen(1001..=1000 + full).into_iter().map(|row| row::Event { time: Some(7), ..row }).collect(),
-        );
+        let page = seen(1001..=1000 + full).into_iter().map(|row| row::Event { time: Some(7), ..row });
+        assert_eq!(again(&mut other, page.collect()), [Effect::Another]);
         assert_eq!(ids(&other), [0; 0], "another history");
-        again(&mut state, seen(1400..=1000 + full));
+        assert_eq!(again(&mut state, seen(1400..=1000 + full)), []);
         assert_eq!(ids(&state), [0; 0], "a page that is not full is all there is");
     }
 

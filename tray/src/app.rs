@@ -19,9 +19,9 @@ use crate::clock::{morning, now, wall};
 use crate::fetch::{self, Details, Fetched};
 use crate::memory::Memory;
 use crate::panel::Panel;
-use crate::policy::{Action, Policy, Target, Toast};
+use crate::policy::{Action, FIRST_DAY_KEY, Policy, Target, Toast, WAITED, not_saved};
 use crate::status::{Click, Status};
-use crate::toast::{Answer, Toaster};
+use crate::toast::{Answer, Fate, Toaster};
 use crate::unshown::Unshown;
 use crate::{told, window};
 
@@ -47,6 +47,10 @@ struct App {
     messages: mpsc::Sender<Message>,
     details: Details,
     quiet: quiet::Latest,
+    /// The settings say that there is a history.
+    kept: bool,
+    /// It was said that the list of muted programs cannot be read.
+    unreadable: bool,
     /// Up to when rates were asked for, µs since the epoch.
     rated: i64,
     /// Bytes per second, received and sent, and when they say nothing any more.
@@ -106,6 +110,8 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         details: Details::new(messages.clone()),
         messages,
         quiet: quiet::Latest::new(),
+        kept: true,
+        unreadable: false,
         rated: wall(),
         rates: None,
         units: Units::default(),
@@ -290,6 +296,7 @@ impl App {
                     }
                 }
                 (Effect::Waiting(fresh), _) => self.found(&fresh),
+                (Effect::Another, _) => self.forget(),
                 (Effect::Refresh | Effect::RefreshStatus, None) => {}
             }
         }
@@ -308,6 +315,15 @@ impl App {
     fn rows(&self, numbers: &[i64]) -> Vec<Notice> {
         let of = |row: &&Notice| row.id.is_some_and(|id| numbers.contains(&id));
         self.state.unread().filter(of).cloned().collect()
+    }
+
+    /// The history is another one: numbers of before say nothing in it.
+    fn forget(&mut self) {
+        self.policy.forget(self.here_since);
+        self.unshown = Unshown::default();
+        self.asking.clear();
+        self.showing.clear();
+        self.toaster.forget();
     }
 
     /// The first page is there.
@@ -356,8 +372,16 @@ impl App {
     /// The window may have changed the file.
     fn read_quiet(&mut self) {
         match self.quiet.read() {
-            Ok(quiet) => self.policy.set_quiet(quiet),
-            Err(error) => eprintln!("picosnitch-tray: cannot read the list of muted programs: {error}"),
+            Ok(quiet) => {
+                self.policy.set_quiet(quiet);
+                self.unreadable = false;
+            }
+            // It is read for each notice.
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    eprintln!("picosnitch-tray: cannot read the list of muted programs: {error}");
+                }
+            }
         }
     }
 
@@ -365,6 +389,7 @@ impl App {
         let Some(file) = Quiet::file() else { return };
         if let Err(error) = Quiet::change(&file, change) {
             eprintln!("picosnitch-tray: cannot write {}: {error}", file.display());
+            self.show(vec![not_saved(&error)]);
         }
         self.read_quiet();
     }
@@ -376,24 +401,33 @@ impl App {
         }
     }
 
-    /// What became of a toast about these.
-    fn shown(&mut self, events: &[i64], outcome: Result<(), String>) {
+    fn shown(&mut self, Fate { key, events, outcome }: Fate) {
         self.showing.retain(|event| !events.contains(event));
+        let (now, summary) = (now(), key == FIRST_DAY_KEY);
         match outcome {
-            Ok(()) => self.unshown.shown(events, now()),
+            Ok(()) => {
+                self.unshown.shown(&events, now);
+                if summary {
+                    self.policy.summary_shown();
+                }
+            }
             // They wait in the timeline, and are told when there is somebody who shows them.
             Err(why) => {
-                if self.unshown.failed(events, now()) {
+                let first = self.unshown.failed(&events, key == WAITED, now);
+                if first || (summary && self.policy.summary_failed(now)) {
                     eprintln!("picosnitch-tray: no notification could be shown: {why}");
                 }
             }
         }
     }
 
-    /// Tries once more to show what could not be shown: one digest, and what is critical.
+    /// Tries once more to show what could not be shown.
     fn show_again(&mut self, now: i64) {
-        let numbers = self.unshown.take();
-        let toasts = self.policy.waited(self.rows(&numbers), 0, now, &|uid| self.people.name(uid));
+        let (waited, others) = self.unshown.take();
+        let (waited, others) = (self.rows(&waited), self.rows(&others));
+        let names = |uid| self.people.name(uid);
+        let mut toasts = self.policy.waited(waited, 0, now, &names);
+        toasts.extend(self.policy.again(others, now, &names));
         if toasts.is_empty() {
             self.unshown.rest();
         }
@@ -407,6 +441,7 @@ impl App {
         let owner = owner.filter(|new| !new.is_empty());
         if owner.is_some() {
             self.unshown.at_once(now());
+            self.policy.summary_at_once(now());
         }
         self.toaster.server(owner);
     }
@@ -417,8 +452,8 @@ impl App {
             Message::Click(Click::Quit, _) => return true,
             Message::Click(click, token) => self.click(click, token.as_deref()),
             Message::Answer(answer) => self.answer(*answer),
-            Message::Shown(events, outcome) => {
-                self.shown(&events, outcome);
+            Message::Shown(fate) => {
+                self.shown(fate);
                 self.save_told();
             }
             Message::Fetched(fetched) => self.fetched(fetched),
@@ -444,7 +479,10 @@ impl App {
             }
             Fetched::Begins(first) => self.policy.record_begins(first, wall(), now()),
             Fetched::Looked => self.show_waiting(),
-            Fetched::Wanted(wanted) => self.policy.set_wanted(wanted),
+            Fetched::Settings { wanted, kept } => {
+                self.policy.set_wanted(wanted);
+                self.kept = kept;
+            }
             Fetched::Acknowledged(ids) => {
                 self.seen(&ids.iter().copied().collect());
                 self.apply(Input::Acknowledged(ids));
@@ -549,6 +587,7 @@ impl App {
             .collect();
         fresh.hushed = self.policy.paused_until(now()).is_some();
         fresh.off = self.policy.is_off();
+        fresh.kept = self.kept;
         self.panel.draw(fresh);
     }
 }

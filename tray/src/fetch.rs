@@ -2,10 +2,12 @@
 //! Calls to the monitor, each in a task of its own: a monitor that takes its time must not hold up the
 //! menu. Answers come back as messages.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use picosnitch_api::{Client, Dimension, Query, Status, row};
+use picosnitch_api::{Client, Dimension, Error, Query, Status, Trouble, row};
 use tokio::sync::mpsc;
+use zbus::zvariant::OwnedValue;
 
 use crate::Message;
 
@@ -31,8 +33,8 @@ pub enum Fetched {
     Notice(Box<row::Event>),
     /// When the record begins, µs since the epoch.
     Begins(i64),
-    /// Whether notifications are wanted.
-    Wanted(bool),
+    /// Whether notifications are wanted, and whether there is a history.
+    Settings { wanted: bool, kept: bool },
     /// These are marked as seen.
     Acknowledged(Vec<i64>),
     /// Bytes per second, received and sent.
@@ -52,7 +54,7 @@ pub fn everything(client: Client, to: mpsc::Sender<Message>) {
         if let Ok(status) = client.status().await {
             give(&to, Fetched::Status(Box::new(status))).await;
         }
-        wanted(&client, &to).await;
+        settings(&client, &to).await;
         let first = Query {
             sort: Some("first-seen".into()),
             descending: Some(false),
@@ -68,13 +70,13 @@ pub fn everything(client: Client, to: mpsc::Sender<Message>) {
     });
 }
 
-/// The state and whether notifications are wanted.
+/// The state and the settings.
 pub fn status(client: Client, to: mpsc::Sender<Message>) {
     tokio::spawn(async move {
         if let Ok(status) = client.status().await {
             give(&to, Fetched::Status(Box::new(status))).await;
         }
-        wanted(&client, &to).await;
+        settings(&client, &to).await;
     });
 }
 
@@ -94,18 +96,33 @@ pub fn look(client: Client, mut waiting: Vec<i64>, to: mpsc::Sender<Message>) {
                 let row = client.event(id).await;
                 seen.extend(row.is_ok_and(|row| row.acknowledged == Some(true)).then_some(id));
             }
-            give(&to, Fetched::Acknowledged(seen)).await;
+            if !seen.is_empty() {
+                give(&to, Fetched::Acknowledged(seen)).await;
+            }
         };
         let _ = tokio::time::timeout(LOOK, looking).await;
         give(&to, Fetched::Looked).await;
     });
 }
 
-async fn wanted(client: &Client, to: &mpsc::Sender<Message>) {
-    // Who may not read the settings is told what happens, as by default.
-    let settings = client.settings().await.unwrap_or_default();
-    let wanted = settings.get("notify.desktop").and_then(|value| bool::try_from(value).ok());
-    give(to, Fetched::Wanted(wanted.unwrap_or(true))).await;
+async fn settings(client: &Client, to: &mpsc::Sender<Message>) {
+    if let Some(settings) = said(client.settings().await) {
+        give(to, settings).await;
+    }
+}
+
+/// What the answer says. Who may not read the settings is told what happens, as by default; any other failure says
+/// nothing of them, so that what was known stands.
+fn said(answer: Result<HashMap<String, OwnedValue>, Error>) -> Option<Fetched> {
+    let settings = match answer {
+        Ok(settings) => settings,
+        Err(error) if matches!(Trouble::of(&error), Trouble::NotAuthorized | Trouble::Policy) => {
+            HashMap::new()
+        }
+        Err(_) => return None,
+    };
+    let set = |key| settings.get(key).and_then(|value| bool::try_from(value).ok()).unwrap_or(true);
+    Some(Fetched::Settings { wanted: set("notify.desktop"), kept: set("database.enabled") })
 }
 
 /// Gives the number of the first of them.
@@ -186,5 +203,30 @@ impl Details {
                 notice
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn d03_a_failure_does_not_switch_notifications_on() {
+        let read = |answer| {
+            said(answer).map(|said| match said {
+                Fetched::Settings { wanted, kept } => (wanted, kept),
+                other => panic!("{other:?}"),
+            })
+        };
+        let off = ["notify.desktop", "database.enabled"];
+        let off = off.map(|key| (key.to_owned(), OwnedValue::from(false)));
+        assert_eq!(read(Ok(off.into())), Some((false, false)));
+        assert_eq!(read(Ok(HashMap::new())), Some((true, true)), "a monitor that does not know the keys");
+        assert_eq!(read(Err(Error::NotAuthorized("no".into()))), Some((true, true)));
+        let silent = zbus::Error::FDO(Box::new(zbus::fdo::Error::NoReply("x".into())));
+        for error in [Error::Unavailable("x".into()), Error::LimitExceeded("x".into()), Error::ZBus(silent)] {
+            assert_eq!(read(Err(error)), None);
+        }
     }
 }

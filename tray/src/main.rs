@@ -39,8 +39,8 @@ enum Message {
     Click(status::Click, Option<String>),
     /// A person chose something on a toast.
     Answer(Box<toast::Answer>),
-    /// These notices were shown, or why they were not.
-    Shown(Vec<i64>, Result<(), String>),
+    /// What became of a toast.
+    Shown(toast::Fate),
     /// The monitor answered a call.
     Fetched(fetch::Fetched),
 }

@@ -13,8 +13,12 @@ use picosnitch_api::{Incident, Quiet, row};
 use crate::memory::Memory;
 use crate::text::{self, Names, Text};
 
+mod burst;
+mod later;
 #[cfg(test)]
 mod tests;
+
+use burst::Burst;
 
 const SECOND: i64 = 1_000_000;
 /// Toasts in [`MINUTE`] at the most; replacing one that is shown counts too, growing a digest does not: that has
@@ -31,22 +35,25 @@ const LATEST: i64 = 5 * SECOND;
 const DIGEST: usize = 3;
 /// A digest is shown again, with more in it, no sooner than this: a server may have let the one before expire.
 const GROW: i64 = 15 * SECOND;
-/// Rows that a burst remembers; further ones are counted.
-const BURST_ROWS: usize = 200;
-/// Numbers of notices that a burst remembers.
-const BURST_EVENTS: usize = 1000;
-/// Of what waited, so many that are [`Weight::Critical`] are shown by themselves.
+/// Of what is told later, so many that are [`Weight::Critical`] are shown by themselves.
 const CRITICAL: usize = 3;
-/// Key of the digest of what waited.
+/// Key of the digest of what waited for somebody.
 pub const WAITED: &str = "waited";
+/// Key of the digest of what could not be shown when it came.
+pub const AGAIN: &str = "again";
+/// Key of the summary of the first day.
+pub const FIRST_DAY_KEY: &str = "first day";
 /// Critical notices that are kept until a pause is over.
 const HELD: usize = 50;
-/// Of what waited and found no room, so many are known one by one.
+/// Of what found no room, so many are known one by one.
 const LATE: usize = 500;
 /// The same incident is not told again within this time.
 const INCIDENT: i64 = 600 * SECOND;
 /// How long after the first record new programs are only listed.
 const FIRST_DAY: i64 = 24 * 3600 * SECOND;
+/// Wait before the summary of the first day that could not be shown is tried again; twice as long before the next
+/// try, up to an hour.
+const SUMMARY: i64 = MINUTE / 2;
 /// From so many changes on, a program is one that updates itself.
 const UPDATES_ITSELF: u32 = 3;
 /// Programs of the first day that are counted.
@@ -78,6 +85,8 @@ pub enum Target {
     Programs,
     /// What is recorded and what is lost.
     Health,
+    /// The lists of what is muted and expected, and the rest of the settings.
+    Settings,
 }
 
 /// How loud.
@@ -115,48 +124,6 @@ pub struct Toast {
     pub path: Option<String>,
 }
 
-#[derive(Default)]
-struct Burst {
-    rows: Vec<row::Event>,
-    more: usize,
-    /// How many of `rows` are on the screen.
-    shown: usize,
-    /// How many of `more` are counted on the screen, and the first number of those that are not.
-    shown_more: usize,
-    more_from: Option<i64>,
-    /// Every notice of the burst, also those that a later one about the same took the place of: key, number.
-    events: Vec<(String, i64)>,
-    keys: Vec<String>,
-    last: i64,
-    waiting_since: i64,
-    /// When the digest was shown last.
-    digest: Option<i64>,
-}
-
-impl Burst {
-    /// All of it is on the screen.
-    fn told(&self) -> bool {
-        self.shown == self.rows.len() && self.shown_more == self.more
-    }
-
-    fn seen(&mut self, events: &BTreeSet<i64>) {
-        let more_from = self.more_from.unwrap_or(i64::MAX);
-        let all: BTreeSet<String> = self.rows.iter().map(key).collect();
-        self.shown = self.rows[..self.shown].iter().filter(|row| !is_of(row, events)).count();
-        self.rows.retain(|row| !is_of(row, events));
-        let left: BTreeSet<String> = self.rows.iter().map(key).collect();
-        self.events.retain(|(key, id)| {
-            let (seen, counted) = (events.contains(id), !all.contains(key));
-            if seen && counted {
-                self.more = self.more.saturating_sub(1);
-                self.shown_more = self.shown_more.saturating_sub(usize::from(*id < more_from));
-            }
-            !seen && (counted || left.contains(key))
-        });
-        self.more_from = self.more_from.filter(|_| self.more > self.shown_more);
-    }
-}
-
 /// See the module.
 #[derive(Default)]
 pub struct Policy {
@@ -168,10 +135,14 @@ pub struct Policy {
     /// What waited and found no room in the minute, and how many more of it are not known.
     late: Vec<row::Event>,
     late_more: usize,
+    /// What came while somebody was there, and found no room.
+    put_off: Vec<row::Event>,
+    /// When a toast was shown last although there was no room for it.
+    squeezed: Option<i64>,
     announce_at_once: bool,
     first_day_ends: Option<i64>,
     first_day_programs: BTreeSet<String>,
-    first_day_due: Option<i64>,
+    summary: Summary,
     /// When the record begins, µs since the epoch.
     begins: i64,
     memory: Memory,
@@ -182,16 +153,29 @@ pub struct Policy {
     incidents: BTreeMap<Incident, i64>,
 }
 
+/// The summary of the first day.
+#[derive(Default)]
+struct Summary {
+    due: Option<i64>,
+    /// It was handed over to be shown.
+    showing: bool,
+    /// How long it waited since it failed.
+    wait: Option<i64>,
+}
+
 impl Policy {
     /// `announce_at_once`: tell of new programs on the first day, too.
     pub fn new(quiet: Quiet, announce_at_once: bool) -> Self {
         Self { quiet, announce_at_once, ..Self::default() }
     }
 
-    /// What the person muted and expects, as it is now.
+    /// What the person muted and expects, as it is now. Nothing of it is shown later.
     pub fn set_quiet(&mut self, quiet: &Quiet) {
         if self.quiet != *quiet {
             self.quiet.clone_from(quiet);
+            if let Some(burst) = &mut self.burst {
+                burst.drop(&burst.hidden(quiet));
+            }
         }
     }
 
@@ -222,18 +206,26 @@ impl Policy {
     pub fn seen(&mut self, events: &BTreeSet<i64>) {
         self.held.retain(|row| !is_of(row, events));
         self.late.retain(|row| !is_of(row, events));
+        self.put_off.retain(|row| !is_of(row, events));
         if let Some(burst) = &mut self.burst {
-            burst.seen(events);
+            burst.drop(events);
         }
+    }
+
+    /// The history is another one since then, µs since the epoch: what waits from before is not in it.
+    pub fn forget(&mut self, since: i64) {
+        let is_of = |row: &row::Event| row.time >= Some(since);
+        self.burst.take_if(|burst| !burst.rows.iter().all(is_of));
+        self.held.retain(is_of);
+        self.late.retain(is_of);
+        self.late_more = 0;
+        self.put_off.retain(is_of);
     }
 
     /// Numbers of those that wait to be shown.
     pub fn waiting(&self) -> impl Iterator<Item = i64> {
-        let burst = self.burst.iter().flat_map(|burst| {
-            let rows = burst.rows[burst.shown..].iter().filter_map(|row| row.id);
-            rows.chain(burst.more_from)
-        });
-        burst.chain(self.held.iter().chain(&self.late).filter_map(|row| row.id))
+        let late = self.held.iter().chain(&self.late).chain(&self.put_off);
+        self.burst.iter().flat_map(Burst::waiting).chain(late.filter_map(|row| row.id))
     }
 
     /// Goes on with what was remembered at the last login.
@@ -268,11 +260,17 @@ impl Policy {
             Some("verdict") => Weight::Critical,
             Some("error") => incident(row).map_or(Weight::Silent, |(kind, _)| match kind {
                 // Good news for those who heard the bad.
-                Incident::StorageRecovered if !self.incidents.contains_key(&about(kind)) => Weight::Silent,
+                Incident::StorageRecovered if !self.is_known(about(kind)) => Weight::Silent,
                 _ => Weight::High,
             }),
             _ => Weight::Silent,
         }
+    }
+
+    /// It was told, or will be.
+    fn is_known(&self, trouble: Incident) -> bool {
+        let is_of = |row| incident(row).is_some_and(|(kind, _)| about(kind) == trouble);
+        self.incidents.contains_key(&trouble) || self.put_off.iter().any(is_of)
     }
 
     fn silent(&self, now: i64) -> bool {
@@ -294,7 +292,7 @@ impl Policy {
             return Vec::new();
         }
         if row.kind.as_deref() == Some("error") {
-            return self.incident(&row, now);
+            return self.incident(row, now);
         }
         if weight == Weight::Normal && self.first_day(&row, now) {
             return Vec::new();
@@ -322,39 +320,31 @@ impl Policy {
         {
             self.first_day_programs.insert(path.clone());
         }
-        if !self.memory.summed_up(self.begins) && self.first_day_due.is_none() {
-            self.first_day_due = Some(now + MINUTE / 2);
+        if !self.memory.summed_up(self.begins) && self.summary.due.is_none() && !self.summary.showing {
+            self.summary.due = Some(now + SUMMARY);
         }
         true
     }
 
-    fn incident(&mut self, row: &row::Event, now: i64) -> Vec<Toast> {
-        let Some((kind, text)) = incident(row) else { return Vec::new() };
-        let (recovered, kind) = (kind == Incident::StorageRecovered, about(kind));
-        let again = self.incidents.get(&kind).is_some_and(|last| now - last < INCIDENT);
-        if recovered {
-            self.incidents.remove(&kind);
-        } else if again {
-            self.incidents.insert(kind, now);
-            return Vec::new();
+    /// The summary of the first day is on the screen: it is not told again.
+    pub fn summary_shown(&mut self) {
+        self.memory.sum_up(self.begins);
+        self.summary = Summary::default();
+    }
+
+    /// It could not be shown, and is due again. True if the try before did not fail.
+    pub fn summary_failed(&mut self, now: i64) -> bool {
+        let before = self.summary.wait;
+        let wait = before.map_or(SUMMARY, |wait| (wait * 2).min(60 * MINUTE));
+        self.summary = Summary { due: Some(now + wait), showing: false, wait: Some(wait) };
+        before.is_none()
+    }
+
+    /// Another server shows toasts.
+    pub fn summary_at_once(&mut self, now: i64) {
+        if self.summary.wait.is_some() {
+            self.summary.due = self.summary.due.map(|_| now);
         }
-        if !self.room(now) {
-            return Vec::new();
-        }
-        if !recovered {
-            self.incidents.insert(kind, now);
-        }
-        self.recent.push_back(now);
-        vec![Toast {
-            key: format!("incident {kind}"),
-            replaces: Vec::new(),
-            text,
-            weight: Weight::High,
-            target: Target::Health,
-            actions: vec![Action::Details],
-            events: row.id.into_iter().collect(),
-            path: None,
-        }]
     }
 
     fn single(&self, row: &row::Event, weight: Weight, names: Names<'_>) -> Toast {
@@ -382,30 +372,9 @@ impl Policy {
             self.burst = Some(Burst::default());
             self.bursts += 1;
         }
-        let alone = {
-            let burst = self.burst.get_or_insert_default();
-            // The same program again: one line, and a toast that takes the place of its own.
-            if let Some(at) =
-                burst.rows.iter().position(|known| known.path.is_some() && key(known) == key(&row))
-            {
-                burst.rows.remove(at);
-                burst.shown -= usize::from(at < burst.shown);
-            }
-            if burst.told() {
-                burst.waiting_since = now;
-            }
-            burst.last = now;
-            if let Some(id) = row.id.filter(|_| burst.events.len() < BURST_EVENTS) {
-                burst.events.push((key(&row), id));
-            }
-            if burst.rows.len() < BURST_ROWS {
-                burst.rows.push(row);
-            } else {
-                burst.more_from = burst.more_from.or(row.id);
-                burst.more += 1;
-            }
-            burst.rows.len() == 1
-        };
+        let burst = self.burst.get_or_insert_default();
+        burst.join(row, now);
+        let alone = burst.rows.len() == 1;
         if alone && self.room(now) {
             return self.flush(now, names);
         }
@@ -430,8 +399,9 @@ impl Policy {
     pub fn due(&self) -> Option<i64> {
         let pause = self.paused.unwrap_or(0);
         let held = (!self.held.is_empty()).then_some(pause);
-        let late = (!self.late.is_empty()).then(|| self.free().max(pause));
-        [self.flush_at, self.first_day_due, held, late].into_iter().flatten().min()
+        let waits = !self.late.is_empty() || !self.put_off.is_empty();
+        let late = waits.then(|| self.free().max(pause));
+        [self.flush_at, self.summary.due, held, late].into_iter().flatten().min()
     }
 
     /// The time is there.
@@ -446,13 +416,15 @@ impl Policy {
                 0
             };
             toasts.extend(self.waited(rows, more, now, names));
+            let put_off = std::mem::take(&mut self.put_off);
+            toasts.extend(self.again(put_off, now, names));
         }
-        if self.first_day_due.is_some_and(|due| due <= now) {
-            self.first_day_due = None;
+        if self.summary.due.is_some_and(|due| due <= now) {
+            self.summary.due = None;
             if !self.silent(now) {
-                self.memory.sum_up(self.begins);
+                self.summary.showing = true;
                 toasts.push(Toast {
-                    key: "first day".into(),
+                    key: FIRST_DAY_KEY.into(),
                     replaces: Vec::new(),
                     text: text::first_day(self.first_day_programs.len()),
                     weight: Weight::Normal,
@@ -478,7 +450,8 @@ impl Policy {
         let Some(mut burst) = self.burst.take_if(|burst| !burst.told()) else { return Vec::new() };
         let mut toasts = Vec::new();
         let grown = burst.digest.map(|at| at + GROW);
-        if burst.rows.len() + burst.more >= DIGEST {
+        // Of those that are only counted, no more can be said.
+        if burst.more > 0 || burst.rows.len() >= DIGEST {
             if grown.map_or_else(|| self.room(now), |at| at <= now) {
                 if grown.is_none() {
                     self.recent.push_back(now);
@@ -489,8 +462,7 @@ impl Policy {
             while burst.shown < burst.rows.len() && self.room(now) {
                 let row = &burst.rows[burst.shown];
                 let mut toast = self.single(row, Weight::Normal, names);
-                let of = |(key, id): &(String, i64)| (*key == toast.key).then_some(*id);
-                toast.events = burst.events.iter().filter_map(of).collect();
+                toast.events = burst.events_of(&toast.key);
                 burst.keys.push(toast.key.clone());
                 burst.shown += 1;
                 self.recent.push_back(now);
@@ -505,10 +477,7 @@ impl Policy {
     }
 
     fn digest(&self, burst: &mut Burst, now: i64) -> Toast {
-        burst.digest = Some(now);
-        burst.shown = burst.rows.len();
-        burst.shown_more = burst.more;
-        burst.more_from = None;
+        burst.tell(now);
         Toast {
             key: format!("burst {}", self.bursts),
             replaces: std::mem::take(&mut burst.keys),
@@ -516,75 +485,23 @@ impl Policy {
             weight: Weight::Normal,
             target: Target::Timeline,
             actions: vec![Action::Review, Action::Expected],
-            events: burst.events.iter().map(|(_, id)| *id).collect(),
+            events: burst.events(),
             path: None,
         }
     }
+}
 
-    /// The first page of notices, newest first. It may be later than what happens meanwhile: what came since
-    /// the monitor was found (`here_since`) came just now and is told as such, the others waited.
-    pub fn found(
-        &mut self,
-        rows: Vec<row::Event>,
-        more: usize,
-        here_since: i64,
-        now: i64,
-        names: Names<'_>,
-    ) -> Vec<Toast> {
-        let (just_now, waited): (Vec<_>, _) = rows.into_iter().partition(|row| row.time >= Some(here_since));
-        waited.iter().for_each(|row| self.count(row));
-        let mut toasts = self.waited(waited, more, now, names);
-        for row in just_now.into_iter().rev() {
-            toasts.extend(self.notice(row, now, names));
-        }
-        toasts
-    }
-
-    /// What came while nobody listened, newest first: one digest at the most, and the first of what is critical by
-    /// themselves. `more` are too old to be known one by one.
-    pub fn waited(&mut self, rows: Vec<row::Event>, more: usize, now: i64, names: Names<'_>) -> Vec<Toast> {
-        let rows: Vec<_> = rows
-            .into_iter()
-            .filter(|row| self.weigh(row) > Weight::Silent && !self.first_day(row, now))
-            .collect();
-        let (critical, mut rows): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| self.weigh(row) == Weight::Critical);
-        if self.silent(now) {
-            if !self.off {
-                self.held.extend(critical.into_iter().rev());
-                self.held.drain(..self.held.len().saturating_sub(HELD));
-            }
-            return Vec::new();
-        }
-        let mut toasts: Vec<_> =
-            critical.iter().take(CRITICAL).map(|row| self.single(row, Weight::Critical, names)).collect();
-        self.recent.extend(toasts.iter().map(|_| now));
-        let left = critical.len().saturating_sub(CRITICAL);
-        rows.extend(critical.into_iter().skip(CRITICAL));
-        if rows.is_empty() {
-            return toasts;
-        }
-        if left == 0 && !self.room(now) {
-            self.late.append(&mut rows);
-            self.late_more += more + self.late.len().saturating_sub(LATE);
-            self.late.truncate(LATE);
-            return toasts;
-        }
-        rows.sort_by_key(|row| std::cmp::Reverse(row.id));
-        self.recent.push_back(now);
-        let mut actions = vec![Action::Review];
-        actions.extend((left == 0).then_some(Action::Expected));
-        toasts.push(Toast {
-            key: WAITED.into(),
-            replaces: Vec::new(),
-            text: text::waited(&rows, more),
-            weight: if left == 0 { Weight::Normal } else { Weight::Critical },
-            target: Target::Timeline,
-            actions,
-            events: rows.iter().filter_map(|row| row.id).collect(),
-            path: None,
-        });
-        toasts
+/// Why what a person chose on a toast does not hold.
+pub fn not_saved(error: &std::io::Error) -> Toast {
+    Toast {
+        key: "quiet".into(),
+        replaces: Vec::new(),
+        text: text::not_saved(error),
+        weight: Weight::High,
+        target: Target::Settings,
+        actions: vec![Action::Details],
+        events: Vec::new(),
+        path: None,
     }
 }
 
@@ -607,7 +524,12 @@ fn incident(row: &row::Event) -> Option<(Incident, Text)> {
     Some((kind, text::incident(kind, row)?))
 }
 
-/// The trouble that it is told for; its end takes the place of its beginning.
+/// The trouble that it is told for; its end takes the place of its beginning, and a hole in the record is one, whatever
+/// it is made of.
 fn about(kind: Incident) -> Incident {
-    if kind == Incident::StorageRecovered { Incident::Storage } else { kind }
+    match kind {
+        Incident::StorageRecovered => Incident::Storage,
+        Incident::LostRows | Incident::LostCalls => Incident::LostFlows,
+        kind => kind,
+    }
 }

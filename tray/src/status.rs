@@ -57,6 +57,8 @@ pub struct Status {
     pub hushed: bool,
     /// Notifications are not wanted.
     pub off: bool,
+    /// There is a history.
+    pub kept: bool,
     clicks: mpsc::Sender<Message>,
 }
 
@@ -72,13 +74,14 @@ impl Status {
             programs: Vec::new(),
             hushed: false,
             off: false,
+            kept: true,
             clicks,
         }
     }
 
     /// Something that the person would see is different in `other`.
     pub fn differs(&self, other: &Self) -> bool {
-        let seen = |it: &Self| (it.daemon, it.unread, (it.rates, it.units), it.hushed, it.off);
+        let seen = |it: &Self| (it.daemon, it.unread, (it.rates, it.units), it.hushed, it.off, it.kept);
         seen(self) != seen(other) || (&self.reasons, &self.programs) != (&other.reasons, &other.programs)
     }
 
@@ -89,6 +92,12 @@ impl Status {
 
     fn speed(&self, received: u64, sent: u64) -> String {
         format!("↓ {}/s   ↑ {}/s", self.units.bytes(received), self.units.bytes(sent))
+    }
+
+    /// Where "Watching" could be read as more than there is.
+    fn unkept(&self) -> Option<&'static str> {
+        let watches = matches!(self.daemon, Daemon::Watching | Daemon::Degraded);
+        (watches && !self.kept).then(|| tr("The history is switched off"))
     }
 
     fn sentence(&self) -> &'static str {
@@ -139,6 +148,7 @@ impl ksni::Tray for Status {
 
     fn tool_tip(&self) -> ToolTip {
         let mut lines = vec![self.sentence().to_owned()];
+        lines.extend(self.unkept().map(str::to_owned));
         // Some hosts read markup in it, and the daemon's sentences may name files.
         lines.extend(
             self.reasons
@@ -177,6 +187,7 @@ impl ksni::Tray for Status {
 
     fn menu(&self) -> Vec<MenuItem<Self>> {
         let mut menu = vec![note(self.sentence())];
+        menu.extend(self.unkept().map(note));
         menu.extend(self.reasons.iter().take(3).map(|why| note(label(why))));
         if let Some((received, sent)) = self.rates {
             menu.push(note(self.speed(received, sent)));
@@ -248,6 +259,24 @@ mod tests {
     fn d03_an_absent_daemon_is_said_with_what_to_do() {
         let tip = status().tool_tip().description;
         assert!(tip.contains("not running") && tip.contains("systemctl start"), "{tip}");
+    }
+
+    #[test]
+    fn d03_watching_is_not_all_where_there_is_no_history() {
+        let mut status = status();
+        status.daemon = Daemon::Watching;
+        let says = |status: &Status| {
+            let tip = status.tool_tip().description.contains("The history is switched off");
+            let note = |item| matches!(item, MenuItem::Standard(item) if item.label == "The history is switched off");
+            (tip, status.menu().into_iter().any(note))
+        };
+        assert_eq!(says(&status), (false, false));
+        let before = status.clone();
+        status.kept = false;
+        assert!(status.differs(&before));
+        assert_eq!(says(&status), (true, true));
+        status.daemon = Daemon::Paused;
+        assert_eq!(says(&status), (false, false), "there is none for another reason");
     }
 
     #[test]

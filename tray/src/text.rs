@@ -159,12 +159,26 @@ pub fn waited(rows: &[row::Event], more: usize) -> Text {
     Text { title, body: listed(rows, more) }
 }
 
+/// What could not be shown when it came.
+pub fn again(rows: &[row::Event]) -> Text {
+    let program = |row: &row::Event| matches!(row.kind.as_deref(), Some("new-executable" | "hash-changed"));
+    if rows.iter().all(program) {
+        return digest(rows, 0);
+    }
+    Text { title: say_n("{n} notice", "{n} notices", rows.len() as u64), body: listed(rows, 0) }
+}
+
 /// The first day after installation: everything is new, so nothing is told one by one.
 pub fn first_day(programs: usize) -> Text {
     Text {
         title: say_n("Watching {n} program", "Watching {n} programs", programs as u64),
         body: tr("Everything is new on the first day, so programs are only listed. From tomorrow on, each new one is announced.").into(),
     }
+}
+
+/// What a person chose does not hold.
+pub fn not_saved(error: &std::io::Error) -> Text {
+    Text { title: tr("Your choice was not saved").into(), body: inert_short(&error.to_string(), 300) }
 }
 
 /// What the monitor says of itself that a person can use; `None` for what only waits in the timeline.

@@ -12,7 +12,7 @@ use zbus::export::ordered_stream::OrderedStreamExt as _;
 use zbus::names::OwnedUniqueName;
 use zbus::zvariant::Value;
 
-use crate::policy::{Action, Toast, WAITED, Weight};
+use crate::policy::{AGAIN, Action, Toast, WAITED, Weight};
 use crate::{APP_ID, Message};
 
 /// Name and interface of the notification server.
@@ -49,11 +49,24 @@ pub struct Answer {
     pub token: Option<String>,
 }
 
+/// What became of a toast.
+#[derive(Debug)]
+pub struct Fate {
+    /// What it is about.
+    pub key: String,
+    /// The notices it tells.
+    pub events: Vec<i64>,
+    /// It was shown, or why it was not.
+    pub outcome: Result<(), String>,
+}
+
 /// What the task is told.
 enum Order {
     Show(Toast),
     /// This one shows toasts from now on, if anybody.
     Server(Option<String>),
+    /// The numbers of notices mean others from now on.
+    Forget,
 }
 
 /// Where toasts go.
@@ -126,6 +139,11 @@ impl Toaster {
         let _ = self.0.send(Order::Show(toast));
     }
 
+    /// The history is another one: what is said of toasts from before is said of nothing in it.
+    pub fn forget(&self) {
+        let _ = self.0.send(Order::Forget);
+    }
+
     /// `server` shows toasts from now on, if anybody.
     pub fn server(&self, server: Option<String>) {
         let _ = self.0.send(Order::Server(server));
@@ -136,10 +154,11 @@ impl Screen {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Show(toast) => {
-                let events = toast.events.clone();
+                let (key, events) = (toast.key.clone(), toast.events.clone());
                 let outcome = self.show(toast).await.map_err(|error| error.to_string());
-                let _ = self.messages.send(Message::Shown(events, outcome)).await;
+                let _ = self.messages.send(Message::Shown(Fate { key, events, outcome })).await;
             }
+            Order::Forget => self.shown.iter_mut().for_each(|shown| shown.toast.events.clear()),
             Order::Server(server) => {
                 self.forget(server.as_deref());
                 if server.is_some() {
@@ -232,9 +251,10 @@ impl Screen {
     }
 }
 
-/// What is said of a toast is said of those whose place it took, too. Not of what waited: that was another list.
+/// What is said of a toast is said of those whose place it took, too. Not of what was told later: that was another
+/// list.
 fn take_over<'a>(toast: &mut Toast, of: impl Iterator<Item = &'a Shown>) {
-    for old in of.filter(|old| old.toast.key != WAITED) {
+    for old in of.filter(|old| ![WAITED, AGAIN].contains(&old.toast.key.as_str())) {
         toast.events.extend_from_slice(&old.toast.events);
     }
     toast.events.sort_unstable();

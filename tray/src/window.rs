@@ -18,6 +18,7 @@ pub fn open(target: Option<&Target>, token: Option<&str>) -> std::io::Result<()>
         Some(Target::Timeline) => command.args(["--page", "timeline"]),
         Some(Target::Programs) => command.args(["--page", "programs"]),
         Some(Target::Health) => command.args(["--page", "health"]),
+        Some(Target::Settings) => command.args(["--page", "settings"]),
         None => &mut command,
     };
     start(command, token)

@@ -519,7 +519,7 @@ impl App {
                 }
                 Effect::RefreshStatus => self.ask_status(),
                 // Telling is the tray's part; here the count grows.
-                Effect::Notify(_) | Effect::Waiting(_) => {}
+                Effect::Notify(_) | Effect::Waiting(_) | Effect::Another => {}
             }
         }
     }
