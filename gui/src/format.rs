@@ -95,9 +95,9 @@ pub fn lately(time: i64) -> String {
     }
 }
 
-/// The name of its day says which one it is.
+/// The name of its day says which one it is, before or after.
 pub fn is_recent(time: i64, now: i64) -> bool {
-    now - time < 6 * DAY
+    now.abs_diff(time) < (6 * DAY).unsigned_abs()
 }
 
 /// From one moment to another; the day is said once where it is the same, and not where it is today.
@@ -195,5 +195,7 @@ mod tests {
         assert_eq!(ago(now + 5_000_000, now), "now", "a clock that is a little off");
         assert_eq!(ago(now - 120_000_000, now), "2 min ago");
         assert_eq!(ago(now - 9 * DAY, now).len(), 10);
+        assert!(is_recent(now + 5 * DAY, now) && !is_recent(now + 7 * DAY, now), "the end of a pause");
+        assert!(!is_recent(i64::MIN, now));
     }
 }

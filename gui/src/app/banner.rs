@@ -57,16 +57,38 @@ pub struct Banner {
     pub goes: bool,
 }
 
-/// What needs doing, if anything does. `seen`: degradations that were put away. `resumes`: the person may end a pause.
-pub fn banner(state: &State, quiet: &Quiet, seen: &BTreeSet<String>, resumes: bool) -> Option<Banner> {
-    let says = |text: String, act| Some(Banner { text, act, goes: false });
-    let suspicious = unread(state, quiet, "verdict");
-    if suspicious > 0 {
-        return says(say_n("{n} suspicious program.", "{n} suspicious programs.", suspicious), Act::Review);
+impl Banner {
+    fn of(text: String, act: Act) -> Self {
+        Self { text, act, goes: false }
     }
+}
+
+/// What needs doing, if anything does. `seen`: degradations that were put away. `resumes`: the person may end a pause.
+/// `here`: what a button would do is done, so that what comes after it is said.
+pub fn banner(
+    state: &State,
+    quiet: &Quiet,
+    seen: &BTreeSet<String>,
+    resumes: bool,
+    here: impl Fn(Act) -> bool,
+) -> Option<Banner> {
+    let suspicious = unread(state, quiet, "verdict");
+    let suspicious = (suspicious > 0).then(|| {
+        Banner::of(say_n("{n} suspicious program.", "{n} suspicious programs.", suspicious), Act::Review)
+    });
+    let changed = unread(state, quiet, "hash-changed");
+    let changed = (changed > 0)
+        .then(|| Banner::of(say_n("{n} program changed.", "{n} programs changed.", changed), Act::Review));
+    let all = [suspicious, stopped(state, resumes), changed, short(state, seen)];
+    all.into_iter().flatten().find(|says| !here(says.act))
+}
+
+/// Why nothing is recorded.
+fn stopped(state: &State, resumes: bool) -> Option<Banner> {
     match state.daemon() {
         Daemon::Absent => {
-            return says(tr("The monitor is not running: nothing is recorded.").to_owned(), Act::Start);
+            let text = tr("The monitor is not running: nothing is recorded.").to_owned();
+            Some(Banner::of(text, Act::Start))
         }
         Daemon::Paused => {
             let until = state.status().and_then(|status| status.paused_until);
@@ -74,13 +96,16 @@ pub fn banner(state: &State, quiet: &Quiet, seen: &BTreeSet<String>, resumes: bo
                 || tr("The record is paused.").to_owned(),
                 |until| say("The record is paused until {time}.", &[("time", &format::lately(until))]),
             );
-            return says(text, if resumes { Act::Resume } else { Act::Show });
+            Some(Banner::of(text, if resumes { Act::Resume } else { Act::Show }))
         }
-        _ => {}
+        _ => None,
     }
-    let changed = unread(state, quiet, "hash-changed");
-    if changed > 0 {
-        return says(say_n("{n} program changed.", "{n} programs changed.", changed), Act::Review);
+}
+
+/// What does not work as it should, while there is a monitor that does.
+fn short(state: &State, seen: &BTreeSet<String>) -> Option<Banner> {
+    if matches!(state.daemon(), Daemon::Absent | Daemon::Paused) {
+        return None;
     }
     let mut reasons = degraded(state).filter(|why| !seen.contains(*why));
     let why = inert(reasons.next()?);
@@ -91,7 +116,7 @@ pub fn banner(state: &State, quiet: &Quiet, seen: &BTreeSet<String>, resumes: bo
             fill(tr_n("{why} And {n} more.", "{why} And {n} more.", more), &[("why", &why), ("n", &more)])
         }
     };
-    Some(Banner { text, act: Act::Show, goes: true })
+    Some(Banner { goes: true, ..Banner::of(text, Act::Show) })
 }
 
 /// What does not work as it should, one sentence each.
@@ -139,7 +164,7 @@ mod tests {
 
     fn says(state: &State, quiet: &Quiet, seen: &[&str]) -> Option<(String, Act, bool)> {
         let seen = seen.iter().map(|why| (*why).to_owned()).collect();
-        banner(state, quiet, &seen, true).map(|it| (it.text, it.act, it.goes))
+        banner(state, quiet, &seen, true, |_| false).map(|it| (it.text, it.act, it.goes))
     }
 
     #[test]
@@ -164,7 +189,7 @@ mod tests {
         let paused = state("paused", &["x"], &[("hash-changed", "/a")]);
         let quiet = Quiet::default();
         assert_eq!(says(&paused, &quiet, &[]), Some(("The record is paused.".into(), Act::Resume, false)));
-        let refused = banner(&paused, &quiet, &BTreeSet::new(), false).unwrap();
+        let refused = banner(&paused, &quiet, &BTreeSet::new(), false, |_| false).unwrap();
         assert_eq!(refused.act, Act::Show, "who may not end it is not offered to");
     }
 
@@ -175,5 +200,22 @@ mod tests {
         assert_eq!(says(&both, &quiet, &[]), Some(("one And 1 more.".into(), Act::Show, true)));
         assert_eq!(says(&both, &quiet, &["one"]), Some(("two".into(), Act::Show, true)));
         assert_eq!(says(&both, &quiet, &["two", "one"]), None);
+    }
+
+    #[test]
+    fn d05_what_leads_here_hides_nothing_else() {
+        let news = [("verdict", "/a"), ("hash-changed", "/b")];
+        let mut absent = state("watching", &["one"], &news);
+        let _ = absent.apply(Input::Event(listen::Event::Gone));
+        let says = |state: &State, here: Act| {
+            banner(state, &Quiet::default(), &BTreeSet::new(), true, |act| act == here).map(|it| it.text)
+        };
+        assert_eq!(says(&absent, Act::Resume).unwrap(), "1 suspicious program.");
+        let text = says(&absent, Act::Review).unwrap();
+        assert_eq!(text, "The monitor is not running: nothing is recorded.");
+        let watching = state("watching", &["one"], &news);
+        assert_eq!(says(&watching, Act::Review).unwrap(), "one");
+        let paused = state("paused", &["one"], &[]);
+        assert_eq!(says(&paused, Act::Resume), None, "what does not work is not looked at in a pause");
     }
 }

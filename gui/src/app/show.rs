@@ -12,6 +12,26 @@ use super::banner::{Act, banner};
 use super::window::{PLACES, Removes, on_click};
 use crate::format;
 use crate::msg::{Msg, Place};
+use crate::page::Record;
+
+/// What the sidebar says of the record: its class, its icon and its words. `lost`: how much of it is.
+fn recording(daemon: Daemon, lost: Option<&str>, record: Record) -> (&'static str, &'static str, String) {
+    match (daemon, lost) {
+        (Daemon::Absent, _) => ("state-none", "media-playback-stop-symbolic", tr("Not running").to_owned()),
+        (Daemon::Starting, _) => ("state-none", "media-record-symbolic", tr("Starting …").into()),
+        (Daemon::Paused, _) => ("state-bad", "media-playback-pause-symbolic", tr("Paused").into()),
+        _ if record == Record::Off => {
+            ("state-none", "media-playback-stop-symbolic", tr("The history is switched off").into())
+        }
+        (Daemon::Watching | Daemon::Degraded, Some(lost)) => {
+            ("state-bad", "dialog-warning-symbolic", say("Recording · {lost}", &[("lost", &lost)]))
+        }
+        (Daemon::Watching, None) => ("state-good", "media-record-symbolic", tr("Recording · 0 lost").into()),
+        (Daemon::Degraded, None) => {
+            ("state-bad", "dialog-warning-symbolic", tr("Recording, not complete").into())
+        }
+    }
+}
 
 impl App {
     pub(super) fn show(&self) {
@@ -57,20 +77,8 @@ impl App {
         frame.badge.set_text(&format::count(unread));
         self.pages.timeline.set_unread(unread > 0);
         let lost = self.state.status().and_then(picosnitch_api::Status::most_lost);
-        let (class, icon, text) = match self.state.daemon() {
-            Daemon::Absent => ("state-none", "media-playback-stop-symbolic", tr("Not running").to_owned()),
-            Daemon::Starting => ("state-none", "media-record-symbolic", tr("Starting …").into()),
-            Daemon::Paused => ("state-bad", "media-playback-pause-symbolic", tr("Paused").into()),
-            Daemon::Watching if lost.is_none() => {
-                ("state-good", "media-record-symbolic", tr("Recording · 0 lost").into())
-            }
-            Daemon::Watching | Daemon::Degraded if lost.is_some() => {
-                let lost = lost.map(|(kind, count)| format::lost(kind, count, self.context.units));
-                let text = say("Recording · {lost}", &[("lost", &lost.unwrap_or_default())]);
-                ("state-bad", "dialog-warning-symbolic", text)
-            }
-            _ => ("state-bad", "dialog-warning-symbolic", tr("Recording, not complete").into()),
-        };
+        let lost = lost.map(|(kind, count)| format::lost(kind, count, self.context.units));
+        let (class, icon, text) = recording(self.state.daemon(), lost.as_deref(), self.context.record);
         for known in ["state-good", "state-bad", "state-none"] {
             frame.state_icon.remove_css_class(known);
         }
@@ -91,15 +99,16 @@ impl App {
         let mut quiet = self.quiet.borrow_mut();
         // One that cannot be read changes nothing.
         let _ = quiet.read();
-        let says = banner(&self.state, quiet.quiet(), self.put_away.sentences(), resumes);
         // Not where its button leads.
-        let here = says.as_ref().is_some_and(|says| match self.place {
-            Place::Health => matches!(says.act, Act::Start | Act::Show),
-            Place::Timeline => says.act == Act::Review && self.shows_unread(),
+        let here = |act| match self.place {
+            Place::Health => matches!(act, Act::Start | Act::Show),
+            Place::Timeline => act == Act::Review && self.shows_unread(),
             _ => false,
-        });
-        let Some(says) = says.filter(|_| !here) else { return frame.banner.set_visible(false) };
+        };
+        let says = banner(&self.state, quiet.quiet(), self.put_away.sentences(), resumes, here);
+        let Some(says) = says else { return frame.banner.set_visible(false) };
         frame.banner_label.set_text(&says.text);
+        crate::speak::label(&frame.banner, &says.text);
         frame.banner_button.set_label(says.act.label());
         frame.banner_act.set(says.act);
         frame.banner_away.set_visible(says.goes);
@@ -206,5 +215,24 @@ impl App {
         frame.show_all.set_visible(self.may_see_all() || all);
         frame.show_all.set_sensitive(!self.asking_all);
         frame.show_all.set_label(if all { tr("Show Only Yours") } else { tr("Show All Users…") });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_the_sidebar_does_not_say_that_what_is_switched_off_is_whole() {
+        let says = |daemon, lost, record| {
+            let (class, _, text) = recording(daemon, lost, record);
+            (class, text)
+        };
+        assert_eq!(says(Daemon::Watching, None, Record::On).0, "state-good");
+        let off = ("state-none", "The history is switched off".to_owned());
+        assert_eq!(says(Daemon::Watching, None, Record::Off), off);
+        assert_eq!(says(Daemon::Degraded, Some("1 row lost"), Record::Off), off);
+        assert_eq!(says(Daemon::Absent, None, Record::Off).1, "Not running");
+        assert_eq!(says(Daemon::Watching, Some("1 row lost"), Record::On).1, "Recording · 1 row lost");
     }
 }

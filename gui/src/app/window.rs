@@ -205,7 +205,13 @@ impl Frame {
             .build();
         crate::speak::label(&banner_away, away);
         on_click(&banner_away, sender, || Msg::PutAway);
-        let banner = gtk4::Box::builder().spacing(8).css_classes(["banner"]).visible(false).build();
+        // A screen reader says it wherever the keyboard is.
+        let banner = gtk4::Box::builder()
+            .spacing(8)
+            .css_classes(["banner"])
+            .visible(false)
+            .accessible_role(gtk4::AccessibleRole::Alert)
+            .build();
         banner.append(&gtk4::Image::from_icon_name("dialog-warning-symbolic"));
         banner.append(&banner_label);
         banner.append(&banner_button);
