@@ -77,7 +77,9 @@ install:
 	for program in $(programs); do \
 		install -D -m 755 $(profiledir)/$$program $(DESTDIR)$(bindir)/$$program || exit 1; \
 	done
-	install -D -m 644 data/man/picosnitch.1 $(DESTDIR)$(mandir)/man1/picosnitch.1
+	for page in data/man/*; do \
+		install -D -m 644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
 	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(dir $(bash_completion)) $(DESTDIR)$(dir $(zsh_completion)) \
 		$(DESTDIR)$(dir $(fish_completion))
 	$(profiledir)/picosnitch completions bash > $(DESTDIR)$(bash_completion)
@@ -129,7 +131,7 @@ desktop-files:
 uninstall:
 	@[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now picosnitchd picosnitch-relay.socket || true
 	rm -f $(DESTDIR)$(libexecdir)/picosnitchd $(DESTDIR)$(libexecdir)/picosnitch-relay $(programs:%=$(DESTDIR)$(bindir)/%) \
-		$(DESTDIR)$(mandir)/man1/picosnitch.1 \
+		$(foreach page,$(notdir $(wildcard data/man/*)),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(page)) \
 		$(DESTDIR)$(bash_completion) $(DESTDIR)$(zsh_completion) $(DESTDIR)$(fish_completion) \
 		$(units:%=$(DESTDIR)$(unitdir)/%) $(patsubst data/sql/%,$(DESTDIR)$(datadir)/picosnitch/sql/%,$(wildcard data/sql/*)) \
 		$(DESTDIR)$(sysusersdir)/picosnitch.conf $(DESTDIR)$(tmpfilesdir)/picosnitch.conf \

@@ -279,3 +279,20 @@ fn obey(control: &Control, order: &serve::Control) {
     };
     let _ = control.send(command);
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    /// What `--help` lists, the manual page explains.
+    #[test]
+    fn the_manual_page_has_every_option() {
+        let page = include_str!("../../data/man/picosnitchd.8").replace("\\-", "-");
+        for option in Arguments::command().get_arguments().filter(|option| !option.is_hide_set()) {
+            let long = option.get_long().unwrap_or_default();
+            assert!(page.contains(&format!("\\fB--{long}\\fR")), "{long}");
+        }
+    }
+}

@@ -154,4 +154,13 @@ mod tests {
         }
         assert!(matches!(read(&["--help"]), Err((text, 0)) if text.contains("Usage")));
     }
+
+    /// What `--help` lists, the manual page explains.
+    #[test]
+    fn the_manual_page_has_every_option() {
+        let page = include_str!("../../data/man/picosnitch-gui.1").replace("\\-", "-");
+        for option in USAGE.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(page.contains(&format!("\\fB{option}\\fR")), "{option}");
+        }
+    }
 }

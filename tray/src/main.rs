@@ -75,3 +75,17 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::USAGE;
+
+    /// What `--help` lists, the manual page explains.
+    #[test]
+    fn the_manual_page_has_every_option() {
+        let page = include_str!("../../data/man/picosnitch-tray.1").replace("\\-", "-");
+        for option in USAGE.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(page.contains(&format!("\\fB{option}\\fR")), "{option}");
+        }
+    }
+}
