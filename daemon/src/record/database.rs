@@ -99,22 +99,30 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Removes what was set aside of this database if nothing of it was written since then, in µs.
-pub(super) fn remove_aside(path: &Path, before: i64) -> io::Result<()> {
-    let aside = suffixed(path, ".bad");
-    // The one that tells of the others goes last.
-    let mut files = Vec::new();
-    for suffix in ["-shm", "-wal", ""] {
-        let file = suffixed(&aside, suffix);
+/// Whether something was set aside of this database and nothing of it was written since then, in µs.
+pub(super) fn aside_is_due(path: &Path, before: i64) -> io::Result<bool> {
+    let (aside, mut due) = (suffixed(path, ".bad"), false);
+    // No row is in the `-shm`, and who only looks into the file touches it.
+    for file in [suffixed(&aside, "-wal"), aside] {
         match std::fs::symlink_metadata(&file) {
-            Ok(data) => files.push((file, suffix, data.mtime().saturating_mul(1_000_000))),
+            Ok(data) if data.mtime().saturating_mul(1_000_000) < before => due = true,
+            Ok(_) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    // No row is in the `-shm`, and who only looks into the file touches it.
-    if files.iter().all(|(_, suffix, written)| *suffix == "-shm" || *written < before) {
-        files.iter().try_for_each(|(file, ..)| std::fs::remove_file(file))?;
+    Ok(due)
+}
+
+/// Removes what was set aside of this database.
+pub(super) fn remove_aside(path: &Path) -> io::Result<()> {
+    let aside = suffixed(path, ".bad");
+    // The one that tells of the others goes last.
+    for suffix in ["-shm", "-wal", ""] {
+        match std::fs::remove_file(suffixed(&aside, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -110,9 +110,10 @@ impl Deletion {
     pub(super) fn step(&mut self, db: &mut Database, viewer: &Viewer) -> Result<bool> {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !self.events_done {
-            if let Ok(events) = read::event_conditions(&transaction, &self.query, viewer) {
-                let sql = format!("DELETE FROM event WHERE id IN ({})", events.text);
-                transaction.prepare(&sql)?.execute(rusqlite::params_from_iter(&events.values))?;
+            let mut events = 0;
+            if let Ok(matching) = read::event_conditions(&transaction, &self.query, viewer) {
+                let sql = format!("DELETE FROM event WHERE id IN ({} LIMIT {STEP})", matching.text);
+                events = transaction.prepare(&sql)?.execute(rusqlite::params_from_iter(&matching.values))?;
             }
             if let (Some(last), Some(first)) = (self.days.first(), self.days.last()) {
                 let (first, last) = (first.min(last), first.max(last));
@@ -122,7 +123,7 @@ impl Deletion {
                 insert.execute(params![TO, last])?;
             }
             transaction.commit()?;
-            self.events_done = true;
+            self.events_done = events == 0;
             return Ok(false);
         }
         let reach = Reach::read(&transaction)?;
@@ -132,6 +133,8 @@ impl Deletion {
                 transaction.commit()?;
                 return Ok(false);
             }
+            // Those of days that are not on the list any more, too.
+            any_day(&transaction, 0, i64::MAX)?;
             let again = tidy(&transaction, &reach)?;
             if !again {
                 transaction.execute("DELETE FROM meta WHERE key IN (?1, ?2)", [FROM, TO])?;
@@ -340,12 +343,7 @@ fn days_of(db: &Database, reach: &Reach, day: i64) -> Result<()> {
     if today.is_empty() {
         return Ok(());
     }
-    db.prepare_cached(
-        "INSERT OR IGNORE INTO deleting (day, executable, uid)
-           SELECT ?2, executable, uid FROM deleting WHERE day = ?1",
-    )?
-    .execute([day, ANY_DAY])?;
-    db.prepare_cached("DELETE FROM deleting WHERE day = ?1")?.execute([day])?;
+    any_day(db, day, day)?;
     let (mut pieces, mut whos) = (Vec::new(), HashSet::new());
     chunk::cover(reach, (day * DAY, (day + 1) * DAY), 1, &mut pieces, &mut Vec::new());
     for piece in pieces {
@@ -359,6 +357,17 @@ fn days_of(db: &Database, reach: &Reach, day: i64) -> Result<()> {
         }
     }
     today.into_iter().try_for_each(|used| not_seen(db, used, day))
+}
+
+/// What was taken away of these days, from the first to the last, is no longer said of them.
+fn any_day(db: &Database, first: i64, last: i64) -> Result<()> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO deleting (day, executable, uid)
+           SELECT ?3, executable, uid FROM deleting WHERE day BETWEEN ?1 AND ?2",
+    )?
+    .execute([first, last, ANY_DAY])?;
+    db.prepare_cached("DELETE FROM deleting WHERE day BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    Ok(())
 }
 
 /// Executable and user of a program as it ran.

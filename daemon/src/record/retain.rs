@@ -17,9 +17,11 @@ use rusqlite::{Connection as Database, Result, TransactionBehavior, params};
 
 use super::chunk::{self, BUILT, Kind, Reach, WIDTHS};
 use super::database;
+use super::named::Named;
 use super::place;
 use super::recent;
 use super::rollup::{DAY, HOUR};
+use super::said::{self, Said};
 use super::unknown::Unknown;
 use super::writer::TIE_BITS;
 use super::{Settings, build};
@@ -31,9 +33,7 @@ const STEP: i64 = 4_000;
 const CHUNKS: i64 = 500;
 /// Numbers of a table looked at per transaction.
 const SWEEP: i64 = 4_000;
-/// So many contents of one executable are known however long ago they were seen.
-const CONTENTS: i64 = 1_000;
-/// Executables of which facts are looked at per transaction.
+/// Executables of which days are looked at per transaction.
 const EXECUTABLES: i64 = 500;
 /// Lists of rows per transaction.
 const LISTS: i64 = 50;
@@ -44,24 +44,45 @@ const PAGES: i64 = 256;
 /// Hours are kept this many days longer than the detail.
 const HOURS_BEYOND_DETAIL: i64 = 60;
 
+/// A damaged history that was set aside goes once it was too old in so many rounds, one after the other, which are most
+/// often an hour apart: a clock that is wrong for less than a day does not cost it.
+const ASIDE_ROUNDS: i64 = 24;
+/// Name in `meta` of how many these were.
+const ASIDE: &str = "aside-due";
+
 /// Days with data that one round may forget.
 const DAYS_A_ROUND: i64 = 2;
 
-/// Tables of numbers, and when a row `t` of them is referred to by nothing. Who refers comes before what is
-/// referred to. What totals refer to is looked up besides. Executables are what programs are known by: of them only
-/// the oldest of very many go, and with them what they had.
-const SWEPT: [(&str, &str); 11] = [
-    ("who", WHO),
+/// What is swept.
+#[derive(Clone, Copy)]
+enum Swept {
+    /// A table of numbers, and when a row `t` of it is referred to by nothing.
+    Table(&'static str, &'static str),
+    Who,
+    Peers,
+    /// They are what programs are known by: only the oldest of very many go, and with them what they had.
+    Executables,
+    /// Nothing goes, but it is looked which words and services are in use.
+    Names,
+    Words,
+    Services,
+    /// They are kept by content, not by number.
+    Verdicts,
+}
+
+/// Who refers comes before what is referred to. What totals refer to is looked up besides.
+const SWEPT: [Swept; 13] = [
+    Swept::Who,
     // Again: those without command lines come before those that refer to them.
-    ("who", WHO),
-    ("peer", "1"),
-    (
+    Swept::Who,
+    Swept::Peers,
+    Swept::Table(
         "program",
         "NOT EXISTS (SELECT 1 FROM who w WHERE w.program = t.id) AND NOT EXISTS (SELECT 1 FROM who w WHERE w.parent = t.id)
          AND NOT EXISTS (SELECT 1 FROM who w WHERE w.grandparent = t.id)",
     ),
-    ("executable", ""),
-    (
+    Swept::Executables,
+    Swept::Table(
         "content",
         "NOT EXISTS (SELECT 1 FROM fact f WHERE f.kind + 0 = 2 AND f.value = t.id)
          AND NOT EXISTS (SELECT 1 FROM program p WHERE p.content = t.id)
@@ -69,20 +90,21 @@ const SWEPT: [(&str, &str); 11] = [
          AND NOT EXISTS (SELECT 1 FROM event e WHERE e.content = t.id AND e.content > 0)
          AND NOT EXISTS (SELECT 1 FROM event e WHERE e.old_content = t.id AND e.old_content > 0)",
     ),
-    ("cmdline", "NOT EXISTS (SELECT 1 FROM program p WHERE p.cmdline = t.id)"),
-    ("domain", "NOT EXISTS (SELECT 1 FROM peer p WHERE p.domain = t.id) AND t.id NOT IN (SELECT domain FROM event)"),
-    (
+    Swept::Table("cmdline", "NOT EXISTS (SELECT 1 FROM program p WHERE p.cmdline = t.id)"),
+    // There are few events.
+    Swept::Table(
+        "domain",
+        "NOT EXISTS (SELECT 1 FROM peer p WHERE p.domain = t.id) AND t.id NOT IN (SELECT domain FROM event)",
+    ),
+    Swept::Table(
         "address",
         "NOT EXISTS (SELECT 1 FROM peer p WHERE p.remote = t.id) AND NOT EXISTS (SELECT 1 FROM peer p WHERE p.local = t.id)
          AND t.id NOT IN (SELECT remote FROM event)",
     ),
-    ("service", "t.id NOT IN (SELECT service FROM peer)"),
-    (
-        "word",
-        "t.id NOT IN (SELECT name FROM program UNION SELECT script FROM program UNION SELECT pattern FROM program
-           UNION SELECT unit FROM who UNION SELECT container FROM who UNION SELECT interface FROM peer
-           UNION SELECT value FROM fact WHERE kind IN (1, 5))",
-    ),
+    Swept::Names,
+    Swept::Services,
+    Swept::Words,
+    Swept::Verdicts,
 ];
 
 /// When events and others do not refer to a `who`.
@@ -98,16 +120,20 @@ enum Phase {
     Hours,
     /// Totals of this level.
     Level(usize),
-    Events,
+    /// After this one.
+    Events(i64),
     Volume,
-    Sightings,
-    /// Of executables after this one.
-    Facts(i64),
+    /// Days of executables after this one.
+    Sightings(i64),
+    /// After this one.
+    Facts(said::Key),
+    /// Of one executable after another, those after this one.
+    Contents((i64, u32)),
     /// Which programs the rows refer to: hours before this one are looked at.
     Used(i64),
-    /// Which table, and up to which number it is swept.
+    /// Which of [`SWEPT`], and up to which number it is swept.
     Sweep(usize, i64),
-    /// Executables, and the table that is swept next.
+    /// Executables, and what is swept next.
     Forget(usize),
     Vacuum,
 }
@@ -123,6 +149,8 @@ pub(super) struct Retention {
     unlimited: bool,
     /// Day of the last sweep.
     swept: i64,
+    /// First day of what is said of programs: what is older went in a round before.
+    cleared: i64,
     /// When the last round began by the clock, µs.
     began: i64,
     freed: bool,
@@ -132,6 +160,9 @@ pub(super) struct Retention {
     /// How many programs and peers were swept since the last call.
     swept_away: u64,
     unknown: Unknown,
+    said: Said,
+    /// Words and services in use, while they are swept.
+    named: Named,
     /// What is not known any more since the last call.
     forgotten: Vec<ProgramKey>,
 }
@@ -185,7 +216,7 @@ impl Retention {
     pub(super) fn step(&mut self, db: &mut Database, settings: &Settings, now: i64) -> Result<()> {
         let today = now.div_euclid(DAY);
         if self.phase.is_none() {
-            forget_aside(db, (today - i64::from(settings.retention_days)) * DAY);
+            forget_aside(db, (today - i64::from(settings.retention_days)) * DAY)?;
         }
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if self.phase.is_none() {
@@ -199,7 +230,6 @@ impl Retention {
         };
         let phase = self.phase.unwrap_or(Phase::Build);
         let mut gone = Vec::new();
-        let mut swept_away = 0;
         let next = match phase {
             Phase::Build if build::step(&transaction, now)? => phase,
             Phase::Build => Phase::Detail,
@@ -242,97 +272,161 @@ impl Retention {
                     phase
                 } else if BUILT.contains(&(level + 1)) {
                     Phase::Level(level + 1)
+                } else if self.swept == today && self.cleared == kept_from {
+                    Phase::Vacuum
                 } else {
-                    Phase::Events
+                    Phase::Events(0)
                 }
             }
-            Phase::Events => {
-                let again = delete(
-                    "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE time < ?1 LIMIT ?2)",
-                    kept_from * DAY,
-                )?;
-                if again { phase } else { Phase::Volume }
+            Phase::Events(after) => {
+                let last = last_of(&transaction, "event", after, STEP)?;
+                transaction
+                    .prepare_cached("DELETE FROM event WHERE id > ?1 AND id <= ?2 AND time < ?3")?
+                    .execute([after, last.unwrap_or(after), kept_from * DAY])?;
+                last.map_or(Phase::Volume, Phase::Events)
             }
             Phase::Volume => {
                 let again = delete(
                     "DELETE FROM volume WHERE (day, uid) IN (SELECT day, uid FROM volume WHERE day < ?1 LIMIT ?2)",
                     kept_from,
                 )?;
-                if again { phase } else { Phase::Sightings }
+                if again { phase } else { Phase::Sightings(0) }
             }
-            Phase::Sightings => {
-                let again = delete(
-                    "DELETE FROM sighting_day WHERE (executable, day, uid) IN
-                       (SELECT executable, day, uid FROM sighting_day WHERE day < ?1 LIMIT ?2)",
-                    kept_from,
-                )?;
-                if again { phase } else { Phase::Facts(0) }
-            }
-            Phase::Facts(after) => {
+            Phase::Sightings(after) => {
                 let last = last_of(&transaction, "executable", after, EXECUTABLES)?;
                 let gone = transaction
                     .prepare_cached(
-                        "DELETE FROM fact WHERE executable > ?1 AND executable <= ?2 AND kind IN (3, 4, 5) AND last_seen < ?3",
+                        "DELETE FROM sighting_day WHERE (executable, day, uid) IN
+                           (SELECT s.executable, s.day, s.uid FROM executable e CROSS JOIN sighting_day s
+                              ON s.executable = e.id AND s.day < ?3 WHERE e.id > ?1 AND e.id <= ?2 LIMIT ?4)",
                     )?
-                    .execute([after, last.unwrap_or(after), kept_from * DAY])?;
-                let gone =
-                    gone + forget_contents(&transaction, (after, last.unwrap_or(after)), kept_from * DAY)?;
+                    .execute([after, last.unwrap_or(after), kept_from, STEP])?;
+                if gone > 0 { phase } else { last.map_or(Phase::Facts(said::FIRST), Phase::Sightings) }
+            }
+            Phase::Facts(after) => {
+                let words = &mut self.named.words;
+                let (last, gone) = self.said.look(&transaction, after, kept_from * DAY, words)?;
                 // The writer counts them.
-                self.freed |= gone > 0;
-                if let Some(last) = last {
-                    Phase::Facts(last)
-                } else if self.swept == today {
-                    Phase::Vacuum
+                self.freed |= gone;
+                last.map_or(Phase::Contents(said::FIRST_CONTENT), Phase::Facts)
+            }
+            Phase::Contents(after) => {
+                let (next, gone) = self.said.trim(&transaction, after, kept_from * DAY)?;
+                self.freed |= gone;
+                if let Some(next) = next {
+                    Phase::Contents(next)
                 } else {
-                    self.used.clear();
-                    self.newest =
-                        transaction
-                            .query_row("SELECT coalesce(max(id), 0) FROM who", (), |row| row.get(0))?;
-                    Phase::Used(0)
+                    self.cleared = kept_from;
+                    if self.swept == today {
+                        Phase::Vacuum
+                    } else {
+                        self.used.clear();
+                        self.newest =
+                            transaction
+                                .query_row("SELECT coalesce(max(id), 0) FROM who", (), |row| row.get(0))?;
+                        Phase::Used(0)
+                    }
                 }
             }
             Phase::Used(hour) => used(&transaction, hour, &mut self.used)?,
-            Phase::Sweep(table, position)
-                if SWEPT.get(table).is_some_and(|(name, _)| *name == "executable") =>
-            {
-                match self.unknown.look(&transaction, position, kept_from * DAY)? {
-                    Some(last) => Phase::Sweep(table, last),
-                    None => Phase::Forget(table + 1),
-                }
-            }
-            Phase::Sweep(table, position) => {
-                sweep(&transaction, table, position, &self.used, self.newest, &mut swept_away)?
-            }
-            Phase::Forget(table) => {
+            Phase::Sweep(n, position) => self.sweep(&transaction, n, position)?,
+            Phase::Forget(n) => {
                 let again;
                 (gone, again) = self.unknown.forget(&transaction, kept_from * DAY)?;
-                if again { phase } else { Phase::Sweep(table, 0) }
+                self.freed = true;
+                if again { phase } else { Phase::Sweep(n, 0) }
             }
             Phase::Vacuum => phase,
         };
         let again = phase == Phase::Vacuum && vacuum(&transaction)?;
         transaction.commit()?;
-        self.swept_away += swept_away;
         self.forgotten.append(&mut gone);
-        if matches!(phase, Phase::Sweep(..) | Phase::Forget(_)) {
-            self.freed = true;
-        }
         if next == Phase::Vacuum {
             self.swept = today;
             self.used = HashSet::new();
+            self.named = Named::default();
         }
         self.phase = (next != Phase::Vacuum || phase != Phase::Vacuum || again).then_some(next);
         Ok(())
     }
+
+    /// Looks at the next numbers and removes those that nothing refers to.
+    fn sweep(&mut self, db: &Database, n: usize, position: i64) -> Result<Phase> {
+        let Some(what) = SWEPT.get(n).copied() else { return Ok(Phase::Vacuum) };
+        let table = match what {
+            Swept::Executables => {
+                let last = self.unknown.look(db, position, self.from.1 * DAY)?;
+                return Ok(last.map_or(Phase::Forget(n + 1), |last| Phase::Sweep(n, last)));
+            }
+            Swept::Names => return Ok(Phase::Sweep(if self.named.look(db)? { n } else { n + 1 }, 0)),
+            Swept::Verdicts => {
+                let again = db
+                    .prepare_cached(
+                        "DELETE FROM verdict WHERE sha256 IN (SELECT v.sha256 FROM verdict v
+                           LEFT JOIN content c ON c.sha256 = v.sha256 WHERE c.id IS NULL LIMIT ?1)",
+                    )?
+                    .execute([SWEEP])?;
+                return Ok(Phase::Sweep(if again > 0 { n } else { n + 1 }, 0));
+            }
+            Swept::Table(table, _) => table,
+            Swept::Who => "who",
+            Swept::Peers => "peer",
+            Swept::Words => "word",
+            Swept::Services => "service",
+        };
+        let Some(last) = last_of(db, table, position, SWEEP)? else { return Ok(Phase::Sweep(n + 1, 0)) };
+        let unused = match what {
+            Swept::Table(_, unused) => numbers(db, table, unused, [position, last])?,
+            Swept::Words | Swept::Services => {
+                self.named.unused(db, matches!(what, Swept::Services), [position, last])?
+            }
+            Swept::Who => {
+                let mut unused = numbers(db, table, WHO, [position, last])?;
+                // What was not there yet when the rows were looked at may be theirs.
+                unused.retain(|id| *id <= self.newest && !self.used.contains(id));
+                not_in_totals(db, Kind::Who, unused)?
+            }
+            _ => {
+                let reach = Reach::read(db)?;
+                let oldest: i64 =
+                    db.query_row("SELECT coalesce(min(id), 0) FROM connection", (), |row| row.get(0))?;
+                // The peers of all rows are in the totals of their hours, unless these are gone before the rows.
+                if oldest > 0 && oldest < (reach.hours * HOUR) << TIE_BITS {
+                    Vec::new()
+                } else {
+                    not_in_totals(db, Kind::Pair, numbers(db, table, "1", [position, last])?)?
+                }
+            }
+        };
+        let mut delete = db.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?;
+        for id in &unused {
+            delete.execute([id])?;
+        }
+        self.freed |= !unused.is_empty();
+        if matches!(what, Swept::Who | Swept::Peers) {
+            self.swept_away += unused.len() as u64;
+        }
+        Ok(Phase::Sweep(n, last))
+    }
 }
 
-/// A damaged history that was set aside goes once it was not written since then, in µs. What cannot be removed is tried
-/// again with the next round.
-fn forget_aside(db: &Database, before: i64) {
-    let Some(path) = db.path() else { return };
-    if let Err(error) = database::remove_aside(Path::new(path), before) {
+/// A damaged history that was set aside goes once it was not written since then, in µs, in [`ASIDE_ROUNDS`]. What cannot
+/// be removed is tried again with the next one.
+fn forget_aside(db: &Database, before: i64) -> Result<()> {
+    let Some(path) = db.path().map(Path::new) else { return Ok(()) };
+    let due = database::aside_is_due(path, before);
+    if let Ok(true) = due {
+        let rounds = chunk::meta(db, ASIDE)? + 1;
+        chunk::raise(db, ASIDE, rounds)?;
+        if rounds < ASIDE_ROUNDS {
+            return Ok(());
+        }
+    }
+    chunk::lower(db, ASIDE, 0)?;
+    if let Err(error) = due.and_then(|due| if due { database::remove_aside(path) } else { Ok(()) }) {
         tracing::warn!("the damaged history that was set aside cannot be removed: {error}");
     }
+    Ok(())
 }
 
 /// First day of detail and first day at all that are kept.
@@ -357,7 +451,11 @@ fn bounds(db: &Database, settings: &Settings, today: i64, unlimited: bool) -> Re
 /// The first day with anything that is forgotten by the day.
 fn oldest_day(db: &Database) -> Result<Option<i64>> {
     let volume: Option<i64> = db.query_row("SELECT min(day) FROM volume", (), |row| row.get(0))?;
-    let event: Option<i64> = db.query_row("SELECT min(time) FROM event", (), |row| row.get(0))?;
+    // Their numbers follow the clock.
+    let event: Option<i64> =
+        db.query_row("SELECT min(time) FROM (SELECT time FROM event ORDER BY id LIMIT ?1)", [STEP], |row| {
+            row.get(0)
+        })?;
     let oldest = volume.into_iter().chain(event.map(|time| time.div_euclid(DAY))).min();
     if oldest.is_some() {
         return Ok(oldest);
@@ -408,100 +506,35 @@ fn used(db: &Database, from: i64, used: &mut HashSet<i64>) -> Result<Phase> {
     Ok(Phase::Used(hour))
 }
 
-/// Looks at the next numbers of a table and removes those that nothing refers to.
-fn sweep(
-    db: &Database,
-    table: usize,
-    position: i64,
-    rows: &HashSet<i64>,
-    newest: i64,
-    gone: &mut u64,
-) -> Result<Phase> {
-    let Some((name, unused)) = SWEPT.get(table) else {
-        // Verdicts are kept by content, not by number.
-        let again = db
-            .prepare_cached(
-                "DELETE FROM verdict WHERE sha256 IN (SELECT v.sha256 FROM verdict v
-                   LEFT JOIN content c ON c.sha256 = v.sha256 WHERE c.id IS NULL LIMIT ?1)",
-            )?
-            .execute([SWEEP])?;
-        return Ok(if again > 0 { Phase::Sweep(table, 0) } else { Phase::Vacuum });
-    };
-    let last = last_of(db, name, position, SWEEP)?;
-    let Some(last) = last else { return Ok(Phase::Sweep(table + 1, 0)) };
-    let kind = match *name {
-        "who" => Kind::Who,
-        "peer" => Kind::Pair,
-        _ => {
-            db.prepare_cached(&format!(
-                "DELETE FROM {name} AS t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"
-            ))?
-            .execute([position, last])?;
-            return Ok(Phase::Sweep(table, last));
-        }
-    };
-    let mut candidates: Vec<i64> = db
-        .prepare_cached(&format!("SELECT t.id FROM {name} t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"))?
-        .query_map([position, last], |row| row.get(0))?
-        .collect::<Result<_>>()?;
-    let reach = Reach::read(db)?;
-    match kind {
-        // What was not there yet when the rows were looked at may be theirs.
-        Kind::Who => candidates.retain(|id| *id <= newest && !rows.contains(id)),
-        // The peers of all rows are in the totals of their hours, unless these are gone before the rows.
-        _ => {
-            let oldest: i64 =
-                db.query_row("SELECT coalesce(min(id), 0) FROM connection", (), |row| row.get(0))?;
-            if oldest > 0 && oldest < (reach.hours * HOUR) << TIE_BITS {
-                candidates.clear();
-            }
-        }
-    }
-    if !candidates.is_empty() {
-        let mut used = HashSet::new();
-        let wanted = |number| number > position && number <= last;
-        for piece in chunk::present(&reach) {
-            chunk::read_some(
-                db,
-                kind,
-                piece,
-                Some(&[(position + 1, last)]),
-                wanted,
-                |_, _| true,
-                |_, number, _, _| {
-                    used.insert(number);
-                },
-            )?;
-        }
-        let mut delete = db.prepare_cached(&format!("DELETE FROM {name} WHERE id = ?1"))?;
-        for unused in candidates.iter().filter(|number| !used.contains(number)) {
-            *gone += delete.execute([unused])? as u64;
-        }
-    }
-    Ok(Phase::Sweep(table, last))
+/// Numbers of a table after the first up to the second of which this is so.
+fn numbers(db: &Database, table: &str, unused: &str, range: [i64; 2]) -> Result<Vec<i64>> {
+    db.prepare_cached(&format!("SELECT t.id FROM {table} t WHERE t.id > ?1 AND t.id <= ?2 AND {unused}"))?
+        .query_map(range, |row| row.get(0))?
+        .collect()
 }
 
-/// Of executables after the first up to the second: those with very many contents keep the latest of them, and what
-/// was seen since this time.
-fn forget_contents(db: &Database, (after, last): (i64, i64), since: i64) -> Result<usize> {
-    let mut many = db.prepare_cached(
-        "SELECT executable FROM fact WHERE executable > ?1 AND executable <= ?2 AND kind = 2
-           GROUP BY executable HAVING count(*) > ?3",
-    )?;
-    let many = many.query_map([after, last, CONTENTS], |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
-    let mut latest = db.prepare_cached(
-        "SELECT last_seen FROM fact WHERE executable = ?1 AND kind = 2 ORDER BY last_seen DESC LIMIT 1 OFFSET ?2",
-    )?;
-    let mut delete = db.prepare_cached(
-        "DELETE FROM fact WHERE (executable, kind, value, uid) IN (SELECT executable, kind, value, uid FROM fact
-           WHERE executable = ?1 AND kind = 2 AND last_seen < ?2 ORDER BY last_seen LIMIT ?3)",
-    )?;
-    let mut gone = 0;
-    for executable in many {
-        let keep: i64 = latest.query_row([executable, CONTENTS - 1], |row| row.get(0))?;
-        gone += delete.execute([executable, keep.min(since), STEP])?;
+/// Those of these numbers, which are in order, that no total of this kind begins with.
+fn not_in_totals(db: &Database, kind: Kind, mut numbers: Vec<i64>) -> Result<Vec<i64>> {
+    let (Some(first), Some(last)) = (numbers.first().copied(), numbers.last().copied()) else {
+        return Ok(numbers);
+    };
+    let mut used = HashSet::new();
+    let wanted = |number| number >= first && number <= last;
+    for piece in chunk::present(&Reach::read(db)?) {
+        chunk::read_some(
+            db,
+            kind,
+            piece,
+            Some(&[(first, last)]),
+            wanted,
+            |_, _| true,
+            |_, number, _, _| {
+                used.insert(number);
+            },
+        )?;
     }
-    Ok(gone)
+    numbers.retain(|number| !used.contains(number));
+    Ok(numbers)
 }
 
 /// The last of so many numbers of a table after this one; `None` if there are none.

@@ -17,8 +17,9 @@ use crate::model::ProgramKey;
 pub(super) const KNOWN: i64 = 100_000;
 /// Executables looked at per transaction.
 const LOOK: i64 = 1_000;
-/// Executables forgotten per transaction.
+/// Executables forgotten per transaction, and rows of what they had, at the most.
 const FORGET: usize = 100;
+const ROWS: usize = 4_000;
 /// Executables forgotten in one round at the most: 16 bytes each.
 const MOST: usize = 1 << 16;
 
@@ -83,22 +84,40 @@ impl Unknown {
                AND NOT EXISTS (SELECT 1 FROM program p WHERE p.executable = ?1)
                AND NOT EXISTS (SELECT 1 FROM sighting s WHERE s.executable = ?1 AND s.last_seen >= ?2)",
         )?;
+        let mut rows = [
+            db.prepare_cached(
+                "DELETE FROM fact WHERE (executable, kind, value, uid) IN
+                   (SELECT executable, kind, value, uid FROM fact WHERE executable = ?1 LIMIT ?2)",
+            )?,
+            db.prepare_cached(
+                "DELETE FROM sighting_day WHERE (executable, day, uid) IN
+                   (SELECT executable, day, uid FROM sighting_day WHERE executable = ?1 LIMIT ?2)",
+            )?,
+        ];
         let mut deletes = [
-            db.prepare_cached("DELETE FROM fact WHERE executable = ?1")?,
-            db.prepare_cached("DELETE FROM sighting_day WHERE executable = ?1")?,
             db.prepare_cached("DELETE FROM sighting WHERE executable = ?1")?,
             db.prepare_cached("DELETE FROM executable WHERE id = ?1")?,
         ];
-        let mut gone = Vec::new();
-        for id in self.going.split_off(self.going.len().saturating_sub(FORGET)).into_iter().rev() {
+        let (mut gone, mut left) = (Vec::new(), ROWS);
+        for _ in 0..FORGET {
+            let Some(id) = self.going.last().copied() else { break };
             let key = |row: &rusqlite::Row<'_>| {
                 Ok(ProgramKey { path: row.get::<_, Vec<u8>>(0)?.into(), foreign: row.get(1)? })
             };
-            let Some(key) = still.query_row(params![id, since], key).optional()? else { continue };
-            for delete in &mut deletes {
-                delete.execute([id])?;
+            if let Some(key) = still.query_row(params![id, since], key).optional()? {
+                for delete in &mut rows {
+                    left -= delete.execute(params![id, left as i64])?;
+                }
+                if left == 0 {
+                    // The rest of it goes in the next one.
+                    break;
+                }
+                for delete in &mut deletes {
+                    delete.execute([id])?;
+                }
+                gone.push(key);
             }
-            gone.push(key);
+            self.going.pop();
         }
         Ok((gone, !self.going.is_empty()))
     }

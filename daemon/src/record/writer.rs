@@ -245,6 +245,18 @@ impl Writer {
 
     /// One step of forgetting; says when the next one is.
     fn retain(&mut self) -> Duration {
+        // What one that was broken off has left is cleared up first: it needs the days that would go.
+        match Deletion::broken_off(&self.database) {
+            Ok(None) => {}
+            Ok(Some(deletion)) => {
+                self.deletion = Some((deletion, Viewer::everything()));
+                return RETENTION_FIRST;
+            }
+            Err(error) => {
+                self.failed(&error);
+                return RETENTION_FIRST;
+            }
+        }
         let done = self.retention.step(&mut self.database, &self.settings, now());
         if let Err(error) = &done {
             self.failed(error);

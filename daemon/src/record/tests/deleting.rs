@@ -256,3 +256,28 @@ fn s01_nothing_is_said_of_what_a_broken_off_deletion_took_away() {
         }
     }
 }
+
+/// A deletion that was broken off and could not be cleared up before its day went: nothing of it stays.
+#[test]
+fn what_a_broken_off_deletion_took_of_a_day_that_is_gone_is_cleared_up() {
+    let lab = Lab::new();
+    lab.write(vec![row(now(), who("/usr/bin/curl", 1000))]);
+    let db = rusqlite::Connection::open(lab.database()).unwrap();
+    db.execute_batch(
+        "INSERT INTO meta (key, value) VALUES ('deleting-from', 1), ('deleting-to', 1);
+         INSERT INTO deleting (day, executable, uid) SELECT 1, executable, uid FROM sighting;
+         INSERT INTO domain (id, value) VALUES (900, CAST('gone.example' AS BLOB));
+         INSERT INTO fact SELECT executable, 4, 900, uid, first_seen, last_seen FROM sighting;",
+    )
+    .unwrap();
+    let lab = lab.reopen();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let waits = "SELECT count(*) FROM meta WHERE key LIKE 'deleting%'";
+    while db.query_row(waits, (), |row| row.get::<_, i64>(0)).unwrap() > 0 {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let left = "SELECT (SELECT count(*) FROM deleting) + (SELECT count(*) FROM fact WHERE value = 900)";
+    assert_eq!(db.query_row(left, (), |row| row.get::<_, i64>(0)).unwrap(), 0);
+    drop(lab);
+}

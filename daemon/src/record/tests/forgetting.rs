@@ -140,6 +140,18 @@ fn s05_a_damaged_history_goes_with_its_age() {
             let written = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
             std::fs::File::create(file).unwrap().set_modified(written).unwrap();
         }
+        for _ in 0..23 {
+            round(&mut db, &mut retention, now());
+        }
+        assert!(files.iter().all(|file| file.exists()), "{ages:?}");
+        // A clock that was ahead for all of that time; it is right for a moment.
+        if !stays {
+            round(&mut db, &mut retention, now() - 2 * DAY);
+            for _ in 0..23 {
+                round(&mut db, &mut retention, now());
+            }
+            assert!(files.iter().all(|file| file.exists()), "{ages:?}");
+        }
         round(&mut db, &mut retention, now());
         assert!(files.iter().all(|file| file.exists() == stays), "{ages:?}");
     }
@@ -284,6 +296,56 @@ fn s05_contents_of_one_program_are_known_up_to_a_bound() {
     let oldest: i64 =
         db.query_row("SELECT min(id) FROM content WHERE id >= 1000", (), |row| row.get(0)).unwrap();
     assert_eq!(oldest, 2500 - 999, "those that were seen lately stay");
+}
+
+/// Words and services that nothing refers to go; one that something begins to refer to while it is swept stays.
+#[test]
+fn s05_names_that_come_into_use_during_a_sweep_stay() {
+    use crate::record::retain::Retention;
+    let lab = Lab::new();
+    lab.write(vec![row_to("a.example")]);
+    let mut db = Database::open(lab.database()).unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+           INSERT INTO word (kind, value) SELECT k, CAST('n' || i AS BLOB) FROM n, (SELECT 1 AS k UNION SELECT 2);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+           INSERT INTO service (port, protocol, direction, netns) SELECT i, 6, 1, 4026531840 FROM n;",
+    )
+    .unwrap();
+    let number = |sql: &str| -> i64 {
+        Database::open(lab.database()).unwrap().query_row(sql, (), |row| row.get(0)).unwrap()
+    };
+    let mut retention = Retention::default();
+    retention.sweep_soon();
+    let mut steps = 0;
+    loop {
+        retention.step(&mut db, &Settings::default(), now()).unwrap();
+        if !retention.busy() {
+            break;
+        }
+        steps += 1;
+        // The writer does its other work between some of them.
+        if steps % 3 > 0 {
+            continue;
+        }
+        let mut row = row_to("a.example");
+        let name = format!("n{steps}");
+        row.who.program = program(&format!("/opt/{name}"), "x");
+        row.who.unit = Some(bytes(&name));
+        row.remote_port = Some(steps);
+        lab.write(vec![row]);
+    }
+    assert!((30..300).contains(&steps), "{steps}");
+    let used =
+        "SELECT name AS w FROM program UNION SELECT script FROM program UNION SELECT pattern FROM program
+        UNION SELECT unit FROM who UNION SELECT container FROM who UNION SELECT interface FROM peer
+        UNION SELECT value FROM fact WHERE kind IN (1, 5)";
+    let lost = format!("SELECT count(*) FROM ({used}) WHERE w > 0 AND w NOT IN (SELECT id FROM word)");
+    assert_eq!(number(&lost), 0);
+    assert_eq!(number("SELECT count(*) FROM peer WHERE service NOT IN (SELECT id FROM service)"), 0);
+    // All others are gone.
+    assert_eq!(number(&format!("SELECT count(*) FROM word WHERE id NOT IN ({used})")), 0);
+    assert_eq!(number("SELECT count(*) FROM service WHERE id NOT IN (SELECT service FROM peer)"), 0);
 }
 
 /// A clock that is years ahead, for some rounds of retention and some rows, hides nothing for good.

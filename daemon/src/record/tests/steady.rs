@@ -3,9 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use picosnitch_api::Query;
 use rusqlite::Connection as Database;
 
 use super::*;
+use crate::model::Viewer;
+use crate::record::delete::Deletion;
 use crate::record::retain::Retention;
 
 const DAY: i64 = 86_400 * SECOND;
@@ -54,40 +57,95 @@ fn s05_the_file_stops_growing() {
     assert!((whole - half).abs() * 10 <= half, "{half} pages after 100 days, {whole} after 200");
 }
 
-/// Steps of the database that the longest of all steps of one round takes, and how many of these there are.
-fn longest(rows: i64) -> (u64, usize) {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+/// Much that is old: facts and days of one program, contents of another, events, and a program of very many that was
+/// not seen for longest.
+fn add_old(db: &Database, rows: i64) {
+    db.execute_batch(&format!(
+        "CREATE TEMP TABLE n (i INTEGER PRIMARY KEY);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 101000) INSERT INTO temp.n SELECT i FROM n;
+         INSERT INTO executable (id, path, foreign_root) SELECT 1000 + i, CAST('/opt/' || i AS BLOB), 0 FROM temp.n;
+         INSERT INTO sighting SELECT 1000 + i, 1000, i, i, 1, 0, 0, 0 FROM temp.n;
+         DELETE FROM temp.n WHERE i > {rows};
+         INSERT INTO fact SELECT 1001, 1, i, 1000, 1, 1 FROM temp.n;
+         INSERT INTO fact SELECT 1, 4, 1000000 + i, 1000, 1, 1 FROM temp.n;
+         INSERT INTO fact SELECT 2, 2, 1000000 + i, 1000, 1, 1 FROM temp.n;
+         INSERT INTO sighting_day SELECT 1, 1, i FROM temp.n;
+         INSERT INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol)
+           SELECT 1000 + i, i, 1, 1000, 0, 0, 0, 0, 0, 0, 6 FROM temp.n;"
+    ))
+    .unwrap();
+}
+
+/// Steps of the database that the longest of all these steps takes, and how many of these there are.
+fn longest(db: &mut Database, mut step: impl FnMut(&mut Database) -> bool) -> (u64, usize) {
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = count.clone();
+    let handler = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    db.progress_handler(STEP as i32, Some(handler)).unwrap();
+    let (mut most, mut steps) = (0, 0);
+    loop {
+        let (before, again) = (count.load(Ordering::Relaxed), step(db));
+        most = most.max((count.load(Ordering::Relaxed) - before) * STEP);
+        steps += 1;
+        if !again {
+            return (most, steps);
+        }
+    }
+}
+
+/// The same of a round that forgets everything.
+fn longest_of_a_round(rows: i64) -> (u64, usize) {
     let lab = Lab::new();
     for day in 0..10 {
         lab.write(a_day(day, rows));
     }
     let mut db = Database::open(lab.database()).unwrap();
-    let count = || {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        false
-    };
-    db.progress_handler(STEP as i32, Some(count)).unwrap();
+    add_old(&db, rows * 8);
     let settings = Settings { detail_days: 1, retention_days: 1, ..settings() };
     let mut retention = Retention::default();
     retention.obey();
-    let mut steps = Vec::new();
-    loop {
-        let before = COUNT.load(Ordering::Relaxed);
-        retention.step(&mut db, &settings, DAY0 + 20 * DAY).unwrap();
-        steps.push((COUNT.load(Ordering::Relaxed) - before) * STEP);
-        if !retention.busy() {
-            break;
-        }
+    let longest = longest(&mut db, |db| {
+        retention.step(db, &settings, DAY0 + 20 * DAY).unwrap();
+        retention.busy()
+    });
+    for table in
+        ["connection", "event", "sighting_day", "fact WHERE kind = 4", "fact WHERE executable = 1001"]
+    {
+        let left: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "{table}");
     }
-    let left: i64 = db.query_row("SELECT count(*) FROM connection", (), |row| row.get(0)).unwrap();
-    assert_eq!(left, 0);
-    (steps.iter().copied().max().unwrap(), steps.len())
+    longest
 }
 
-/// More to forget makes more steps, and no longer ones.
-#[test]
-fn s05_no_step_holds_the_database_for_long() {
-    let (few, many) = (longest(1_000), longest(4_000));
+/// The same of a deletion of events.
+fn longest_of_a_deletion(rows: i64) -> (u64, usize) {
+    let lab = Lab::new();
+    let mut db = Database::open(lab.database()).unwrap();
+    add_old(&db, rows * 8);
+    let (all, (answer, _wait)) = (Viewer::everything(), std::sync::mpsc::sync_channel(1));
+    let mut deletion = Deletion::new(&db, &Query::default(), &all, answer).unwrap();
+    let longest = longest(&mut db, |db| !deletion.step(db, &all).unwrap());
+    let left: i64 = db.query_row("SELECT count(*) FROM event", (), |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    longest
+}
+
+/// More makes more steps, and no longer ones.
+fn no_longer(of: impl Fn(i64) -> (u64, usize)) {
+    let (few, many) = (of(1_000), of(4_000));
     assert!(many.1 > few.1, "{few:?}, {many:?}");
     assert!(many.0 <= few.0 * 3 / 2, "{few:?}, {many:?}");
+}
+
+#[test]
+fn s05_no_step_holds_the_database_for_long() {
+    no_longer(longest_of_a_round);
+}
+
+#[test]
+fn s05_no_step_of_a_deletion_holds_the_database_for_long() {
+    no_longer(longest_of_a_deletion);
 }
