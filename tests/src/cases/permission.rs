@@ -195,6 +195,11 @@ fn b02_passwords(lab: &mut Lab) -> Outcome {
         ensure(asked == wanted, || format!("{command}: asked about {asked:?}, not {wanted:?}"))?;
     }
     // What ends in a no is not asked about first.
+    let answer = person.ask(&format!("asking scan {}", "00".repeat(32)))?;
+    let asked = agent.asked();
+    ensure(answer["error"] == "NotFound" && asked.is_empty(), || {
+        format!("a content that was never seen: {answer}, asked about {asked:?}")
+    })?;
     stage.bus.example_rule()?;
     settle(PATIENCE, || {
         let answer = person.ask("permissions")?;
