@@ -21,6 +21,8 @@ type Identity = (String, HashMap<String, OwnedValue>);
 
 struct Desktop {
     asked: Arc<Mutex<Vec<String>>>,
+    /// Of the process that it answers for.
+    uid: u32,
 }
 
 #[zbus::interface(name = "org.freedesktop.PolicyKit1.AuthenticationAgent")]
@@ -38,11 +40,19 @@ impl Desktop {
     ) -> zbus::fdo::Result<()> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(action);
         let identity = identities.into_iter().next().ok_or(zbus::fdo::Error::Failed("nobody".to_owned()))?;
-        let body = (nix::unistd::geteuid().as_raw(), cookie, identity);
-        connection
-            .call_method(Some(POLKIT), AUTHORITY, Some(INTERFACE), "AuthenticationAgentResponse2", &body)
-            .await?;
-        Ok(())
+        // Older versions know an agent by who registered it, newer ones (126) by whom it is for.
+        let mut answer = Ok(());
+        for uid in [nix::unistd::geteuid().as_raw(), self.uid] {
+            let body = (uid, &cookie, &identity);
+            let called = connection
+                .call_method(Some(POLKIT), AUTHORITY, Some(INTERFACE), "AuthenticationAgentResponse2", &body)
+                .await;
+            answer = called.map(|_| ());
+            if answer.is_ok() {
+                break;
+            }
+        }
+        Ok(answer?)
     }
 
     fn cancel_authentication(&self, _cookie: String) {}
@@ -63,7 +73,7 @@ impl Agent {
     pub fn of(address: &str, pid: u32, uid: u32) -> Outcome<Agent> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let desktop = Desktop { asked: asked.clone() };
+        let desktop = Desktop { asked: asked.clone(), uid };
         let connection = runtime.block_on(async {
             let connection =
                 zbus::connection::Builder::address(address)?.serve_at(OWN, desktop)?.build().await?;
