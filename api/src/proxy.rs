@@ -265,12 +265,15 @@ impl Client {
     }
 
     /// Marks all notices as seen that the caller may see, up to this number: what comes meanwhile stays unread. Returns
-    /// those that were unread.
-    ///
-    /// # Errors
-    /// [`Error::ZBus`] if the daemon cannot be reached; some may be marked by then.
-    pub async fn acknowledge_through(&self, newest: i64) -> Result<Vec<i64>, Error> {
+    /// those that were unread and are marked, also where an error ([`Error::ZBus`] if the daemon cannot be reached)
+    /// ends it before the oldest one. It goes through the whole history, as nothing says how many are unread.
+    pub async fn acknowledge_through(&self, newest: i64) -> (Vec<i64>, Result<(), Error>) {
         let mut marked = Vec::new();
+        let outcome = self.walk(newest, &mut marked).await;
+        (marked, outcome)
+    }
+
+    async fn walk(&self, newest: i64, marked: &mut Vec<i64>) -> Result<(), Error> {
         let mut query = Query { limit: Some(MAX_PAGE), ..Query::default() };
         loop {
             let page = self.events(&query).await?;
@@ -281,7 +284,7 @@ impl Client {
             }
             marked.extend(unread);
             if page.cursor.is_empty() {
-                return Ok(marked);
+                return Ok(());
             }
             query.cursor = Some(page.cursor);
         }

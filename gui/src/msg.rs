@@ -211,6 +211,8 @@ pub enum Msg {
     Seen(Vec<i64>),
     /// The monitor knows that they were seen.
     Acknowledged(Vec<i64>),
+    /// The same of all that were unread, as far as it could be said.
+    AllAcknowledged(Vec<i64>, Option<Failure>),
     /// Save what is shown as a file.
     Export,
     /// Ask everything again.

@@ -58,6 +58,8 @@ struct App {
     /// How the person wants to read them.
     units: Units,
     recounted: i64,
+    /// All is being marked as seen, page by page.
+    marking: bool,
     /// The monitor is asked what of that which waits was seen elsewhere.
     looking: bool,
     refused: Option<String>,
@@ -116,6 +118,7 @@ pub async fn run(announce_at_once: bool) -> anyhow::Result<()> {
         rates: None,
         units: Units::default(),
         recounted: 0,
+        marking: false,
         looking: false,
         refused: None,
         asking: BTreeSet::new(),
@@ -483,9 +486,10 @@ impl App {
                 self.policy.set_wanted(wanted);
                 self.kept = kept;
             }
-            Fetched::Acknowledged(ids) => {
-                self.seen(&ids.iter().copied().collect());
-                self.apply(Input::Acknowledged(ids));
+            Fetched::Acknowledged(ids) => self.acknowledged(ids),
+            Fetched::AllAcknowledged(ids) => {
+                self.marking = false;
+                self.acknowledged(ids);
             }
             Fetched::Rates(received, sent) => {
                 self.rates = Some(((received, sent), now() + RATES_HOLD));
@@ -493,6 +497,11 @@ impl App {
                 self.units = Units::file().map(|file| Units::chosen(&file)).unwrap_or_default();
             }
         }
+    }
+
+    fn acknowledged(&mut self, ids: Vec<i64>) {
+        self.seen(&ids.iter().copied().collect());
+        self.apply(Input::Acknowledged(ids));
     }
 
     /// These were marked as seen, here or in another client.
@@ -510,7 +519,9 @@ impl App {
             Click::About => window::open_page("about", token),
             Click::Seen => {
                 let unread = self.state.unread().filter_map(|row| row.id).collect();
-                if let Some(client) = self.client.clone().filter(|_| self.state.more_unread() > 0) {
+                let all = self.state.more_unread() > 0 && !self.marking;
+                if let Some(client) = self.client.clone().filter(|_| all) {
+                    self.marking = true;
                     fetch::acknowledge_all(client, unread, self.messages.clone());
                 } else {
                     self.acknowledge(unread);

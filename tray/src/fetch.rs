@@ -37,6 +37,8 @@ pub enum Fetched {
     Settings { wanted: bool, kept: bool },
     /// These are marked as seen.
     Acknowledged(Vec<i64>),
+    /// The same of [`acknowledge_all`], which is over.
+    AllAcknowledged(Vec<i64>),
     /// Bytes per second, received and sent.
     Rates(u64, u64),
     /// What of that which waits was seen elsewhere was said before this, or nobody says it.
@@ -146,17 +148,20 @@ pub fn acknowledge(client: Client, events: Vec<i64>, to: mpsc::Sender<Message>) 
     });
 }
 
-/// Marks these as seen, and all that is older.
+/// Marks these as seen, and all that is older; [`Fetched::AllAcknowledged`] ends it.
 pub fn acknowledge_all(client: Client, mut events: Vec<i64>, to: mpsc::Sender<Message>) {
     tokio::spawn(async move {
-        let Some(newest) = events.iter().copied().max() else { return };
-        match client.acknowledge_through(newest).await {
-            Ok(older) => {
-                events.extend(older);
-                give(&to, Fetched::Acknowledged(events)).await;
+        let newest = events.iter().copied().max().unwrap_or(0);
+        let (marked, outcome) = client.acknowledge_through(newest).await;
+        match outcome {
+            // Others may have marked some of them.
+            Ok(()) => events.extend(marked),
+            Err(error) => {
+                eprintln!("picosnitch-tray: cannot mark as seen: {error}");
+                events = marked;
             }
-            Err(error) => eprintln!("picosnitch-tray: cannot mark as seen: {error}"),
         }
+        give(&to, Fetched::AllAcknowledged(events)).await;
     });
 }
 

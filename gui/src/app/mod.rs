@@ -82,6 +82,8 @@ pub struct App {
     settings: Option<Settings>,
     /// The timeline will be looked at in a moment.
     looking: bool,
+    /// All is being marked as seen, page by page.
+    marking: bool,
     /// A person is asked whether everybody's rows may be shown.
     asking_all: bool,
     quiet: RefCell<quiet::Latest>,
@@ -213,6 +215,7 @@ impl Component for App {
             settings_wanted: false,
             settings: None,
             looking: false,
+            marking: false,
             asking_all: false,
             quiet: RefCell::new(quiet::Latest::new()),
             kept: true,
@@ -369,6 +372,13 @@ impl App {
                     self.pages.timeline.load(&self.context);
                 }
             }
+            Msg::AllAcknowledged(ids, failure) => {
+                self.marking = false;
+                if let Some(failure) = failure {
+                    self.take(Msg::Note(failure.why));
+                }
+                return self.take(Msg::Acknowledged(ids));
+            }
             Msg::Export => self.export(),
             Msg::Refresh => {
                 self.ask_unread();
@@ -449,6 +459,7 @@ impl App {
         }
         if matches!(event, Event::Settings(_)) {
             self.ask_kept();
+            self.ask_settings();
         }
         let gone = matches!(event, Event::Gone);
         self.apply(Input::Event(event));
@@ -512,15 +523,20 @@ impl App {
                         Ok(Msg::Permissions(client.permissions().await?))
                     });
                     self.ask_unread();
-                    if let (Some(settings), Some(client)) = (&self.settings, &self.client) {
-                        settings.ask(client);
-                    }
+                    self.ask_settings();
                     self.load();
                 }
                 Effect::RefreshStatus => self.ask_status(),
                 // Telling is the tray's part; here the count grows.
                 Effect::Notify(_) | Effect::Waiting(_) | Effect::Another => {}
             }
+        }
+    }
+
+    /// Those that are open are shown as they are by now.
+    fn ask_settings(&self) {
+        if let (Some(settings), Some(client)) = (&self.settings, &self.client) {
+            settings.ask(client);
         }
     }
 
@@ -898,12 +914,19 @@ impl App {
     }
 
     /// These, or all that are unread and not newer than those that are known.
-    fn seen(&self, ids: Vec<i64>) {
-        let newest = self.state.unread().filter_map(|row| row.id).max().unwrap_or(i64::MAX);
-        self.context.asker.tell(false, move |client: Client| async move {
-            if ids.is_empty() {
-                return Ok(Msg::Acknowledged(client.acknowledge_through(newest).await?));
+    fn seen(&mut self, ids: Vec<i64>) {
+        if ids.is_empty() {
+            // One goes through the history at a time.
+            if self.client.is_none() || std::mem::replace(&mut self.marking, true) {
+                return;
             }
+            let newest = self.state.unread().filter_map(|row| row.id).max().unwrap_or(i64::MAX);
+            return self.context.asker.tell(false, move |client: Client| async move {
+                let (marked, outcome) = client.acknowledge_through(newest).await;
+                Ok(Msg::AllAcknowledged(marked, outcome.err().map(ask::Failure::from)))
+            });
+        }
+        self.context.asker.tell(false, move |client: Client| async move {
             for chunk in ids.chunks(picosnitch_api::query::MAX_PAGE as usize) {
                 client.acknowledge(chunk).await?;
             }

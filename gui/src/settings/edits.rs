@@ -24,9 +24,22 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// The monitor has this value.
-    pub fn know(&mut self, key: &'static str, value: Value<'static>) {
-        self.known.insert(key, value);
+    /// The monitor has this value by now, or says none. True if the row may show it: nothing else is written there.
+    pub fn learn(&mut self, key: &'static str, value: Option<Value<'static>>) -> bool {
+        let written = self.open().any(|(open, _)| open == key);
+        match value {
+            Some(value) => self.known.insert(key, value),
+            None => self.known.remove(key),
+        };
+        if !written {
+            self.edits.remove(key);
+        }
+        !written
+    }
+
+    /// Nothing that is written is to be saved.
+    pub fn discard(&mut self) {
+        self.edits.clear();
     }
 
     /// What is written for a key.
@@ -209,7 +222,7 @@ mod tests {
     fn d08_what_changed_while_polkit_asked_is_still_to_be_saved() {
         let mut edits = Edits::default();
         for key in ["log.ports", "log.commands"] {
-            edits.know(key, Value::from(true));
+            edits.learn(key, Some(Value::from(true)));
             edits.set(key, Some(Ok(Value::from(false))));
         }
         let sent = edits.wanted().unwrap_or_default();
@@ -222,6 +235,41 @@ mod tests {
         // As the monitor has it: nothing to save.
         edits.set("log.commands", Some(Ok(Value::from(false))));
         assert_eq!(edits.wanted(), Ok(Values::from([rows])));
+    }
+
+    #[test]
+    fn d08_what_others_change_does_not_take_away_what_is_written() {
+        let mut edits = Edits::default();
+        for key in ["log.ports", "log.commands", "log.addresses"] {
+            edits.learn(key, Some(Value::from(true)));
+        }
+        edits.set("log.commands", Some(Ok(Value::from(false))));
+        // Written, and back again.
+        edits.set("log.addresses", Some(Ok(Value::from(true))));
+        edits.set("remote.url", Some(Ok(Value::from("typed"))));
+        edits.set("log.ignore.ports", Some(Err("no".into())));
+        let no = || Some(Value::from(false));
+        assert!(edits.learn("log.ports", no()) && edits.learn("log.addresses", no()));
+        assert!(
+            !edits.learn("log.ignore.ports", Some(Value::from(vec![80_u16]))),
+            "a mistake is written, too"
+        );
+        assert!(!edits.learn("remote.url", None));
+        assert!(edits.wanted().is_err());
+        edits.set("log.ignore.ports", None);
+        let typed = ("remote.url", Value::from("typed"));
+        assert_eq!(edits.wanted(), Ok(Values::from([("log.commands", Value::from(false)), typed.clone()])));
+        // Somebody else changed it in the same way: there is nothing to save.
+        assert!(!edits.learn("log.commands", no()));
+        assert_eq!(edits.wanted(), Ok(Values::from([typed])));
+        assert!(edits.learn("log.commands", Some(Value::from(true))), "and then back");
+        // A secret that was saved is not said: it can be written once more.
+        edits.saved(edits.wanted().unwrap_or_default());
+        assert!(edits.learn("remote.url", None) && edits.is_empty());
+        edits.set("remote.url", Some(Ok(Value::from("typed"))));
+        assert!(!edits.is_empty());
+        edits.discard();
+        assert!(edits.is_empty());
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod personal;
 mod row;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use gtk4::glib;
@@ -25,7 +24,7 @@ use crate::msg::Sender;
 use edits::{Edits, Values};
 use keys::{GROUPS, Kind};
 use personal::personal;
-use row::Change;
+use row::{Change, Said, Show};
 
 /// The window of settings. Those of the monitor are shown as soon as it answers.
 #[derive(Clone)]
@@ -34,7 +33,10 @@ pub struct Settings {
     page: glib::WeakRef<adw::PreferencesPage>,
     /// What stands in for the rows of the monitor.
     instead: Rc<RefCell<Option<adw::PreferencesGroup>>>,
-    filled: Rc<Cell<bool>>,
+    /// What is made of its answer.
+    shown: Rc<RefCell<Option<Page>>>,
+    /// How often it was asked: only the last answer counts.
+    asked: Rc<Cell<u64>>,
     /// The bus may be another one by the time that something is saved.
     client: Rc<RefCell<Option<Client>>>,
 }
@@ -66,9 +68,12 @@ impl Settings {
             window: window.downgrade(),
             page: page.downgrade(),
             instead: Rc::default(),
-            filled: Rc::default(),
+            shown: Rc::default(),
+            asked: Rc::default(),
             client: Rc::default(),
         };
+        let closing = settings.clone();
+        window.connect_close_request(move |_| closing.close());
         match client {
             Some(client) => settings.ask(client),
             None => settings.failed(Failure::absent()),
@@ -81,17 +86,23 @@ impl Settings {
         self.window.upgrade().inspect(|window| window.present()).is_some()
     }
 
-    /// Asks on this bus from now on: for the settings as well, if they are not shown where they could be.
+    /// Asks on this bus from now on: for the settings as well, while they are open.
     pub fn ask(&self, client: &Client) {
         self.client.replace(Some(client.clone()));
-        if !waits(&self.page, self.filled.get()) {
+        if self.page.upgrade().is_none() {
             return;
         }
+        let number = self.asked.get() + 1;
+        self.asked.set(number);
         let (settings, client) = (self.clone(), client.clone());
         glib::spawn_future_local(async move {
             // The bus is read on other threads; only the answer comes here.
-            match relm4::spawn(async move { client.settings().await }).await {
-                Ok(Ok(values)) => settings.fill(values),
+            let answer = relm4::spawn(async move { client.settings().await }).await;
+            if settings.asked.get() != number {
+                return;
+            }
+            match answer {
+                Ok(Ok(values)) => settings.got(&values),
                 Ok(Err(error)) => settings.failed(error.into()),
                 Err(_) => settings.failed(Failure::silent()),
             }
@@ -100,7 +111,7 @@ impl Settings {
 
     /// The page, if nothing is shown there yet; what stands in for it goes.
     fn empty(&self) -> Option<adw::PreferencesPage> {
-        let page = self.page.upgrade().filter(|_| waits(&self.page, self.filled.get()))?;
+        let page = self.page.upgrade().filter(|_| self.shown.borrow().is_none())?;
         if let Some(instead) = self.instead.take() {
             page.remove(&instead);
         }
@@ -116,17 +127,28 @@ impl Settings {
         self.instead.replace(Some(instead));
     }
 
-    fn fill(&self, values: HashMap<String, OwnedValue>) {
+    fn got(&self, values: &Said) {
         if let Some(page) = self.empty() {
-            self.filled.set(true);
-            fill(&page, self, values);
+            self.shown.replace(Some(fill(&page, self, values)));
+        } else if let Some(shown) = &*self.shown.borrow() {
+            shown.learn(values);
         }
     }
-}
 
-/// A page that is still there, and without its rows.
-fn waits(page: &glib::WeakRef<impl IsA<glib::Object>>, filled: bool) -> bool {
-    !filled && page.upgrade().is_some()
+    /// It closes, unless there is something to save: a person is asked first.
+    fn close(&self) -> glib::Propagation {
+        let unsaved = self.shown.borrow().clone().filter(|shown| !shown.edits.borrow().is_empty());
+        match (unsaved, self.window.upgrade()) {
+            (Some(shown), Some(window)) => {
+                shown.before_closing(&window);
+                glib::Propagation::Stop
+            }
+            _ => {
+                self.shown.take();
+                glib::Propagation::Proceed
+            }
+        }
+    }
 }
 
 fn problem(why: &str, hint: &str) -> adw::PreferencesGroup {
@@ -146,10 +168,15 @@ struct Page {
     refusal: gtk4::Label,
     /// The monitor has not answered yet.
     asking: Rc<Cell<bool>>,
+    /// The rows are shown something, nobody writes.
+    showing: Rc<Cell<bool>>,
+    /// The window closes when all is saved.
+    closes: Rc<Cell<bool>>,
+    rows: Rc<RefCell<Vec<(&'static str, Show)>>>,
     settings: Settings,
 }
 
-fn fill(page: &adw::PreferencesPage, settings: &Settings, values: HashMap<String, OwnedValue>) {
+fn fill(page: &adw::PreferencesPage, settings: &Settings, values: &Said) -> Page {
     let save = gtk4::Button::builder()
         .label(tr("Save Changes"))
         .halign(gtk4::Align::Center)
@@ -164,8 +191,17 @@ fn fill(page: &adw::PreferencesPage, settings: &Settings, values: HashMap<String
         .css_classes(["error"])
         .accessible_role(gtk4::AccessibleRole::Alert)
         .build();
-    let parts =
-        Page { edits: Rc::default(), save, note, refusal, asking: Rc::default(), settings: settings.clone() };
+    let parts = Page {
+        edits: Rc::default(),
+        save,
+        note,
+        refusal,
+        asking: Rc::default(),
+        showing: Rc::default(),
+        closes: Rc::default(),
+        rows: Rc::default(),
+        settings: settings.clone(),
+    };
     for (title, text, keys) in GROUPS {
         let group = adw::PreferencesGroup::builder().title(tr(title)).description(tr(text)).build();
         for key in keys {
@@ -174,15 +210,19 @@ fn fill(page: &adw::PreferencesPage, settings: &Settings, values: HashMap<String
             if value.is_none() && !matches!(key.kind, Kind::Secret) {
                 continue;
             }
-            if let Some(Ok(known)) = value.map(|value| value.try_clone().map(Value::from)) {
-                parts.edits.borrow_mut().know(key.key, known);
-            }
             let changed = parts.clone();
             let change: Change = Rc::new(move |edit| {
-                changed.edits.borrow_mut().set(key.key, edit);
-                changed.ready();
+                if !changed.showing.get() {
+                    changed.edits.borrow_mut().set(key.key, edit);
+                    changed.ready();
+                }
             });
-            group.add(&row::row(key, &values, &change));
+            parts.edits.borrow_mut().learn(key.key, known(value));
+            parts.showing.set(true);
+            let (row, show) = row::row(key, values, &change);
+            parts.showing.set(false);
+            group.add(&row);
+            parts.rows.borrow_mut().push((key.key, show));
         }
         page.add(&group);
     }
@@ -193,11 +233,17 @@ fn fill(page: &adw::PreferencesPage, settings: &Settings, values: HashMap<String
     both.append(&parts.refusal);
     end.add(&both);
     page.add(&end);
-    parts.save.clone().connect_clicked(move |save| {
+    let sends = parts.clone();
+    parts.save.connect_clicked(move |save| {
         // What is being typed into a number counts when it is left.
         save.grab_focus();
-        parts.send();
+        sends.send();
     });
+    parts
+}
+
+fn known(value: Option<&OwnedValue>) -> Option<Value<'static>> {
+    value.and_then(|value| value.try_clone().ok()).map(Value::from)
 }
 
 impl Page {
@@ -206,9 +252,66 @@ impl Page {
         self.save.set_sensitive(!self.asking.get() && !self.edits.borrow().is_empty());
     }
 
+    /// The monitor says this by now, as others change it, too. What is written stays.
+    fn learn(&self, values: &Said) {
+        for (key, show) in &*self.rows.borrow() {
+            if self.edits.borrow_mut().learn(key, known(values.get(*key))) {
+                self.showing.set(true);
+                show(values);
+                self.showing.set(false);
+            }
+        }
+        self.ready();
+    }
+
+    /// Asks what becomes of what is not saved.
+    fn before_closing(&self, window: &adw::PreferencesWindow) {
+        let dialog = adw::MessageDialog::new(
+            Some(window),
+            Some(tr("Save changes?")),
+            Some(tr("What was changed in the settings of the monitor is not saved yet.")),
+        );
+        dialog.add_responses(&[
+            ("cancel", tr("_Cancel")),
+            ("discard", tr("_Discard")),
+            ("save", tr("_Save")),
+        ]);
+        dialog.set_response_appearance("discard", adw::ResponseAppearance::Destructive);
+        dialog.set_response_appearance("save", adw::ResponseAppearance::Suggested);
+        dialog.set_default_response(Some("save"));
+        dialog.set_close_response("cancel");
+        let (page, of) = (self.clone(), window.downgrade());
+        dialog.connect_response(None, move |_, response| {
+            let Some(window) = of.upgrade() else { return };
+            match response {
+                "discard" => {
+                    page.edits.borrow_mut().discard();
+                    window.close();
+                }
+                "save" => {
+                    // Where it is said if it fails.
+                    if let Some(monitor) = page.settings.page.upgrade() {
+                        window.set_visible_page(&monitor);
+                    }
+                    page.save.grab_focus();
+                    page.closes.set(true);
+                    page.send();
+                }
+                _ => {}
+            }
+        });
+        dialog.present();
+    }
+
     /// Sends all changes at once, so that polkit asks one time.
     fn send(&self) {
-        let Some(client) = self.settings.client.borrow().as_ref().map(Client::asking) else { return };
+        // What was sent last says how it ends.
+        if self.asking.get() {
+            return;
+        }
+        let Some(client) = self.settings.client.borrow().as_ref().map(Client::asking) else {
+            return self.refuse(tr("The monitor did not answer. Try again."));
+        };
         let wanted = match self.edits.borrow().wanted() {
             Ok(wanted) if wanted.is_empty() => return,
             Ok(wanted) => wanted,
@@ -242,32 +345,19 @@ impl Page {
         self.note.set_text(tr("Saved."));
         if let Some(window) = self.settings.window.upgrade() {
             window.add_toast(adw::Toast::new(tr("Saved. It holds from now on.")));
+            if self.closes.take() {
+                window.close();
+            }
         }
     }
 
     /// Says what went wrong in place of the note.
     fn refuse(&self, why: &str) {
+        self.closes.set(false);
         self.note.set_visible(false);
         // One that is said again comes up again.
         self.refusal.set_visible(false);
         self.refusal.set_text(why);
         self.refusal.set_visible(true);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gtk4::gio::SimpleAction;
-
-    use super::*;
-
-    #[test]
-    fn d05_settings_are_asked_for_only_where_they_are_waited_for() {
-        let page = SimpleAction::new("page", None);
-        let weak = page.downgrade();
-        assert!(waits(&weak, false));
-        assert!(!waits(&weak, true), "the rows are filled");
-        drop(page);
-        assert!(!waits(&weak, false), "the window is closed");
     }
 }

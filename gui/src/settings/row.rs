@@ -19,42 +19,56 @@ pub type Change = Rc<dyn Fn(Edit)>;
 /// In the monitor's answer, the names of the secrets that have a value.
 const SECRETS_SET: &str = "secrets-set";
 
-/// The row of a key, with what the monitor says of it.
-pub fn row(key: &'static Key, values: &HashMap<String, OwnedValue>, change: &Change) -> gtk4::Widget {
-    let value = values.get(key.key);
-    match key.kind {
-        Kind::Switch => switch(key, value, change.clone()),
-        Kind::Number(least, most) => spin(key, value, (least, most), change.clone()),
-        Kind::Choice(words) => choice(key, value, words, change.clone()),
+/// What the monitor says, by its keys.
+pub type Said = HashMap<String, OwnedValue>;
+
+/// Shows in a row what the monitor says of it by now.
+pub type Show = Box<dyn Fn(&Said)>;
+
+/// The row of a key, with what the monitor says of it, and what shows it anew.
+pub fn row(key: &'static Key, values: &Said, change: &Change) -> (gtk4::Widget, Show) {
+    let (row, show) = match key.kind {
+        Kind::Switch => switch(key, change.clone()),
+        Kind::Number(least, most) => spin(key, values.get(key.key), (least, most), change.clone()),
+        Kind::Choice(words) => choice(key, words, change.clone()),
         Kind::List => {
-            let text = value.map(listed).unwrap_or_default();
-            entry(&adw::EntryRow::new(), key, &text, change, |text| Some(edits::list(text).map(Value::from)))
+            entry(&adw::EntryRow::new(), key, listed, change, |text| Some(edits::list(text).map(Value::from)))
         }
-        Kind::Ports => {
-            let text = value.map(listed).unwrap_or_default();
-            entry(&adw::EntryRow::new(), key, &text, change, |text| Some(edits::ports(text).map(Value::from)))
-        }
+        Kind::Ports => entry(&adw::EntryRow::new(), key, listed, change, |text| {
+            Some(edits::ports(text).map(Value::from))
+        }),
         Kind::Text => {
-            let text = value.and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default();
+            let text = |value: &OwnedValue| <&str>::try_from(value).unwrap_or_default().to_owned();
             entry(&adw::EntryRow::new(), key, text, change, |text| Some(Ok(Value::from(text.to_owned()))))
         }
-        Kind::Secret => {
-            let set = values.get(SECRETS_SET).and_then(|set| set.try_clone().ok());
-            let set: Vec<String> = set.and_then(|set| set.try_into().ok()).unwrap_or_default();
-            secret(key, set.iter().any(|set| set == key.key), change)
+        Kind::Secret => secret(key, change),
+    };
+    show(values);
+    (row, show)
+}
+
+/// Shows the value of a key in a widget that is still there.
+fn shows<W: IsA<gtk4::Widget>>(
+    key: &'static Key,
+    widget: &W,
+    set: impl Fn(&W, Option<&OwnedValue>) + 'static,
+) -> Show {
+    let widget = widget.downgrade();
+    Box::new(move |values| {
+        if let Some(widget) = widget.upgrade() {
+            set(&widget, values.get(key.key));
         }
-    }
+    })
 }
 
 /// What is set is not shown, and stays unless something is typed, or it is to be forgotten.
-fn secret(key: &Key, is_set: bool, change: &Change) -> gtk4::Widget {
+fn secret(key: &'static Key, change: &Change) -> (gtk4::Widget, Show) {
     let row = adw::PasswordEntryRow::new();
     row.set_tooltip_text(Some(tr("Not shown again once it is set")));
     let forget = gtk4::ToggleButton::builder()
         .label(tr("Forget"))
         .valign(gtk4::Align::Center)
         .css_classes(["flat"])
-        .visible(is_set)
         .build();
     let says = say("Forget what is set: {key}", &[("key", &tr(key.title))]);
     forget.set_tooltip_text(Some(&says));
@@ -69,15 +83,32 @@ fn secret(key: &Key, is_set: bool, change: &Change) -> gtk4::Widget {
             changed(None);
         }
     });
-    entry(&row, key, "", change, move |text| {
-        let typed = (!text.is_empty()).then(|| Ok(Value::from(text.to_owned())));
-        if typed.is_some() {
-            // What is saved now can be forgotten, too.
-            forget.set_visible(true);
+    let button = forget.downgrade();
+    let (row, show) = entry(
+        &row,
+        key,
+        |_| String::new(),
+        change,
+        move |text| {
+            let typed = (!text.is_empty()).then(|| Ok(Value::from(text.to_owned())));
+            if typed.is_some() {
+                // What is saved now can be forgotten, too.
+                forget.set_visible(true);
+                forget.set_active(false);
+            }
+            typed
+        },
+    );
+    let show: Show = Box::new(move |values| {
+        show(values);
+        let set = values.get(SECRETS_SET).and_then(|set| set.try_clone().ok());
+        let set: Vec<String> = set.and_then(|set| set.try_into().ok()).unwrap_or_default();
+        if let Some(forget) = button.upgrade() {
             forget.set_active(false);
+            forget.set_visible(set.iter().any(|set| set == key.key));
         }
-        typed
-    })
+    });
+    (row, show)
 }
 
 fn titled(key: &Key, suffix: &impl IsA<gtk4::Widget>) -> gtk4::Widget {
@@ -88,17 +119,23 @@ fn titled(key: &Key, suffix: &impl IsA<gtk4::Widget>) -> gtk4::Widget {
     row.upcast()
 }
 
-fn switch(key: &Key, value: Option<&OwnedValue>, change: Change) -> gtk4::Widget {
+fn switch(key: &'static Key, change: Change) -> (gtk4::Widget, Show) {
     let switch = gtk4::Switch::builder().valign(gtk4::Align::Center).build();
-    switch.set_active(value.and_then(|value| bool::try_from(value).ok()).unwrap_or(false));
     switch.connect_active_notify(move |switch| change(Some(Ok(Value::from(switch.is_active())))));
-    titled(key, &switch)
+    let show = shows(key, &switch, |switch, value| {
+        switch.set_active(value.and_then(|value| bool::try_from(value).ok()).unwrap_or(false));
+    });
+    (titled(key, &switch), show)
 }
 
-fn spin(key: &Key, value: Option<&OwnedValue>, (least, most): (f64, f64), change: Change) -> gtk4::Widget {
+fn spin(
+    key: &'static Key,
+    value: Option<&OwnedValue>,
+    (least, most): (f64, f64),
+    change: Change,
+) -> (gtk4::Widget, Show) {
     let spin = gtk4::SpinButton::with_range(least, most, 1.0);
     spin.set_valign(gtk4::Align::Center);
-    spin.set_value(value.and_then(number).unwrap_or(least));
     // As it came, so that the monitor need not convert.
     let signature = value.map(|value| value.value_signature().to_string()).unwrap_or_default();
     let change = Rc::new(move |now: f64| {
@@ -116,39 +153,40 @@ fn spin(key: &Key, value: Option<&OwnedValue>, (least, most): (f64, f64), change
             typed(now);
         }
     });
-    titled(key, &spin)
+    let show = shows(key, &spin, move |spin, value| spin.set_value(value.and_then(number).unwrap_or(least)));
+    (titled(key, &spin), show)
 }
 
 fn choice(
-    key: &Key,
-    value: Option<&OwnedValue>,
+    key: &'static Key,
     words: &'static [(&'static str, &'static str)],
     change: Change,
-) -> gtk4::Widget {
+) -> (gtk4::Widget, Show) {
     let names: Vec<&str> = words.iter().map(|(_, name)| tr(name)).collect();
-    let now = value.and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default();
-    let now = words.iter().position(|(word, _)| *word == now).unwrap_or(0);
     let row = adw::ComboRow::builder().title(tr(key.title)).model(&gtk4::StringList::new(&names)).build();
-    row.set_selected(now as u32);
     row.connect_selected_notify(move |row| {
         if let Some((word, _)) = words.get(row.selected() as usize) {
             change(Some(Ok(Value::from(*word))));
         }
     });
-    row.upcast()
+    let show = shows(key, &row, move |row, value| {
+        let now = value.and_then(|value| <&str>::try_from(value).ok()).unwrap_or_default();
+        let now = words.iter().position(|(word, _)| *word == now).unwrap_or(0);
+        row.set_selected(now as u32);
+    });
+    (row.upcast(), show)
 }
 
 /// One that is marked while it holds a mistake.
 fn entry(
     row: &impl IsA<adw::EntryRow>,
-    key: &Key,
-    text: &str,
+    key: &'static Key,
+    write: impl Fn(&OwnedValue) -> String + 'static,
     change: &Change,
     read: impl Fn(&str) -> Edit + 'static,
-) -> gtk4::Widget {
+) -> (gtk4::Widget, Show) {
     let row: &adw::EntryRow = row.upcast_ref();
     row.set_title(tr(key.title));
-    row.set_text(text);
     let change = change.clone();
     row.connect_changed(move |row| {
         let edit = read(&row.text());
@@ -159,7 +197,14 @@ fn entry(
         }
         change(edit);
     });
-    row.clone().upcast()
+    let show = shows(key, row, move |row, value| {
+        let text = value.map(&write).unwrap_or_default();
+        // The cursor stays in what is the same.
+        if row.text() != text {
+            row.set_text(&text);
+        }
+    });
+    (row.clone().upcast(), show)
 }
 
 fn number(value: &OwnedValue) -> Option<f64> {

@@ -34,6 +34,11 @@ pub const CASES: &[Case] = &[
         title: "settings: shown when the monitor comes; odd values of a list stay, a secret is forgotten",
         run: d08_kept,
     },
+    Case {
+        id: "D08",
+        title: "settings: what others change is shown, what is written stays; closing asks what becomes of it",
+        run: d08_unsaved,
+    },
 ];
 
 /// The table of the first page, by its name.
@@ -661,4 +666,85 @@ fn d08_kept(lab: &mut Lab) -> Outcome {
     settle(PATIENCE, || {
         ensure(file().contains("api_key = \"\""), || format!("it is not forgotten: {:?}", file()))
     })
+}
+
+fn d08_unsaved(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("d08u", "")?;
+    let mut desktop = Desktop::start(&lab.new_dir("d08u")?, &stage.bus.address, false)?;
+    desktop.window(&["--page", "settings"], &[])?;
+    let access = desktop.access()?;
+    let open = || -> Outcome {
+        press(&desktop, &access, "page tab", "Monitor")?;
+        desktop.seen(&access, "the rows", |tree| tree.says("Process names")).map(drop)
+    };
+    let text = |title: &str| -> Outcome<String> {
+        let tree = access.tree()?;
+        let texts = tree.0.iter().filter(|it| it.name == title).map(|it| access.text(it));
+        Ok(texts.flatten().find(|text| !text.is_empty()).unwrap_or_default())
+    };
+    let shows = |title: &str, wanted: &str| {
+        settle(PATIENCE, || {
+            let shown = text(title)?;
+            ensure(shown == wanted, || format!("{title} shows {shown:?} and not {wanted:?}"))
+        })
+    };
+    open()?;
+    with(&access, "Process names", |it| access.write(it, "mine"))?;
+    // Somebody else, at the command line, also of what is written here.
+    let theirs = |domain: &'static str| {
+        stage.client.call(move |client| async move {
+            let list = |text: &'static str| zbus::zvariant::Value::from(vec![text]);
+            let all = [("log.ignore.domains", list(domain)), ("log.ignore.names", list("theirs"))];
+            client.set_settings(&all.into()).await
+        })
+    };
+    theirs("one.example")?;
+    shows("Domains", "one.example")?;
+    shows("Process names", "mine")?;
+    // The same after the monitor was not there.
+    let config = std::fs::read_to_string(stage.daemon.config())?;
+    stage.daemon.stop()?;
+    std::fs::write(stage.daemon.config(), config.replace("one.example", "two.example"))?;
+    stage.daemon.launch_again()?;
+    shows("Domains", "two.example")?;
+    shows("Process names", "mine")?;
+    let names = || -> Outcome<Vec<String>> {
+        let mut all = stage.client.call(|client| async move { client.settings().await })?;
+        let names = all.remove("log.ignore.names").ok_or("no names")?;
+        Vec::try_from(names).map_err(|error| error.to_string().into())
+    };
+    let asks = |tree: &Tree| tree.says("Save changes?");
+    let close = || -> Outcome {
+        // The window on top comes last.
+        let tree = access.tree()?;
+        let mut buttons = tree.0.iter().filter(|it| it.role == "push button" && it.name == "Close");
+        access.press(buttons.next_back().ok_or("it cannot be closed")?)?;
+        desktop.seen(&access, "the question", asks).map(drop)
+    };
+    // A button is there twice, for a wide and for a narrow window, and has its access key in its name.
+    let choose = |word: &str| -> Outcome {
+        let tree = access.tree()?;
+        let mut buttons = tree.0.iter().filter(|it| it.role == "push button" && it.name.ends_with(word));
+        ensure(buttons.any(|it| access.press(it).is_ok()), || format!("{word} cannot be chosen"))
+    };
+    close()?;
+    std::thread::sleep(SLIDE);
+    desktop.picture("unsaved");
+    choose("Cancel")?;
+    desktop.seen(&access, "no question", |tree| !asks(tree) && tree.says("Process names"))?;
+    shows("Process names", "mine")?;
+    close()?;
+    choose("Save")?;
+    desktop.seen(&access, "the window without its settings", |tree| !tree.says("Process names"))?;
+    let said = names()?;
+    ensure(said == ["mine"], || format!("{said:?} is saved"))?;
+    desktop.input(&["search", "--onlyvisible", "--name", "^picosnitch$", "windowfocus", "--sync"])?;
+    desktop.input(&["key", "ctrl+comma"])?;
+    open()?;
+    with(&access, "Process names", |it| access.write(it, "other"))?;
+    close()?;
+    choose("Discard")?;
+    desktop.seen(&access, "the window without its settings", |tree| !tree.says("Process names"))?;
+    let said = names()?;
+    ensure(said == ["mine"], || format!("{said:?} is saved"))
 }
