@@ -46,7 +46,8 @@ fn s01(lab: &mut Lab) -> Outcome {
     let to = lab.net.to();
     let program = lab.programs.make("s01-killed")?;
     let path = program.to_string_lossy().into_owned();
-    let mut ended: Vec<(u16, i64)> = Vec::new();
+    // Each connection is one of a process of its own: a row of its first moment may be without a local port.
+    let mut ended: Vec<(u32, i64)> = Vec::new();
     let mut kills = Vec::new();
     for round in 0..6_u64 {
         let up = now_us();
@@ -54,8 +55,7 @@ fn s01(lab: &mut Lab) -> Outcome {
         let until = up + 2_300_000 + i64::try_from(round).unwrap_or(0) * 170_000;
         while now_us() < until {
             let made = report(&program, &["tcp-echo", &to, "bytes=500"])?;
-            let port = made.flows.first().and_then(|flow| flow.local_port).unwrap_or(0);
-            ended.push((port, now_us()));
+            ended.push((made.pid, now_us()));
         }
         stage.daemon.kill();
         kills.push(now_us());
@@ -63,9 +63,9 @@ fn s01(lab: &mut Lab) -> Outcome {
         stage.daemon.launch_again()?;
     }
     let rows = rows_of(&stage.client, &path)?;
-    let mut recorded: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+    let mut recorded: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for row in &rows {
-        let sum = recorded.entry(row.local_port.unwrap_or(0)).or_default();
+        let sum = recorded.entry(row.pid.unwrap_or(0)).or_default();
         sum.0 += row.sent.unwrap_or(0);
         sum.1 += row.received.unwrap_or(0);
     }
@@ -76,31 +76,31 @@ fn s01(lab: &mut Lab) -> Outcome {
     let must: Vec<_> = ended.iter().filter(|(_, end)| safe(*end)).collect();
     ensure(must.len() > 20, || format!("only {} connections were made in time", must.len()))?;
     count_missing(&rows, &ended, &kills)?;
-    // A local port may have been used twice.
-    let wrong = must.iter().find(|(port, _)| {
-        let (sent, received) = recorded.get(port).copied().unwrap_or_default();
+    // A number may have been used twice.
+    let wrong = must.iter().find(|(pid, _)| {
+        let (sent, received) = recorded.get(pid).copied().unwrap_or_default();
         sent != received || sent % 500 != 0
     });
     ensure(wrong.is_none(), || {
-        format!("{:?} for port {wrong:?}", wrong.and_then(|(port, _)| recorded.get(port)))
+        format!("{:?} for process {wrong:?}", wrong.and_then(|(pid, _)| recorded.get(pid)))
     })
 }
 
 /// Each connection is on record once, but for those of the last interval before a kill.
-fn count_missing(rows: &[row::Connection], ended: &[(u16, i64)], kills: &[i64]) -> Outcome {
-    let mut recorded: BTreeMap<u16, u64> = BTreeMap::new();
+fn count_missing(rows: &[row::Connection], ended: &[(u32, i64)], kills: &[i64]) -> Outcome {
+    let mut recorded: BTreeMap<u32, u64> = BTreeMap::new();
     for row in rows {
-        *recorded.entry(row.local_port.unwrap_or(0)).or_default() += row.connections.unwrap_or(0);
+        *recorded.entry(row.pid.unwrap_or(0)).or_default() += row.connections.unwrap_or(0);
     }
     let all: u64 = recorded.values().sum();
-    // How long before the next kill each ended, and what is not there. Of those with one port the oldest are.
-    let mut ages: Vec<(i64, u16)> = Vec::new();
-    for (port, end) in ended {
+    // How long before the next kill each ended, and what is not there. Of those with one number the oldest are.
+    let mut ages: Vec<(i64, u32)> = Vec::new();
+    for (pid, end) in ended {
         let kill = kills.iter().find(|kill| **kill > *end).copied().unwrap_or(i64::MAX);
-        ages.push((kill.saturating_sub(*end), *port));
+        ages.push((kill.saturating_sub(*end), *pid));
     }
     ages.sort_unstable_by(|a, b| b.cmp(a));
-    ages.retain(|(_, port)| match recorded.get_mut(port) {
+    ages.retain(|(_, pid)| match recorded.get_mut(pid) {
         Some(left) if *left > 0 => {
             *left -= 1;
             false
@@ -120,7 +120,11 @@ fn count_missing(rows: &[row::Connection], ended: &[(u16, i64)], kills: &[i64]) 
         ),
     );
     let twice: u64 = recorded.values().sum();
-    ensure(twice == 0, || format!("{twice} connections are on record that were not made"))?;
+    let extra: Vec<u32> = recorded.iter().filter(|(_, left)| **left > 0).map(|(pid, _)| *pid).collect();
+    ensure(twice == 0, || {
+        let of: Vec<_> = rows.iter().filter(|row| extra.contains(&row.pid.unwrap_or(0))).collect();
+        format!("{twice} connections are on record that were not made: {of:?}")
+    })?;
     ensure(all + ages.len() as u64 == made, || format!("{} missing of {made}, {all} there", ages.len()))?;
     ensure(oldest <= INTERVALS, || {
         format!("{} of {made} connections are gone, one {} ms older than its kill", ages.len(), oldest / 1000)
