@@ -109,7 +109,7 @@ impl Maps {
 
     /// An eighth of what is held, and more than is worth another look, is not there any more.
     fn has_many_swept(&self, swept: u64) -> bool {
-        (swept - self.swept.min(swept)) * 8 > (self.programs.len() as u64 + self.count).max(BLOCK as u64)
+        swept.saturating_sub(self.swept) * 8 > (self.programs.len() as u64 + self.count).max(BLOCK as u64)
     }
 
     fn read(&mut self, db: &Database) -> Result<()> {
