@@ -226,6 +226,8 @@ row! {
         unit "unit": String,
         /// Container.
         container "container": String,
+        /// The path is one of another mount namespace.
+        foreign_root "foreign-root": bool,
         /// For `error`: what kind (`lost-flows`, `storage`, `clock`, …).
         error "error": String,
         /// One sentence; for `verdict` what the engines say: `3 of 72 engines (2026-11-22)`.

@@ -167,8 +167,12 @@ impl Listed for Executable {
 
 /// Path of a program, and a word on it if it is not one of this machine's own files.
 pub fn program(row: &Executable) -> String {
-    let path = known(row.path.as_ref().or(row.name.as_ref()));
-    if row.foreign_root == Some(true) { format!("{path} (in a container)") } else { path }
+    placed(known(row.path.as_ref().or(row.name.as_ref())), row.foreign_root)
+}
+
+/// The path with that word, if it is one of another root.
+pub fn placed(path: String, foreign_root: Option<bool>) -> String {
+    if foreign_root == Some(true) { format!("{path} (in a container)") } else { path }
 }
 
 impl Listed for Event {
@@ -192,12 +196,10 @@ impl Listed for Event {
             host.map_or(UNKNOWN.to_owned(), |host| {
                 far_end(host, self.remote_port, self.direction.as_deref(), self.local_port)
             }),
-            known(
-                self.message
-                    .as_ref()
-                    .filter(|_| self.kind.as_deref() == Some("error"))
-                    .or(self.path.as_ref()),
-            ),
+            match self.message.as_ref().filter(|_| self.kind.as_deref() == Some("error")) {
+                None => placed(known(self.path.as_ref()), self.foreign_root),
+                message => known(message),
+            },
         ]
     }
 }

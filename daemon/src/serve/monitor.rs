@@ -168,7 +168,8 @@ impl Monitor {
     /// A row: id x, time x, kind s (new-executable, hash-changed, verdict, error), path s, path-raw ay, name s, sha256 s,
     /// sha256-unknown s, old-sha256 s, uid u, executable x, parent s, cmdline s, address s, domain s,
     /// remote-port q, protocol s, direction s (out, in), local-port q (with in: the port that was called),
-    /// domain-source s, unit s, container s, error s, message s, acknowledged b. A query has no netns.
+    /// domain-source s, unit s, container s, foreign-root b (the path is one of a container), error s, message s,
+    /// acknowledged b. A query has no netns.
     #[zbus(out_args("rows", "cursor", "hidden"))]
     async fn events(
         &self,

@@ -5,23 +5,24 @@ use picosnitch_api::inert;
 use picosnitch_api::row::Event;
 
 use crate::out::Style;
-use crate::view::{View, far_end};
+use crate::view::{View, far_end, placed};
 
 /// Inert lines, the first with the time and what it is about.
 pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
     let time = view.time(event.time);
     let indent = " ".repeat(time.len() + 2);
     let path = event.path.as_deref().or(event.name.as_deref()).unwrap_or("an unknown program");
+    let path = placed(path.to_owned(), event.foreign_root);
     let (what, about) = match event.kind.as_deref() {
-        Some("new-executable") => (style.green("new program"), path.to_owned()),
-        Some("hash-changed") => (style.yellow("changed program"), path.to_owned()),
-        Some("verdict") => (style.red("suspicious program"), path.to_owned()),
+        Some("new-executable") => (style.green("new program"), path),
+        Some("hash-changed") => (style.yellow("changed program"), path),
+        Some("verdict") => (style.red("suspicious program"), path),
         Some("error") => {
             let kind = event.error.as_deref().unwrap_or("error");
             let message = event.message.as_deref().unwrap_or("no message");
             (style.red(&format!("error ({})", inert(kind))), message.to_owned())
         }
-        kind => (inert(kind.unwrap_or("notice")).into_owned(), path.to_owned()),
+        kind => (inert(kind.unwrap_or("notice")).into_owned(), path),
     };
     let mut lines = vec![format!("{}  {what}  {}", style.dim(&time), style.bold(&inert(&about)))];
     if event.kind.as_deref() == Some("error") {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::out::Style;
+use crate::view::Listed as _;
 
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
@@ -61,6 +62,23 @@ fn who_was_called_is_told_by_whom_and_where() {
         ..Event::default()
     };
     assert!(shown(&event).contains("\nfrom      192.0.2.7:40000 to port 22 (tcp)\n"), "{}", shown(&event));
+}
+
+#[test]
+fn a_program_of_a_container_is_told_as_such() {
+    let inside = Event {
+        kind: text("new-executable"),
+        time: Some(0),
+        path: text("/usr/bin/curl"),
+        foreign_root: Some(true),
+        ..Event::default()
+    };
+    let said = "/usr/bin/curl (in a container)".to_owned();
+    assert!(shown(&inside).contains(&format!("new program  {said}\n")), "{}", shown(&inside));
+    assert!(inside.cells(&mut View::new(0)).contains(&said));
+    let outside = Event { foreign_root: None, ..inside };
+    assert!(!shown(&outside).contains("container"), "{}", shown(&outside));
+    assert!(outside.cells(&mut View::new(0)).contains(&"/usr/bin/curl".to_owned()));
 }
 
 #[test]

@@ -314,6 +314,33 @@ fn n01_what_is_known_survives_a_restart() {
 }
 
 #[test]
+fn an_event_says_that_its_program_is_one_of_another_root() {
+    let lab = Lab::new();
+    for (id, foreign) in [(1, true), (2, false)] {
+        let mut who = who("/usr/bin/curl", 1000);
+        let program = Program::clone(&who.program);
+        let key = ProgramKey { foreign, ..program.key.clone() };
+        who.program = Arc::new(Program { key, ..program });
+        lab.recorder.notice(new_executable(id, DAY0 + id, who));
+    }
+    let error = NoticeKind::Error { kind: picosnitch_api::Incident::Clock, message: "x".to_owned() };
+    lab.recorder.notice(Notice { id: 3, time: DAY0 + 3, kind: error, before: Before::Nobody });
+    let reader = lab.recorder.reader();
+    for (id, foreign) in [(1, Some(true)), (2, None), (3, None)] {
+        let event = reader.event(id, &all()).unwrap();
+        assert_eq!(event.foreign_root, foreign, "{id}");
+        assert_eq!(event.to_dict().contains_key("foreign-root"), foreign.is_some(), "{id}");
+    }
+    let (inside, outside) = (reader.event(1, &all()).unwrap(), reader.event(2, &all()).unwrap());
+    assert_eq!(inside.path, outside.path);
+    assert_ne!(inside.executable, outside.executable);
+    let mut lines = Vec::new();
+    reader.export(What::Events, Format::JsonLines, &Query::default(), &all(), &mut lines).unwrap();
+    let said = String::from_utf8(lines).unwrap();
+    assert_eq!(said.matches("\"foreign-root\":true").count(), 1, "{said}");
+}
+
+#[test]
 fn a_notice_is_committed_at_once_and_its_event_is_there() {
     let lab = Lab::new();
     for id in 1..20 {
