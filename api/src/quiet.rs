@@ -2,8 +2,9 @@
 //! What one person does not want to be told about, in a small file of their own that tray and window
 //! share: muted programs, and programs that are expected to change. Everything is recorded all the same.
 //!
-//! One line each, `mute PATH` or `expect PATH`; in a path a backslash is `\\` and a line feed `\n`. Lines
-//! of other kinds are kept out of the way of an older version, not kept in the file.
+//! One line each, `mute PATH` or `expect PATH`, for a container's program `mute-foreign PATH` or `expect-foreign PATH`;
+//! in a path a backslash is `\\` and a line feed `\n`. Lines of other kinds are kept out of the way of an older version,
+//! not kept in the file.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,13 +20,43 @@ pub const MAX_PROGRAMS: usize = 2000;
 /// A file that is longer is not read.
 const MAX_FILE: u64 = 16 << 20;
 
+/// Which program: a container's is another one than the host's of the same path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Program {
+    /// Its path, as rows have it.
+    pub path: String,
+    /// The path is one of another root ([`Event::foreign_root`]).
+    pub foreign: bool,
+}
+
+impl Program {
+    /// What the row says; an absent `foreign_root` is the host's.
+    #[must_use]
+    pub fn new(path: impl Into<String>, foreign_root: Option<bool>) -> Self {
+        Self { path: path.into(), foreign: foreign_root == Some(true) }
+    }
+
+    /// That of a notice; `None` if it is about none.
+    #[must_use]
+    pub fn of(row: &Event) -> Option<Self> {
+        row.path.as_ref().map(|path| Self::new(path.as_str(), row.foreign_root))
+    }
+}
+
+/// The host's.
+impl From<&str> for Program {
+    fn from(path: &str) -> Self {
+        Self::new(path, None)
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quiet {
-    /// Paths that no notification is shown for.
-    pub muted: BTreeSet<String>,
-    /// Paths whose changes no notification is shown for.
-    pub expected: BTreeSet<String>,
+    /// Programs that no notification is shown for.
+    pub muted: BTreeSet<Program>,
+    /// Programs whose changes no notification is shown for.
+    pub expected: BTreeSet<Program>,
 }
 
 impl Quiet {
@@ -75,30 +106,38 @@ impl Quiet {
     #[must_use]
     pub fn hides(&self, row: &Event) -> bool {
         let changed = row.kind.as_deref() == Some("hash-changed");
-        row.path.as_ref().is_some_and(|path| self.holds(path, changed))
+        Program::of(row).is_some_and(|program| self.holds(&program, changed))
     }
 
-    /// Nobody is to be told of the program of this path, or of its change.
+    /// Nobody is to be told of this program, or of its change.
     #[must_use]
-    pub fn holds(&self, path: &str, changed: bool) -> bool {
-        self.muted.contains(path) || (changed && self.expected.contains(path))
+    pub fn holds(&self, program: &Program, changed: bool) -> bool {
+        self.muted.contains(program) || (changed && self.expected.contains(program))
     }
 
     fn parse(text: &str) -> Self {
         let mut quiet = Self::default();
         for line in text.lines() {
-            match line.split_once(' ') {
-                Some(("mute", path)) => insert(&mut quiet.muted, unescape(path)),
-                Some(("expect", path)) => insert(&mut quiet.expected, unescape(path)),
-                _ => {}
+            let Some((word, path)) = line.split_once(' ') else { continue };
+            let (into, foreign) = match word {
+                "mute" => (&mut quiet.muted, false),
+                "mute-foreign" => (&mut quiet.muted, true),
+                "expect" => (&mut quiet.expected, false),
+                "expect-foreign" => (&mut quiet.expected, true),
+                _ => continue,
+            };
+            if into.len() < MAX_PROGRAMS {
+                into.insert(Program { path: unescape(path), foreign });
             }
         }
         quiet
     }
 
     fn text(&self) -> String {
-        let lines = |word: &'static str, paths: &BTreeSet<String>| -> String {
-            paths.iter().map(|path| format!("{word} {}\n", escape(path))).collect()
+        let lines = |word: &'static str, programs: &BTreeSet<Program>| -> String {
+            let kind = |program: &Program| if program.foreign { "-foreign" } else { "" };
+            let line = |program: &Program| format!("{word}{} {}\n", kind(program), escape(&program.path));
+            programs.iter().map(line).collect()
         };
         format!("{}{}", lines("mute", &self.muted), lines("expect", &self.expected))
     }
@@ -155,12 +194,6 @@ impl Latest {
     }
 }
 
-fn insert(into: &mut BTreeSet<String>, path: String) {
-    if into.len() < MAX_PROGRAMS {
-        into.insert(path);
-    }
-}
-
 /// A path as it stands in a line of the file.
 #[must_use]
 pub fn escape(path: &str) -> String {
@@ -202,11 +235,39 @@ mod tests {
     }
 
     #[test]
+    fn n04_a_container_s_program_is_not_the_host_s_of_the_same_path() {
+        let notice = |kind: &str, foreign_root| Event {
+            kind: Some(kind.into()),
+            path: Some("/usr/bin/curl".into()),
+            foreign_root,
+            ..Event::default()
+        };
+        // What older versions wrote is about the host's.
+        let host = Quiet::parse("mute /usr/bin/curl\nexpect /usr/bin/curl\n");
+        let inside = Quiet::parse("mute-foreign /usr/bin/curl\nexpect-foreign /usr/bin/curl\n");
+        for (quiet, foreign) in [(&host, None), (&inside, Some(true))] {
+            let (muted, expected) = (quiet.muted.clone(), quiet.expected.clone());
+            for root in [None, Some(false), Some(true)] {
+                let same = root.unwrap_or(false) == foreign.unwrap_or(false);
+                assert_eq!(quiet.hides(&notice("new-executable", root)), same, "{root:?} {foreign:?}");
+                let mutes = Quiet { muted: muted.clone(), ..Quiet::default() };
+                assert_eq!(mutes.hides(&notice("verdict", root)), same, "{root:?} {foreign:?}");
+                let expects = Quiet { expected: expected.clone(), ..Quiet::default() };
+                assert_eq!(expects.hides(&notice("hash-changed", root)), same, "{root:?} {foreign:?}");
+                assert!(!expects.hides(&notice("new-executable", root)));
+            }
+        }
+        let both = Quiet::parse(&format!("{}{}", host.text(), inside.text()));
+        assert_eq!((both.muted.len(), both.expected.len()), (2, 2));
+        assert_eq!(Quiet::parse(&both.text()), both);
+    }
+
+    #[test]
     fn n04_what_is_saved_is_there_after_a_restart() {
         let folder = std::env::temp_dir().join(format!("picosnitch-quiet-{}", std::process::id()));
         let file = folder.join("picosnitch/quiet");
         assert_eq!(Quiet::load(&file).unwrap(), Quiet::default());
-        let quiet = Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() };
+        let quiet = Quiet { muted: ["/usr/bin/curl".into()].into(), ..Quiet::default() };
         quiet.save(&file).unwrap();
         assert_eq!(Quiet::load(&file).unwrap(), quiet);
         std::fs::remove_dir_all(&folder).unwrap();
@@ -217,8 +278,8 @@ mod tests {
         let file = std::env::temp_dir().join(format!("picosnitch-latest-{}", std::process::id()));
         let mut latest = Latest { file: Some(file.clone()), ..Latest::default() };
         assert_eq!(*latest.read().unwrap(), Quiet::default());
-        Quiet::change(&file, |quiet| quiet.muted.extend(["/a".to_owned()])).unwrap();
-        assert!(latest.read().unwrap().muted.contains("/a"));
+        Quiet::change(&file, |quiet| quiet.muted.extend(["/a".into()])).unwrap();
+        assert!(latest.read().unwrap().muted.contains(&"/a".into()));
         std::fs::remove_file(file).unwrap();
         assert_eq!(*latest.read().unwrap(), Quiet::default());
     }
@@ -227,14 +288,14 @@ mod tests {
     fn n04_what_has_no_room_is_refused_and_not_lost_in_silence() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("quiet");
-        Quiet::change(&file, |quiet| quiet.muted.extend((0..MAX_PROGRAMS).map(|n| n.to_string()))).unwrap();
-        let full = Quiet::change(&file, |quiet| quiet.muted.extend(["/a".to_owned()])).unwrap_err();
+        Quiet::change(&file, |quiet| quiet.muted.extend((0..MAX_PROGRAMS).map(|n| Program::new(n.to_string(), None)))).unwrap();
+        let full = Quiet::change(&file, |quiet| quiet.muted.extend(["/a".into()])).unwrap_err();
         assert!(full.to_string().contains("2000 programs"), "{full}");
         assert_eq!(Quiet::load(&file).unwrap().muted.len(), MAX_PROGRAMS);
         // One that is there already, one for the other list, and one that goes.
-        Quiet::change(&file, |quiet| quiet.muted.extend(["7".to_owned()])).unwrap();
-        Quiet::change(&file, |quiet| quiet.expected.extend(["/a".to_owned()])).unwrap();
-        Quiet::change(&file, |quiet| quiet.muted.retain(|path| path != "7")).unwrap();
+        Quiet::change(&file, |quiet| quiet.muted.extend(["7".into()])).unwrap();
+        Quiet::change(&file, |quiet| quiet.expected.extend(["/a".into()])).unwrap();
+        Quiet::change(&file, |quiet| quiet.muted.retain(|program| program.path != "7")).unwrap();
         assert_eq!(Quiet::load(&file).unwrap().muted.len(), MAX_PROGRAMS - 1);
     }
 }

@@ -3,7 +3,7 @@
 
 use picosnitch_api::listen::Event;
 use picosnitch_api::row::{self, Page as Rows, Status, Total};
-use picosnitch_api::{Client, Dimension, Permission};
+use picosnitch_api::{Client, Dimension, Permission, quiet};
 
 use crate::ask::Failure;
 use crate::chart::scale::Data;
@@ -177,8 +177,8 @@ pub enum Msg {
     FilterIn(Chip, Place),
     /// Another order of the list at this place.
     Sorted(Place),
-    /// Show notifications about the program of this path no more, or again.
-    Mute(String, bool),
+    /// Show notifications about this program no more, or again.
+    Mute(quiet::Program, bool),
     /// Remove the filter at this place.
     Unfilter(usize),
     /// Remove all filters and the search.

@@ -555,17 +555,17 @@ impl App {
     }
 
     fn answer(&mut self, Answer { action, toast, token }: Answer) {
-        match (action, &toast.path) {
+        match (action, &toast.program) {
             (Action::Details | Action::Review, _) => {
                 if let Err(error) = window::open(Some(&toast.target), token.as_deref()) {
                     eprintln!("picosnitch-tray: cannot open the window (picosnitch-gui): {error}");
                 }
             }
-            (Action::Mute, Some(path)) => self.change_quiet(|quiet| {
-                quiet.muted.insert(path.clone());
+            (Action::Mute, Some(program)) => self.change_quiet(|quiet| {
+                quiet.muted.insert(program.clone());
             }),
-            (Action::ExpectUpdates, Some(path)) => self.change_quiet(|quiet| {
-                quiet.expected.insert(path.clone());
+            (Action::ExpectUpdates, Some(program)) => self.change_quiet(|quiet| {
+                quiet.expected.insert(program.clone());
             }),
             _ => {}
         }

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use picosnitch_api::quiet::Program;
 use picosnitch_api::{Incident, Quiet, row};
 
 use crate::memory::Memory;
@@ -121,7 +122,7 @@ pub struct Toast {
     /// The notices it tells.
     pub events: Vec<i64>,
     /// The program, if it is about one.
-    pub path: Option<String>,
+    pub program: Option<Program>,
 }
 
 /// See the module.
@@ -315,10 +316,8 @@ impl Policy {
         if self.announce_at_once || !today || row.kind.as_deref() != Some("new-executable") {
             return false;
         }
-        if let Some(path) = &row.path
-            && self.first_day_programs.len() < PROGRAMS
-        {
-            self.first_day_programs.insert(path.clone());
+        if row.path.is_some() && self.first_day_programs.len() < PROGRAMS {
+            self.first_day_programs.insert(key(row));
         }
         if !self.memory.summed_up(self.begins) && self.summary.due.is_none() && !self.summary.showing {
             self.summary.due = Some(now + SUMMARY);
@@ -348,13 +347,13 @@ impl Policy {
     }
 
     fn single(&self, row: &row::Event, weight: Weight, names: Names<'_>) -> Toast {
-        let path = row.path.clone();
+        let program = Program::of(row);
         let updates = self.memory.changes(&key(row));
         let expected = if updates >= UPDATES_ITSELF { Action::ExpectUpdates } else { Action::Expected };
         let mut actions = vec![Action::Details];
         // Nobody expects a program to be harmful.
         actions.extend((row.kind.as_deref() != Some("verdict")).then_some(expected));
-        actions.extend(path.is_some().then_some(Action::Mute));
+        actions.extend(program.is_some().then_some(Action::Mute));
         Toast {
             key: key(row),
             replaces: Vec::new(),
@@ -363,7 +362,7 @@ impl Policy {
             target: row.executable.map_or(Target::Timeline, Target::Program),
             actions,
             events: row.id.into_iter().collect(),
-            path,
+            program,
         }
     }
 
@@ -431,7 +430,7 @@ impl Policy {
                     target: Target::Programs,
                     actions: vec![Action::Review],
                     events: Vec::new(),
-                    path: None,
+                    program: None,
                 });
             }
         }
@@ -486,7 +485,7 @@ impl Policy {
             target: Target::Timeline,
             actions: vec![Action::Review, Action::Expected],
             events: burst.events(),
-            path: None,
+            program: None,
         }
     }
 }
@@ -501,7 +500,7 @@ pub fn not_saved(error: &std::io::Error) -> Toast {
         target: Target::Settings,
         actions: vec![Action::Details],
         events: Vec::new(),
-        path: None,
+        program: None,
     }
 }
 
@@ -515,7 +514,8 @@ fn key(row: &row::Event) -> String {
     let about = if row.kind.as_deref() == Some("verdict") { "verdict" } else { "program" };
     // A container's program is another one than the host's of the same path.
     let place = row.container.as_deref().unwrap_or_default();
-    format!("{about} {place} {program}")
+    let root = if row.foreign_root == Some(true) { "/" } else { "" };
+    format!("{about} {place}{root} {program}")
 }
 
 /// What the monitor says of itself there, if it is for a person. What a newer monitor says waits in the timeline.

@@ -22,10 +22,14 @@ const NAME: usize = 40;
 /// Longest line.
 const LINE: usize = 80;
 
-/// What people call the program: the file's name, or the process's where there is no file.
+/// What people call the program: the file's name, or the process's where there is no file; a container's is marked.
 pub fn program(row: &row::Event) -> String {
     let file = row.path.as_deref().and_then(|path| path.rsplit('/').next()).filter(|file| !file.is_empty());
-    inert_short(file.or(row.name.as_deref()).unwrap_or(tr("a program")), NAME)
+    let program = inert_short(file.or(row.name.as_deref()).unwrap_or(tr("a program")), NAME);
+    if row.foreign_root == Some(true) {
+        return say("{program} (in a container)", &[("program", &program)]);
+    }
+    program
 }
 
 /// One program that is new on the network or whose content changed.

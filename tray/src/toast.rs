@@ -338,7 +338,7 @@ mod tests {
             target: Target::Timeline,
             actions: actions.to_vec(),
             events: Vec::new(),
-            path: None,
+            program: None,
         };
         Shown { id, toast, token: None }
     }

@@ -297,7 +297,7 @@ impl App {
                 }
                 return;
             }
-            Msg::Mute(path, mute) => self.mute(path, mute),
+            Msg::Mute(program, mute) => self.mute(program, mute),
             Msg::Unfilter(at) => self.change(|view| {
                 if at < view.chips.len() {
                     view.chips.remove(at);
@@ -820,13 +820,13 @@ impl App {
         self.counts = [write(programs, programs >= most), write(domains, more)];
     }
 
-    fn mute(&self, path: String, mute: bool) {
+    fn mute(&self, program: quiet::Program, mute: bool) {
         let Some(file) = Quiet::file() else { return };
         let saved = Quiet::change(&file, |quiet| {
             if mute {
-                quiet.muted.insert(path)
+                quiet.muted.insert(program)
             } else {
-                quiet.muted.remove(&path)
+                quiet.muted.remove(&program)
             };
         });
         self.sender.emit(Msg::Note(match (saved, mute) {

@@ -33,7 +33,7 @@ pub fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPag
     page.add(&look);
     let file = Quiet::file();
     let quiet = file.as_deref().map(Quiet::load).and_then(Result::ok).unwrap_or_default();
-    for (title, text, paths, muted) in [
+    for (title, text, programs, muted) in [
         (tr("Muted programs"), tr("They are recorded, but no notification is shown."), quiet.muted, true),
         (
             tr("Programs that update themselves"),
@@ -43,12 +43,17 @@ pub fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPag
         ),
     ] {
         let group = adw::PreferencesGroup::builder().title(title).description(text).build();
-        if paths.is_empty() {
+        if programs.is_empty() {
             group.add(&adw::ActionRow::builder().title(tr("None")).sensitive(false).build());
         }
-        for path in paths {
+        for program in programs {
             let row = adw::ActionRow::builder().use_markup(false).build();
-            row.set_title(&inert(&path));
+            let path = inert(&program.path);
+            row.set_title(&if program.foreign {
+                say("{program} (in a container)", &[("program", &path)])
+            } else {
+                path.into_owned()
+            });
             let remove = gtk4::Button::builder()
                 .icon_name("user-trash-symbolic")
                 .tooltip_text(tr("Tell me about it again"))
@@ -62,9 +67,9 @@ pub fn personal(sender: &Sender, units: &Rc<Cell<Units>>) -> adw::PreferencesPag
                 let Some(file) = &file else { return };
                 let changed = Quiet::change(file, |quiet| {
                     if muted {
-                        quiet.muted.remove(&path)
+                        quiet.muted.remove(&program)
                     } else {
-                        quiet.expected.remove(&path)
+                        quiet.expected.remove(&program)
                     };
                 });
                 match (changed, group_of.upgrade(), row_of.upgrade()) {

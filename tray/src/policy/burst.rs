@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use picosnitch_api::quiet::Program;
 use picosnitch_api::{Quiet, row};
 
 use super::{is_of, key};
@@ -18,7 +19,7 @@ struct Told {
     key: String,
     id: i64,
     /// What [`Quiet`] goes by.
-    path: Option<String>,
+    program: Option<Program>,
     changed: bool,
 }
 
@@ -63,7 +64,7 @@ impl Burst {
         self.last = now;
         if let Some(id) = row.id.filter(|_| self.events.len() < BURST_EVENTS) {
             let changed = row.kind.as_deref() == Some("hash-changed");
-            self.events.push(Told { key, id, path: row.path.clone(), changed });
+            self.events.push(Told { key, id, program: Program::of(&row), changed });
         }
         if self.rows.len() < BURST_ROWS {
             self.rows.push(row);
@@ -98,8 +99,9 @@ impl Burst {
 
     /// Those that nobody is to be told of.
     pub fn hidden(&self, quiet: &Quiet) -> BTreeSet<i64> {
-        let hides =
-            |event: &&Told| event.path.as_deref().is_some_and(|path| quiet.holds(path, event.changed));
+        let hides = |event: &&Told| {
+            event.program.as_ref().is_some_and(|program| quiet.holds(program, event.changed))
+        };
         let events = self.events.iter().filter(hides).map(|event| event.id);
         // Rows are known when there are too many numbers.
         events.chain(self.rows.iter().filter(|row| quiet.hides(row)).filter_map(|row| row.id)).collect()

@@ -175,7 +175,7 @@ impl Policy {
             target: Target::Health,
             actions: vec![Action::Details],
             events: rows.iter().filter_map(|row| row.id).collect(),
-            path: None,
+            program: None,
         }]
     }
 }
@@ -192,6 +192,6 @@ fn all(key: &str, rows: &[row::Event], text: text::Text, critical: bool) -> Toas
         target: Target::Timeline,
         actions,
         events: rows.iter().filter_map(|row| row.id).collect(),
-        path: None,
+        program: None,
     }
 }

@@ -171,13 +171,63 @@ fn a_handful_a_minute_and_then_more() {
 #[test]
 fn n04_a_muted_program_makes_no_toast() {
     let mut policy = Policy::default();
-    policy.set_quiet(&Quiet { muted: ["/usr/bin/curl".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/curl".into()].into(), ..Quiet::default() });
     assert_eq!(
         run(&mut policy, &[(NOW, new(1, "/usr/bin/curl")), (NOW + 1, changed(2, "/usr/bin/curl"))]),
         []
     );
     assert_eq!(policy.waited(vec![new(1, "/usr/bin/curl")], 0, NOW, &names), []);
     assert_eq!(run(&mut policy, &[(NOW + 2, new(3, "/usr/bin/wget"))]).len(), 1);
+}
+
+#[test]
+fn n04_muting_the_host_s_program_does_not_hide_a_container_s() {
+    let inside = |row: row::Event| row::Event { foreign_root: Some(true), ..row };
+    let curl = "/usr/bin/curl";
+    let both = [
+        (NOW, new(1, curl)),
+        (NOW + 1, inside(new(2, curl))),
+        (NOW + 2, changed(3, curl)),
+        (NOW + 3, inside(changed(4, curl))),
+    ];
+    for (hidden, left) in [(None, [2, 4]), (Some(true), [1, 3])] {
+        let quiet = Quiet { muted: [Program::new(curl, hidden)].into(), ..Quiet::default() };
+        let shown = run(&mut Policy::new(quiet.clone(), false), &both);
+        let mut told: Vec<_> = shown.iter().flat_map(|(_, toast)| toast.events.clone()).collect();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told, left, "{hidden:?}: {shown:?}");
+        // What waits already.
+        let mut policy = Policy::default();
+        full(&mut policy);
+        for (at, row) in &both {
+            assert_eq!(policy.notice(row.clone(), *at, &names), []);
+        }
+        policy.set_quiet(&quiet);
+        assert_eq!(policy.waiting().collect::<Vec<_>>(), [left[1]]);
+    }
+    // The same of what is expected to change.
+    for (hidden, left) in [(None, 4), (Some(true), 3)] {
+        let quiet = Quiet { expected: [Program::new(curl, hidden)].into(), ..Quiet::default() };
+        let shown = run(&mut Policy::new(quiet, false), &both[2..]);
+        assert_eq!(told(&shown).into_iter().flat_map(|(_, events)| events).collect::<Vec<_>>(), [left]);
+    }
+}
+
+#[test]
+fn d04_a_program_of_a_container_is_told_as_such() {
+    let inside = |id| row::Event { foreign_root: Some(true), ..new(id, "/usr/bin/curl") };
+    let rows = [(NOW, new(1, "/usr/bin/curl")), (NOW + 20 * SECOND, inside(2))];
+    let shown = run(&mut Policy::default(), &rows);
+    let [(_, host), (_, container)] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!(host.text.title, "New on the network: curl");
+    assert_eq!(container.text.title, "New on the network: curl (in a container)");
+    assert_ne!(host.key, container.key, "each has its own");
+    // Mute is about what the toast says.
+    assert_eq!(host.program, Some("/usr/bin/curl".into()));
+    assert_eq!(container.program, Some(Program::new("/usr/bin/curl", Some(true))));
+    let digest = text::digest(&[new(1, "/usr/bin/curl"), inside(2), new(3, "/usr/bin/wget")], 0);
+    assert_eq!(digest.body, "curl, curl (in a container), wget");
 }
 
 #[test]
@@ -188,7 +238,7 @@ fn what_updates_itself_can_be_expected_to() {
     assert!(shown[0].1.actions.contains(&Action::Expected));
     assert!(shown[2].1.actions.contains(&Action::ExpectUpdates));
     assert!(shown.iter().all(|(_, toast)| toast.key == shown[0].1.key), "each replaces the one before");
-    policy.set_quiet(&Quiet { expected: ["/opt/it/it".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { expected: ["/opt/it/it".into()].into(), ..Quiet::default() });
     assert_eq!(run(&mut policy, &[(NOW + 900 * SECOND, changed(9, "/opt/it/it"))]), []);
 }
 
@@ -352,7 +402,7 @@ fn what_changed_in_a_temporary_place_is_told_at_once() {
     let [(at, toast)] = &high[..] else { panic!("{shown:?}") };
     assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "Changed, in a temporary place: x"));
     // Whoever expects it is not told.
-    policy.set_quiet(&Quiet { expected: ["/tmp/own".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { expected: ["/tmp/own".into()].into(), ..Quiet::default() });
     assert!(run(&mut policy, &[(NOW + 600 * SECOND, changed(13, "/tmp/own"))]).is_empty());
 }
 
@@ -407,7 +457,7 @@ fn d04_what_a_scanner_finds_is_told_at_once_and_stays() {
     let next = run(&mut policy, &[(NOW + 600 * SECOND, changed(21, "/usr/bin/p3"))]);
     assert!(next.iter().all(|(_, next)| next.key != toast.key && !next.replaces.contains(&toast.key)));
     // Whoever muted it is not told of it.
-    policy.set_quiet(&Quiet { muted: ["/usr/bin/p4".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/p4".into()].into(), ..Quiet::default() });
     assert!(run(&mut policy, &[(NOW, verdict(22, "/usr/bin/p4"))]).is_empty());
 }
 
@@ -567,8 +617,8 @@ fn n04_what_is_muted_while_it_waits_is_not_told() {
         let _ = policy.notice(row, at, &names);
     }
     policy.set_quiet(&Quiet {
-        muted: ["/usr/bin/c".to_owned()].into(),
-        expected: ["/usr/bin/b".to_owned(), "/usr/bin/a".to_owned()].into(),
+        muted: ["/usr/bin/c".into()].into(),
+        expected: ["/usr/bin/b".into(), "/usr/bin/a".into()].into(),
     });
     assert_eq!(policy.waiting().collect::<Vec<_>>(), [4]);
     let shown = run(&mut policy, &[]);
@@ -578,7 +628,7 @@ fn n04_what_is_muted_while_it_waits_is_not_told() {
     for id in 0..300 {
         let _ = policy.notice(new(id, &format!("/usr/bin/p{id}")), NOW, &names);
     }
-    let muted = (1..299).map(|id| format!("/usr/bin/p{id}")).collect();
+    let muted = (1..299).map(|id| Program::new(format!("/usr/bin/p{id}"), None)).collect();
     policy.set_quiet(&Quiet { muted, ..Quiet::default() });
     let shown = run(&mut policy, &[]);
     assert!(shown.iter().all(|(_, toast)| !toast.text.title.starts_with("30")), "{shown:?}");
@@ -663,7 +713,7 @@ fn d02_what_could_not_be_shown_is_told_as_it_would_have_been() {
     let [toast] = &shown[..] else { panic!("{shown:?}") };
     assert_eq!((toast.text.title.as_str(), &toast.events[..]), ("The history is written again", &[1, 2][..]));
     // Seen and muted ones are not told.
-    policy.set_quiet(&Quiet { muted: ["/usr/bin/a".to_owned()].into(), ..Quiet::default() });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/a".into()].into(), ..Quiet::default() });
     let seen = row::Event { acknowledged: Some(true), ..error(3, "lost-flows") };
     assert_eq!(policy.again(vec![seen, new(4, "/usr/bin/a")], NOW, &names), []);
 }
@@ -716,7 +766,7 @@ fn n07_what_waited_and_finds_no_room_is_told_when_there_is_some() {
     // What was muted or seen meanwhile is told no more.
     let mut policy = waiting();
     policy.set_quiet(&Quiet {
-        muted: ["/usr/bin/a".to_owned(), "/usr/bin/c".to_owned()].into(),
+        muted: ["/usr/bin/a".into(), "/usr/bin/c".into()].into(),
         ..Quiet::default()
     });
     assert_eq!((run(&mut policy, &[]), policy.waiting().count()), (vec![], 0));
@@ -778,7 +828,7 @@ fn expected_is_said_of_all_that_a_toast_stands_for() {
     notices.extend((10..13).map(|n| (NOW + n, changed(n, "/usr/bin/curl"))));
     let shown = run(&mut policy, &notices);
     let of: Vec<_> =
-        shown.iter().filter(|(_, toast)| toast.path.as_deref() == Some("/usr/bin/curl")).collect();
+        shown.iter().filter(|(_, toast)| toast.program == Some("/usr/bin/curl".into())).collect();
     let [(_, toast)] = &of[..] else { panic!("{shown:?}") };
     assert_eq!(toast.events, [10, 11, 12]);
 }

@@ -11,7 +11,7 @@ use libadwaita::prelude::*;
 use picosnitch_api::query::MAX_PAGE;
 use picosnitch_api::row::{Connection, Executable, MAX_LISTED, Page, Total};
 use picosnitch_api::tongue::{fill, say, tr};
-use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert};
+use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert, quiet};
 
 use super::live::{chips, columns};
 use super::overview::chart;
@@ -302,7 +302,7 @@ impl ProgramPage {
             pills.append(&pill);
         }
         if !path.is_empty() {
-            pills.append(&self.mute(path));
+            pills.append(&self.mute(quiet::Program::new(path, about.foreign_root)));
         }
         text.append(&pills);
         let head = gtk4::Box::new(gtk4::Orientation::Horizontal, 14);
@@ -311,7 +311,7 @@ impl ProgramPage {
         head
     }
 
-    fn mute(&self, path: &str) -> gtk4::ToggleButton {
+    fn mute(&self, program: quiet::Program) -> gtk4::ToggleButton {
         let quiet = Quiet::file().and_then(|file| Quiet::load(&file).ok()).unwrap_or_default();
         let says = tr("No notifications about this program");
         let button = gtk4::ToggleButton::builder()
@@ -321,13 +321,13 @@ impl ProgramPage {
                     .label(tr("Mute"))
                     .build(),
             )
-            .active(quiet.muted.contains(path))
+            .active(quiet.muted.contains(&program))
             .css_classes(["value-pill"])
             .tooltip_text(says)
             .build();
         crate::speak::label(&button, says);
-        let (sender, path) = (self.sender.clone(), path.to_owned());
-        button.connect_toggled(move |button| sender.emit(Msg::Mute(path.clone(), button.is_active())));
+        let sender = self.sender.clone();
+        button.connect_toggled(move |button| sender.emit(Msg::Mute(program.clone(), button.is_active())));
         button
     }
 
