@@ -35,10 +35,12 @@ impl Policy {
     /// What came while nobody was there, newest first: one digest at the most, and the first of what is critical by
     /// themselves. `more` are too old to be known one by one.
     pub fn waited(&mut self, rows: Vec<row::Event>, more: usize, now: i64, names: Names<'_>) -> Vec<Toast> {
-        let rows: Vec<_> = rows
-            .into_iter()
-            .filter(|row| self.weigh(row) > Weight::Silent && !self.first_day(row, now))
-            .collect();
+        let rows = rows.into_iter().filter(|row| match self.weigh(row) {
+            Weight::Silent => false,
+            Weight::Normal => !self.first_day(row, now),
+            Weight::High | Weight::Critical => true,
+        });
+        let rows: Vec<_> = rows.collect();
         let (critical, mut rows): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| self.weigh(row) == Weight::Critical);
         if self.silent(now) {

@@ -267,6 +267,26 @@ fn the_first_day_is_one_summary() {
 }
 
 #[test]
+fn the_first_day_before_the_login_hides_no_temporary_place() {
+    let at = |time: i64, row: row::Event| row::Event { time: Some(time), ..row };
+    let rows = || vec![at(NOW - 1, new(2, "/tmp/dropper")), at(NOW - 2, new(1, "/usr/bin/curl"))];
+    let mut policy = Policy::default();
+    policy.record_is_old(3600 * SECOND, NOW);
+    let shown = policy.found(rows(), 0, NOW, NOW, &names);
+    let [toast] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((toast.text.title.as_str(), &toast.events[..]), ("1 notice while you were away", &[2][..]));
+    // The other one is in the summary.
+    let shown = run(&mut policy, &[]);
+    assert_eq!(shown.iter().map(|(_, toast)| toast.text.title.as_str()).collect::<Vec<_>>(), ["Watching 1 program"]);
+    // What comes while the page is asked for is told the same way.
+    let mut policy = Policy::default();
+    policy.record_is_old(3600 * SECOND, NOW);
+    let shown = policy.found(rows(), 0, NOW - 2, NOW, &names);
+    let [toast] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((toast.weight, toast.text.title.as_str()), (Weight::High, "New, from a temporary place: dropper"));
+}
+
+#[test]
 fn the_next_login_goes_on_where_the_last_one_ended() {
     let day = 24 * 3600 * SECOND;
     let begins = 5_000 * day;
