@@ -288,7 +288,10 @@ mod tests {
     fn n04_what_has_no_room_is_refused_and_not_lost_in_silence() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("quiet");
-        Quiet::change(&file, |quiet| quiet.muted.extend((0..MAX_PROGRAMS).map(|n| Program::new(n.to_string(), None)))).unwrap();
+        Quiet::change(&file, |quiet| {
+            quiet.muted.extend((0..MAX_PROGRAMS).map(|n| Program::new(n.to_string(), None)))
+        })
+        .unwrap();
         let full = Quiet::change(&file, |quiet| quiet.muted.extend(["/a".into()])).unwrap_err();
         assert!(full.to_string().contains("2000 programs"), "{full}");
         assert_eq!(Quiet::load(&file).unwrap().muted.len(), MAX_PROGRAMS);

@@ -460,7 +460,7 @@ impl Policy {
         } else {
             while burst.shown < burst.rows.len() && self.room(now) {
                 let row = &burst.rows[burst.shown];
-                let mut toast = self.single(row, Weight::Normal, names);
+                let mut toast = self.single(row, self.weigh(row).max(Weight::Normal), names);
                 toast.events = burst.events_of(&toast.key);
                 burst.keys.push(toast.key.clone());
                 burst.shown += 1;
@@ -481,7 +481,7 @@ impl Policy {
             key: format!("burst {}", self.bursts),
             replaces: std::mem::take(&mut burst.keys),
             text: text::digest(&burst.rows, burst.more),
-            weight: Weight::Normal,
+            weight: loudest(&burst.rows),
             target: Target::Timeline,
             actions: vec![Action::Review, Action::Expected],
             events: burst.events(),
@@ -502,6 +502,11 @@ pub fn not_saved(error: &std::io::Error) -> Toast {
         events: Vec::new(),
         program: None,
     }
+}
+
+/// How loud a digest of these is.
+fn loudest(rows: &[row::Event]) -> Weight {
+    if rows.iter().any(text::risky) { Weight::High } else { Weight::Normal }
 }
 
 fn is_of(row: &row::Event, events: &BTreeSet<i64>) -> bool {

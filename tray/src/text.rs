@@ -153,14 +153,14 @@ pub fn digest(rows: &[row::Event], more: usize) -> Text {
             format!("{news}, {}", say_n("{n} changed", "{n} changed", changed as u64))
         }
     };
-    Text { title, body: listed(rows, more) }
+    Text { title, body: body(rows, more) }
 }
 
 /// What came while nobody was there to see it.
 pub fn waited(rows: &[row::Event], more: usize) -> Text {
     let total = rows.len() + more;
     let title = say_n("{n} notice while you were away", "{n} notices while you were away", total as u64);
-    Text { title, body: listed(rows, more) }
+    Text { title, body: body(rows, more) }
 }
 
 /// What could not be shown when it came.
@@ -169,7 +169,7 @@ pub fn again(rows: &[row::Event]) -> Text {
     if rows.iter().all(program) {
         return digest(rows, 0);
     }
-    Text { title: say_n("{n} notice", "{n} notices", rows.len() as u64), body: listed(rows, 0) }
+    Text { title: say_n("{n} notice", "{n} notices", rows.len() as u64), body: body(rows, 0) }
 }
 
 /// The first day after installation: everything is new, so nothing is told one by one.
@@ -226,6 +226,16 @@ fn incident_title(kind: Incident) -> Option<&'static str> {
         // Who did it knows, and the icon shows it.
         Incident::Settings | Incident::Pause | Incident::Resume => return None,
     })
+}
+
+/// Of many: who they are, and which of them are from where programs do not belong.
+fn body(rows: &[row::Event], more: usize) -> String {
+    let mut lines = vec![listed(rows, more)];
+    let risky: Vec<_> = rows.iter().filter(|row| risky(row)).cloned().collect();
+    if !risky.is_empty() {
+        lines.push(say("In a temporary place: {list}", &[("list", &listed(&risky, 0))]));
+    }
+    lines.join("\n")
 }
 
 fn listed(rows: &[row::Event], more: usize) -> String {

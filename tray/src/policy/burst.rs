@@ -7,8 +7,9 @@ use picosnitch_api::quiet::Program;
 use picosnitch_api::{Quiet, row};
 
 use super::{is_of, key};
+use crate::text::risky;
 
-/// Rows that a burst remembers; further ones are counted.
+/// Rows that a burst remembers, and as many more that are [`risky`]; further ones are counted.
 pub const BURST_ROWS: usize = 200;
 /// Numbers of notices that a burst remembers.
 const BURST_EVENTS: usize = 1000;
@@ -66,7 +67,7 @@ impl Burst {
             let changed = row.kind.as_deref() == Some("hash-changed");
             self.events.push(Told { key, id, program: Program::of(&row), changed });
         }
-        if self.rows.len() < BURST_ROWS {
+        if self.rows.len() < BURST_ROWS * if risky(&row) { 2 } else { 1 } {
             self.rows.push(row);
         } else {
             self.more_from = self.more_from.or(row.id);
@@ -99,9 +100,8 @@ impl Burst {
 
     /// Those that nobody is to be told of.
     pub fn hidden(&self, quiet: &Quiet) -> BTreeSet<i64> {
-        let hides = |event: &&Told| {
-            event.program.as_ref().is_some_and(|program| quiet.holds(program, event.changed))
-        };
+        let hides =
+            |event: &&Told| event.program.as_ref().is_some_and(|program| quiet.holds(program, event.changed));
         let events = self.events.iter().filter(hides).map(|event| event.id);
         // Rows are known when there are too many numbers.
         events.chain(self.rows.iter().filter(|row| quiet.hides(row)).filter_map(|row| row.id)).collect()

@@ -8,7 +8,7 @@ use picosnitch_api::{Incident, row};
 
 use super::{
     AGAIN, Action, CRITICAL, DIGEST, HELD, INCIDENT, LATE, MINUTE, Policy, Target, Toast, WAITED, Weight,
-    about, incident,
+    about, incident, loudest,
 };
 use crate::text::{self, Names};
 
@@ -190,7 +190,7 @@ fn all(key: &str, rows: &[row::Event], text: text::Text, critical: bool) -> Toas
         key: key.into(),
         replaces: Vec::new(),
         text,
-        weight: if critical { Weight::Critical } else { Weight::Normal },
+        weight: if critical { Weight::Critical } else { loudest(rows) },
         target: Target::Timeline,
         actions,
         events: rows.iter().filter_map(|row| row.id).collect(),

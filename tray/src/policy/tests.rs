@@ -275,15 +275,25 @@ fn the_first_day_before_the_login_hides_no_temporary_place() {
     let shown = policy.found(rows(), 0, NOW, NOW, &names);
     let [toast] = &shown[..] else { panic!("{shown:?}") };
     assert_eq!((toast.text.title.as_str(), &toast.events[..]), ("1 notice while you were away", &[2][..]));
+    assert_eq!(
+        (toast.weight, toast.text.body.as_str()),
+        (Weight::High, "dropper\nIn a temporary place: dropper")
+    );
     // The other one is in the summary.
     let shown = run(&mut policy, &[]);
-    assert_eq!(shown.iter().map(|(_, toast)| toast.text.title.as_str()).collect::<Vec<_>>(), ["Watching 1 program"]);
+    assert_eq!(
+        shown.iter().map(|(_, toast)| toast.text.title.as_str()).collect::<Vec<_>>(),
+        ["Watching 1 program"]
+    );
     // What comes while the page is asked for is told the same way.
     let mut policy = Policy::default();
     policy.record_is_old(3600 * SECOND, NOW);
     let shown = policy.found(rows(), 0, NOW - 2, NOW, &names);
     let [toast] = &shown[..] else { panic!("{shown:?}") };
-    assert_eq!((toast.weight, toast.text.title.as_str()), (Weight::High, "New, from a temporary place: dropper"));
+    assert_eq!(
+        (toast.weight, toast.text.title.as_str()),
+        (Weight::High, "New, from a temporary place: dropper")
+    );
 }
 
 #[test]
@@ -409,6 +419,46 @@ fn a_temporary_place_is_told_at_once_in_the_middle_of_a_burst() {
     let shown = run(&mut policy, &rows);
     let (at, toast) = shown.iter().find(|(_, toast)| toast.weight == Weight::High).unwrap();
     assert_eq!((*at, toast.text.title.as_str()), (NOW + 11, "New, from a temporary place: x"));
+}
+
+#[test]
+fn a_temporary_place_without_room_is_told_no_less_loudly() {
+    // Alone: as it would have been told.
+    let mut policy = Policy::default();
+    full(&mut policy);
+    let shown = run(&mut policy, &[(NOW + 1, new(1, "/tmp/x"))]);
+    let [(at, toast)] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((*at, toast.weight), (NOW + MINUTE, Weight::High));
+    assert_eq!(toast.text.title, "New, from a temporary place: x");
+    // Among others, the last of them.
+    let mut policy = Policy::default();
+    full(&mut policy);
+    let mut rows: Vec<_> = (0..10).map(|n| (NOW + n, new(n, &format!("/usr/bin/p{n}")))).collect();
+    rows.push((NOW + 11, new(11, "/tmp/x")));
+    let shown = run(&mut policy, &rows);
+    let [(at, toast)] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((*at, toast.weight), (NOW + MINUTE, Weight::High));
+    assert_eq!(toast.text.title, "11 new programs on the network");
+    assert_eq!(toast.text.body, "p0, p1, p2, p3, p4 and 6 more\nIn a temporary place: x");
+    // Of more than are known one by one.
+    let mut policy = Policy::default();
+    full(&mut policy);
+    let mut rows: Vec<_> = (0..300).map(|n| (NOW + n, new(n, &format!("/usr/bin/p{n}")))).collect();
+    rows.extend((300..800).map(|n| (NOW + n, new(n, &format!("/tmp/x{n}")))));
+    let shown = run(&mut policy, &rows);
+    let (_, toast) = shown.last().unwrap();
+    assert_eq!((toast.weight, toast.text.title.as_str()), (Weight::High, "800 new programs on the network"));
+    let said = "\nIn a temporary place: x300, x301, x302, x303, x304 and 195 more";
+    assert!(toast.text.body.ends_with(said), "{}", toast.text.body);
+    assert_eq!(policy.burst.as_ref().map(|burst| burst.rows.len()), Some(2 * burst::BURST_ROWS));
+    // What is told later, too.
+    let rows = || (0..4).rev().map(|n| new(n, if n == 1 { "/dev/shm/x" } else { "/usr/bin/a" })).collect();
+    for shown in
+        [Policy::default().waited(rows(), 0, NOW, &names), Policy::default().again(rows(), NOW, &names)]
+    {
+        let [toast] = &shown[..] else { panic!("{shown:?}") };
+        assert_eq!((toast.weight, toast.text.body.as_str()), (Weight::High, "a, x\nIn a temporary place: x"));
+    }
 }
 
 #[test]
@@ -785,10 +835,7 @@ fn n07_what_waited_and_finds_no_room_is_told_when_there_is_some() {
     assert_eq!(told(&run(&mut policy, &[])), [(NOW + 3600 * SECOND, vec![3, 1])]);
     // What was muted or seen meanwhile is told no more.
     let mut policy = waiting();
-    policy.set_quiet(&Quiet {
-        muted: ["/usr/bin/a".into(), "/usr/bin/c".into()].into(),
-        ..Quiet::default()
-    });
+    policy.set_quiet(&Quiet { muted: ["/usr/bin/a".into(), "/usr/bin/c".into()].into(), ..Quiet::default() });
     assert_eq!((run(&mut policy, &[]), policy.waiting().count()), (vec![], 0));
     let mut policy = waiting();
     policy.seen(&[1].into());
