@@ -122,6 +122,8 @@ pub struct Query {
     pub until: Option<i64>,
     /// Whose rows.
     pub scope: Option<Scope>,
+    /// One executable, as [`crate::row::Executable::id`]. A path may be that of several: of the host, and of containers.
+    pub executable: Option<i64>,
     /// Exact path of the executable.
     pub path: Option<String>,
     /// Exact name of the process.
@@ -297,10 +299,11 @@ impl Scope {
 }
 
 /// Keys of the wire form.
-pub const KEYS: [&str; 24] = [
+pub const KEYS: [&str; 25] = [
     "since",
     "until",
     "scope",
+    "executable",
     "path",
     "name",
     "sha256",
@@ -338,6 +341,7 @@ impl Query {
                 "since" => query.since = Some(time(k, value, now)?),
                 "until" => query.until = Some(time(k, value, now)?),
                 "scope" => query.scope = Some(text(k, value)?.parse()?),
+                "executable" => query.executable = Some(integer(k, value)?),
                 "path" => query.path = Some(text(k, value)?),
                 "name" => query.name = Some(text(k, value)?),
                 "sha256" => {
@@ -398,6 +402,7 @@ impl Query {
         put("since", self.since.map(Value::from));
         put("until", self.until.map(Value::from));
         put("scope", self.scope.map(|scope| Value::from(scope.word())));
+        put("executable", self.executable.map(Value::from));
         put("path", text(&self.path));
         put("name", text(&self.name));
         put("sha256", text(&self.sha256));

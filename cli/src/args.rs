@@ -206,7 +206,7 @@ pub struct PageArgs {
     /// Show all rows, however many there are
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
-    /// Sort by FIELD: for executables last-seen, first-seen, name, path, sent, received or connections;
+    /// Sort by FIELD: for executables last-seen, first-seen, name, path, total, sent, received or connections;
     /// connections and events have their time alone
     #[arg(long, value_name = "FIELD")]
     pub sort: Option<String>,
@@ -229,6 +229,9 @@ pub struct Filters {
     /// password [default: all that you may see without being asked]
     #[arg(long, value_name = "WHOSE", value_parser = PossibleValuesParser::new(["own", "system", "any"]))]
     pub scope: Option<String>,
+    /// Number of the program, as executables shows it: a path may be that of several, on the host and in containers
+    #[arg(long, value_name = "NUMBER")]
+    pub executable: Option<i64>,
     /// Path of the program
     #[arg(long)]
     pub path: Option<String>,

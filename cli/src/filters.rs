@@ -32,6 +32,7 @@ impl Filters {
             since: time_of("since", &self.since)?,
             until: time_of("until", &self.until)?,
             scope: self.scope.as_deref().and_then(scope),
+            executable: self.executable,
             path: text("path", &self.path)?,
             name: text("name", &self.name)?,
             sha256: None,

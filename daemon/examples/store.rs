@@ -380,6 +380,13 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
     let viewers = [("root", Viewer::everything()), ("bob", bob)];
     let path = |n: usize| Some(format!("/usr/bin/program-{:03}", n * 7 % 300));
     let place = |n: usize| Some(format!("www.place{}.example", n * n * 31 % 50_000));
+    let everything = Viewer::everything();
+    let of_path = |n: usize| {
+        let q = Query { path: path(n), limit: Some(1), ..Query::default() };
+        reader.executables(&q, &everything).expect(EXPECT).rows.first().and_then(|row| row.id)
+    };
+    let ids: Vec<Option<i64>> = (0..20).map(of_path).collect();
+    let id = |n: usize| ids[n % ids.len()];
     for (who, v) in &viewers {
         let mut page = |name: &str, make: &dyn Fn(usize) -> Query| {
             report.measure(&format!("connections, {who}: {name}"), 20, |run| {
@@ -391,6 +398,7 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
         page("newest 1000", &|_| Query { limit: Some(1000), ..Query::default() });
         page("oldest first", &|_| Query { descending: Some(false), ..q() });
         page("one path", &|n| Query { path: path(n), limit: Some(500), ..Query::default() });
+        page("one program", &|n| Query { executable: id(n), limit: Some(500), ..Query::default() });
         page("one path and domain", &|n| Query { path: path(n), domain: place(n), ..q() });
         page("one domain", &|n| Query { domain: place(n), ..q() });
         page("one address", &|n| Query { address: format!("201.{n}.7.1").parse().ok(), ..q() });
@@ -426,6 +434,12 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
                 let since = Some(now - days * DAY);
                 let sort = Some("received".to_owned());
                 reader.executables(&Query { sort, since, limit: Some(80), ..q() }, v).expect(EXPECT);
+            });
+            // The overview counts them all.
+            report.measure(&format!("executables, {who}: of {days} days, 1000 by total"), 20, |_| {
+                let since = Some(now - days * DAY);
+                let sort = Some("total".to_owned());
+                reader.executables(&Query { sort, since, limit: Some(1000), ..q() }, v).expect(EXPECT);
             });
         }
         report.measure(&format!("executables, {who}: of 30 days, of a domain"), 20, |n| {
@@ -479,7 +493,7 @@ fn queries(reader: &Reader, now: i64, words: Vec<String>) {
                 });
             }
             report.measure(&format!("program page, {who}, {range}: chart by domain"), 20, |n| {
-                let q = Query { since, limit: Some(8), path: path(n), ..Query::default() };
+                let q = Query { since, limit: Some(8), executable: id(n), ..Query::default() };
                 reader.series(Dimension::Domain, &q, v).expect(EXPECT);
             });
             if length > 0 {

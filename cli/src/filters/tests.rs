@@ -26,7 +26,7 @@ fn query(line: &str) -> Result<Query, Failure> {
 #[test]
 fn every_filter_reaches_the_query() {
     let line = format!(
-        "--since -24h --until now --scope any --path /usr/bin/curl --name curl --sha256 {} --cmdline -v \
+        "--since -24h --until now --scope any --executable 8 --path /usr/bin/curl --name curl --sha256 {} --cmdline -v \
          --parent /bin/sh --grandparent /bin/init --uid 1000 --domain Example.COM. --address 192.0.2.7/24 \
          --local-port 1 --remote-port 443 --protocol TCP --direction out --netns 7 --unit a.service \
          --container c1 --search x --sort sent --ascending",
@@ -40,6 +40,7 @@ fn every_filter_reaches_the_query() {
             since: Some(NOW - 86_400_000_000),
             until: Some(NOW),
             scope: Some(Scope::Any),
+            executable: Some(8),
             path: text("/usr/bin/curl"),
             name: text("curl"),
             sha256: Some("ab".repeat(32)),
@@ -77,6 +78,7 @@ fn every_query_key_has_a_flag() {
         since: Some(1),
         until: Some(2),
         scope: Some(Scope::Own),
+        executable: Some(1),
         uid: Some(1),
         address: Some("::1".parse().unwrap()),
         local_port: Some(1),

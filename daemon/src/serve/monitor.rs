@@ -68,7 +68,7 @@ impl Monitor {
     /// Programs. A row: id x, path s, path-raw ay, foreign-root b (the path is one of a container), name s,
     /// sha256 s, sha256-unknown s, first-seen x, last-seen x, days-seen u, sent t, received t, connections t. The
     /// last three are sums of the query's time and filters; in Executable they are of all time.
-    /// sort: last-seen (as it is), first-seen, name, path, sent, received, connections.
+    /// sort: last-seen (as it is), first-seen, name, path, total (sent and received), sent, received, connections.
     #[zbus(out_args("rows", "cursor", "hidden"))]
     async fn executables(
         &self,

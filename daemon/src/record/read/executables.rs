@@ -24,9 +24,10 @@ use crate::record::outbox;
 use crate::record::writer::unavailable;
 
 /// What can be sorted by: the word, the column, and whether it is a number.
-const SORTS: [(&str, &str, bool); 7] = [
+const SORTS: [(&str, &str, bool); 8] = [
     ("last-seen", "m.last_seen", true),
     ("first-seen", "m.first_seen", true),
+    ("total", "m.sent + m.received", true),
     ("sent", "m.sent", true),
     ("received", "m.received", true),
     ("connections", "m.connections", true),
@@ -131,6 +132,9 @@ fn conditions(q: &Query, v: &Viewer, used: Option<&Used>) -> Sql {
     let blob = |text: &str| Value::Blob(text.as_bytes().to_vec());
     if let Some(used) = used {
         used.only(q, &mut all);
+    }
+    if let Some(id) = q.executable {
+        all.and("e.id = ?", [Value::Integer(id)]);
     }
     if let Some(path) = &q.path {
         all.and("e.path = ?", [blob(path)]);
@@ -281,6 +285,9 @@ pub(super) fn page(
             let value = match sort {
                 "last-seen" => last.last_seen,
                 "first-seen" => last.first_seen,
+                "total" => {
+                    count(last.sent.zip(last.received).map(|(sent, received)| sent.saturating_add(received)))
+                }
                 "sent" => count(last.sent),
                 "received" => count(last.received),
                 "connections" => count(last.connections),

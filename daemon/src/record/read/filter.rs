@@ -131,6 +131,10 @@ pub(super) fn plain(q: &Query, v: &Viewer) -> Result<Filter, api::Error> {
     let mut filter = Filter::default();
     let who = &mut filter.who;
     who.and(&uids("w.uid", &v.rows), []);
+    if let Some(executable) = q.executable {
+        let programs = "w.program IN (SELECT id FROM program WHERE executable = ?)";
+        who.and(programs, [Value::Integer(executable)]);
+    }
     let programs = "(SELECT id FROM program WHERE executable IN (SELECT id FROM executable WHERE path = ?))";
     for (column, path) in [("program", &q.path), ("parent", &q.parent), ("grandparent", &q.grandparent)] {
         if let Some(path) = path {

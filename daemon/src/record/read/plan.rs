@@ -123,7 +123,8 @@ fn of_program(by: Dimension) -> bool {
 
 /// Not every program counts, whoever runs it.
 fn of_some_programs(q: &Query) -> bool {
-    q.path.is_some()
+    q.executable.is_some()
+        || q.path.is_some()
         || q.name.is_some()
         || q.sha256.is_some()
         || q.cmdline.is_some()
@@ -181,6 +182,10 @@ fn programs(
     v: &Viewer,
 ) -> Result<Table<bool>> {
     let mut conditions: Vec<(Dimension, Table<bool>)> = Vec::new();
+    if let Some(id) = q.executable {
+        let sql = "SELECT id FROM executable WHERE id = ?";
+        conditions.push((Dimension::Path, numbers(db, sql, &[Value::Integer(id)])?));
+    }
     for (by, path) in
         [(Dimension::Path, &q.path), (Dimension::Parent, &q.parent), (Dimension::Grandparent, &q.grandparent)]
     {

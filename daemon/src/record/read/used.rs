@@ -27,6 +27,7 @@ impl Used {
     ) -> std::result::Result<Option<Used>, api::Error> {
         let in_all = Query {
             scope: q.scope,
+            executable: q.executable,
             path: q.path.clone(),
             uid: q.uid,
             sort: q.sort.clone(),
@@ -64,6 +65,7 @@ impl Used {
     /// What to sort by, if it is one of the sums.
     pub(super) fn by(&self, sort: &str) -> Option<impl Fn(i64) -> i64 + Copy + use<'_>> {
         let sum: fn(&Sums) -> u64 = match sort {
+            "total" => |sums| sums.sent.saturating_add(sums.received),
             "sent" => |sums| sums.sent,
             "received" => |sums| sums.received,
             "connections" => |sums| sums.connections,
@@ -87,6 +89,7 @@ fn is_of_connections(q: &Query) -> bool {
         since: q.since,
         until: q.until,
         scope: q.scope,
+        executable: q.executable,
         path: q.path.clone(),
         name: q.name.clone(),
         sha256: q.sha256.clone(),

@@ -55,6 +55,7 @@ fn queries() -> Vec<Query> {
     let text = |text: &str| Some(text.to_owned());
     let none = Query::default;
     vec![
+        Query { executable: Some(1), ..none() },
         Query { path: text("/opt/Other/app"), ..none() },
         Query { name: text("ssh"), ..none() },
         Query { sha256: text(&"0d".repeat(32)), ..none() },

@@ -394,7 +394,7 @@ fn a_program_is_known_as_people_think_of_it() {
     assert_eq!(row.sha256, Some("01".repeat(32)));
     assert_eq!(row.hashes_first_seen, Some(vec![DAY0 + 60 * 12 * 3600 * SECOND, DAY0]));
     assert!(reader.executable(12345, &all()).is_err());
-    for sort in ["last-seen", "first-seen", "sent", "received", "connections", "path", "name"] {
+    for sort in ["last-seen", "first-seen", "total", "sent", "received", "connections", "path", "name"] {
         let q = Query { sort: Some(sort.to_owned()), limit: Some(1), ..Query::default() };
         assert_eq!(reader.executables(&q, &all()).unwrap().rows.len(), 1);
     }
@@ -421,7 +421,7 @@ fn executables_page_by_every_order() {
     let lab = Lab::new();
     lab.write((0..25).map(|n| row(DAY0 + n % 7, who(&format!("/bin/p{:02}", n * 7 % 25), 1000))).collect());
     let reader = lab.recorder.reader();
-    for sort in ["last-seen", "first-seen", "sent", "path", "name"] {
+    for sort in ["last-seen", "first-seen", "total", "sent", "path", "name"] {
         for descending in [true, false] {
             let mut q = Query {
                 sort: Some(sort.to_owned()),
@@ -506,6 +506,8 @@ fn d05_programs_are_summed_and_sorted_by_what_is_asked_for() {
     );
     let web = Query { remote_port: Some(443), ..day.clone() };
     assert_eq!(asked(&web), own(&[("young", 20, 1), ("old", 10, 1)]));
+    let total = Query { sort: Some("total".to_owned()), ..day.clone() };
+    assert_eq!(asked(&total), own(&[("young", 720, 2), ("old", 10, 1)]));
     // In another order they say the same.
     let by_name = Query { sort: Some("path".to_owned()), descending: Some(false), ..day };
     assert_eq!(asked(&by_name), own(&[("old", 10, 1), ("young", 720, 2)]));

@@ -104,11 +104,14 @@ fn b04_no_question_tells_about_hidden_rows() {
     let reader = lab.recorder.reader();
     let bob = only(1001);
     let text = |text: &str| Some(text.to_owned());
+    let known = reader.executables(&Query { path: text("/home/alice/secret"), ..Query::default() }, &all());
+    let secret = known.unwrap().rows[0].id.unwrap();
     let hits = [
         Query { domain: text("alice.example"), ..Query::default() },
         Query { address: Some("198.51.100.9".parse().unwrap()), ..Query::default() },
         Query { remote_port: Some(6667), ..Query::default() },
         Query { path: text("/home/alice/secret"), ..Query::default() },
+        Query { executable: Some(secret), ..Query::default() },
         Query { name: text("secret"), ..Query::default() },
         Query { cmdline: text("--of 1000"), ..Query::default() },
         Query { search: text("alice"), ..Query::default() },
@@ -119,6 +122,7 @@ fn b04_no_question_tells_about_hidden_rows() {
         Query { address: Some("198.51.100.8".parse().unwrap()), ..Query::default() },
         Query { remote_port: Some(6668), ..Query::default() },
         Query { path: text("/home/alice/nothing"), ..Query::default() },
+        Query { executable: Some(12_345), ..Query::default() },
         Query { name: text("nothing"), ..Query::default() },
         Query { cmdline: text("--of 1234"), ..Query::default() },
         Query { search: text("nobody"), ..Query::default() },
