@@ -96,6 +96,22 @@ pub fn escape(root: &adw::ApplicationWindow, sender: &Sender) {
     root.add_controller(keys);
 }
 
+/// The style sheet knows by a class whether the person asked for high contrast.
+pub fn contrast(root: &adw::ApplicationWindow) {
+    let window = root.downgrade();
+    let set = move |manager: &adw::StyleManager| {
+        let Some(window) = window.upgrade() else { return };
+        if manager.is_high_contrast() {
+            window.add_css_class("high-contrast");
+        } else {
+            window.remove_css_class("high-contrast");
+        }
+    };
+    let manager = adw::StyleManager::default();
+    set(&manager);
+    manager.connect_high_contrast_notify(set);
+}
+
 /// The window that lists the keys.
 pub fn shortcuts() -> gtk4::ShortcutsWindow {
     let section = gtk4::ShortcutsSection::builder().section_name("keys").visible(true).build();

@@ -34,6 +34,8 @@ const BOTTOM: f64 = 20.0;
 pub struct Look {
     /// Of text and lines.
     pub ink: gdk::RGBA,
+    /// Lines and text are to stand out: the person asked for high contrast.
+    pub strong: bool,
     /// Units of the value axis.
     pub units: Units,
     /// The step that the cursor is on.
@@ -42,6 +44,19 @@ pub struct Look {
     pub drag: Option<(f64, f64)>,
     /// The line that stands out, as its entry of the legend is pointed at.
     pub line: Option<usize>,
+}
+
+impl Look {
+    /// How much of the ink a line or a text has that usually has this much.
+    fn alpha(&self, usual: f64) -> f64 {
+        if self.strong { (2.0 * usual + 0.3).min(1.0) } else { usual }
+    }
+
+    /// What is drawn next has so much ink.
+    fn ink(&self, cr: &Context, alpha: f64) {
+        let ink = self.ink;
+        cr.set_source_rgba(ink.red().into(), ink.green().into(), ink.blue().into(), alpha);
+    }
 }
 
 /// The share of the plot's width that is at a pixel.
@@ -81,14 +96,7 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
     };
     let scale = plot_h / (up + down);
     let zero = TOP + up * scale;
-    let ink = |alpha: f64| {
-        cr.set_source_rgba(
-            f64::from(look.ink.red()),
-            f64::from(look.ink.green()),
-            f64::from(look.ink.blue()),
-            alpha,
-        );
-    };
+    let ink = |usual: f64| look.ink(cr, look.alpha(usual));
     cr.select_font_face("sans-serif", cairo::FontSlant::Normal, cairo::FontWeight::Normal);
     cr.set_font_size(11.0);
     cr.set_line_width(1.0);
@@ -143,11 +151,11 @@ pub fn draw(cr: &Context, width: f64, height: f64, data: &Data, look: &Look) -> 
     markers(cr, plot_w, data, &ink)?;
 
     if let Some((from, to)) = look.drag {
-        ink(0.18);
+        look.ink(cr, 0.18);
         cr.rectangle(LEFT + from.min(to) * plot_w, TOP, (to - from).abs() * plot_w, plot_h);
         cr.fill()?;
     } else if let Some(at) = look.cursor {
-        ink(0.12);
+        look.ink(cr, 0.12);
         cr.rectangle(LEFT + at as f64 * column, TOP, column.max(1.0), plot_h);
         cr.fill()?;
         ink(0.6);
@@ -170,8 +178,7 @@ fn halves(cr: &Context, (up, down): (bool, bool), height: f64, look: &Look) -> R
         cr.set_source_rgba(paper, paper, paper, 0.75);
         cr.rectangle(LEFT + 2.0, y - 11.0, cr.text_extents(text)?.x_advance() + 8.0, 15.0);
         cr.fill()?;
-        let ink = look.ink;
-        cr.set_source_rgba(ink.red().into(), ink.green().into(), ink.blue().into(), 0.75);
+        look.ink(cr, look.alpha(0.75));
         cr.move_to(LEFT + 6.0, y);
         cr.show_text(text)?;
     }
@@ -230,6 +237,34 @@ fn markers(cr: &Context, plot_w: f64, data: &Data, ink: &impl Fn(f64)) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The darkest pixel between these columns, from 0 (black) to 255, of a chart without traffic on white paper.
+    fn darkest(strong: bool, columns: std::ops::Range<usize>) -> Option<u8> {
+        let look =
+            Look { ink: gdk::RGBA::BLACK, strong, units: Units::Iec, cursor: None, drag: None, line: None };
+        let mut surface = cairo::ImageSurface::create(cairo::Format::Rgb24, 300, 200).ok()?;
+        {
+            let cr = Context::new(&surface).ok()?;
+            cr.set_source_rgb(1.0, 1.0, 1.0);
+            cr.paint().ok()?;
+            draw(&cr, 300.0, 200.0, &Data::default(), &look).ok()?;
+        }
+        let stride = usize::try_from(surface.stride()).ok()?;
+        let data = surface.data().ok()?;
+        // Below the top, and above the line at zero, which is always strong.
+        let rows = data.chunks(stride).skip(TOP as usize).take(140);
+        rows.flat_map(|row| row.chunks(4).skip(columns.start).take(columns.len()).map(|pixel| pixel[1])).min()
+    }
+
+    #[test]
+    fn d07_high_contrast_makes_lines_and_texts_of_the_chart_stronger() {
+        let (lines, texts) = (LEFT as usize + 20..LEFT as usize + 120, 0..LEFT as usize - 6);
+        for (part, usual, high) in [(lines, 200..=240, 0..=140), (texts, 60..=160, 0..=60)] {
+            let is = [false, true].map(|strong| darkest(strong, part.clone()));
+            assert!(is[0].is_some_and(|ink| usual.contains(&ink)), "{part:?}: {is:?}");
+            assert!(is[1].is_some_and(|ink| high.contains(&ink)), "{part:?}: {is:?}");
+        }
+    }
 
     #[test]
     fn d05_what_is_said_stands_at_the_cursor() {

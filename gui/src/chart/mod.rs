@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use gtk4::{gdk, glib};
+use libadwaita as adw;
 use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Dimension, People};
 
@@ -160,6 +161,7 @@ impl Chart {
             let inner = this.inner.borrow();
             let look = draw::Look {
                 ink: area.style_context().color(),
+                strong: adw::StyleManager::default().is_high_contrast(),
                 units: inner.units,
                 cursor: inner.cursor,
                 drag: inner.drag,
@@ -167,6 +169,12 @@ impl Chart {
             };
             // The next frame is drawn anew.
             let _ = draw::draw(cr, width.into(), height.into(), &inner.data, &look);
+        });
+        let area = self.area.downgrade();
+        adw::StyleManager::default().connect_high_contrast_notify(move |_| {
+            if let Some(area) = area.upgrade() {
+                area.queue_draw();
+            }
         });
         let motion = gtk4::EventControllerMotion::new();
         let this = self.clone();

@@ -285,20 +285,13 @@ const ROLES: [&str; 8] =
     ["push button", "toggle button", "check box", "combo box", "entry", "spin button", "image", "tree table"];
 
 fn d07(lab: &mut Lab) -> Outcome {
-    let (_stage, desktop, access, [one, _]) = open(lab, "d07")?;
+    let (stage, mut desktop, access, [one, _]) = open(lab, "d07")?;
     let loaded = |tree: &Tree| {
         rows(tree, OVERVIEW).contains(&one.as_str()) && tree.find("push button", "d07-two").is_some()
     };
     desktop.seen(&access, "the programs and the legend", loaded)?;
-    for (key, page) in [
-        ("alt+1", "Overview"),
-        ("alt+2", "Programs"),
-        ("alt+3", "Destinations"),
-        ("alt+4", "Timeline"),
-        ("alt+5", "Live"),
-    ] {
-        desktop.input(&["key", key])?;
-        let tree = desktop.seen(&access, page, |tree| title(tree) == page)?;
+    // Every widget has a name, and says it once.
+    let named = |page: &str, tree: &Tree| -> Outcome {
         for (at, widget) in tree.0.iter().enumerate() {
             // A widget without a name of its own is called as its class.
             let nameless =
@@ -319,7 +312,18 @@ fn d07(lab: &mut Lab) -> Outcome {
             rest.strip_prefix(' ') == Some(half) && !half.is_empty()
         };
         let stammers: Vec<_> = tree.0.iter().filter(|it| twice(&it.name)).collect();
-        ensure(stammers.is_empty(), || format!("{page}: said twice: {stammers:?}"))?;
+        ensure(stammers.is_empty(), || format!("{page}: said twice: {stammers:?}"))
+    };
+    for (key, page) in [
+        ("alt+1", "Overview"),
+        ("alt+2", "Programs"),
+        ("alt+3", "Destinations"),
+        ("alt+4", "Timeline"),
+        ("alt+5", "Live"),
+    ] {
+        desktop.input(&["key", key])?;
+        let tree = desktop.seen(&access, page, |tree| title(tree) == page)?;
+        named(page, &tree)?;
         // Tab goes round and comes to every kind of thing that the page has.
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for _ in 0..40 {
@@ -365,9 +369,23 @@ fn d07(lab: &mut Lab) -> Outcome {
     desktop.seen(&access, "a program", |tree| title(tree) == "Program")?;
     desktop.input(&["key", "alt+Left"])?;
     desktop.seen(&access, "the programs", |tree| title(tree) == "Programs")?;
-    desktop.input(&["key", "ctrl+question"])?;
+    // The pages that no key leads to, the times, and the settings.
+    desktop.window(&["--program", &program_id(&stage, &one)?], &[])?;
+    let tree = desktop.seen(&access, "the program", |tree| {
+        title(tree) == "Program" && tree.says("Latest processes") && tree.says("Connections, all time")
+    })?;
+    named("Program", &tree)?;
+    press(&desktop, &access, "push button", "State of the record")?;
+    named("Record", &desktop.seen(&access, "the record", |tree| title(tree) == "Record")?)?;
+    desktop.input(&["key", "ctrl+t"])?;
+    let times = |tree: &Tree| tree.find("entry", "From").is_some();
+    named("the times", &desktop.seen(&access, "the times", times)?)?;
+    desktop.input(&["key", "Escape", "ctrl+question"])?;
     desktop.seen(&access, "the list of keys", |tree| tree.says("Move the cursor"))?;
-    Ok(())
+    desktop.input(&["key", "Escape"])?;
+    desktop.window(&["--page", "settings"], &[])?;
+    press(&desktop, &access, "page tab", "Monitor")?;
+    named("Settings", &desktop.seen(&access, "the settings", |tree| tree.says("Process names"))?)
 }
 
 /// Its name, the name of the table on the first page, and the variables that make it.
