@@ -143,7 +143,7 @@ start session dbus-daemon --session --nofork --nopidfile --address="unix:path=$d
 wait_for test -S "$dir/session"
 export DBUS_SESSION_BUS_ADDRESS=unix:path=$dir/session
 mkdir -p "$HOME/.config/dunst"
-printf '[global]\nmarkup = full\nfont = sans 10\nwidth = 420\nicon_path = %s\n[urgency_normal]\ntimeout = 60\n' \
+printf '[global]\nmarkup = full\nshow_indicators = no\nfont = sans 10\nwidth = 420\nicon_path = %s\n[urgency_normal]\ntimeout = 60\n' \
 	"$top/data/icons/hicolor/scalable/apps" >"$HOME/.config/dunst/dunstrc"
 start toasts dunst
 window() { xdotool search --onlyvisible --name picosnitch | tail -n 1; }

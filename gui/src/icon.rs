@@ -53,9 +53,11 @@ pub fn set(names: &Names) {
     KNOWN.set(names.iter().filter_map(icon).collect());
 }
 
-/// The icon of the program at this path; a plain one where there is none of its own, or it is not known yet.
-pub fn of(path: &str) -> gio::Icon {
-    let own = TRUSTED.iter().any(|place| path.starts_with(place)).then(|| {
+/// The icon of the program at this path; a plain one where there is none of its own, or it is not known yet. One that is
+/// `foreign` has nothing to do with the file that this machine has at its path.
+pub fn of(path: &str, foreign: Option<bool>) -> gio::Icon {
+    let trusted = foreign != Some(true) && TRUSTED.iter().any(|place| path.starts_with(place));
+    let own = trusted.then(|| {
         let name = PathBuf::from(path).file_name().and_then(|name| name.to_str()).map(str::to_owned)?;
         KNOWN.with_borrow(|known| known.get(&name).cloned())
     });
@@ -66,4 +68,17 @@ pub fn of(path: &str) -> gio::Icon {
 pub fn is_plain(icon: &gio::Icon) -> bool {
     icon.downcast_ref::<gio::ThemedIcon>()
         .is_some_and(|icon| icon.names().first().is_some_and(|name| name.ends_with("-symbolic")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_what_only_has_the_path_of_a_program_does_not_look_like_it() {
+        set(&[("firefox".to_owned(), "firefox".to_owned())].into());
+        assert!(!is_plain(&of("/usr/lib/firefox/firefox", None)));
+        assert!(is_plain(&of("/usr/lib/firefox/firefox", Some(true))), "a container's");
+        assert!(is_plain(&of("/home/u/firefox", None)));
+    }
 }

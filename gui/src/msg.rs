@@ -40,9 +40,9 @@ pub enum Got {
     Totals(Box<Totals>),
     /// The chart.
     Chart(Box<Data>, Dimension),
-    /// Programs of the range with their small charts, in the order of the totals.
-    Programs(Vec<row::Executable>, Vec<row::Series>),
-    /// With whom programs of the range talked, and the path of the one that was asked for in vain, if any.
+    /// Small charts of programs, by their numbers.
+    Sparks(Vec<(i64, row::Series)>),
+    /// With whom programs of the range talked, and the number of the one that was asked for in vain, if any.
     Whom(Vec<Whom>, Option<String>),
     /// A page of all programs.
     Executables(Rows<row::Executable>, Part),
@@ -92,8 +92,10 @@ pub enum Part {
 /// Answer for the overview.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// By program, largest first.
-    pub programs: Vec<Total>,
+    /// Programs with their sums in the range, largest first.
+    pub programs: Vec<row::Executable>,
+    /// There are more.
+    pub more: bool,
     /// Sent and received in the range.
     pub now: (u64, u64),
     /// And in the period before.
@@ -109,7 +111,7 @@ pub struct Totals {
 /// With whom a program talked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Whom {
-    /// Its totals when it was asked for.
+    /// Its totals when it was asked for; the key is the program's number.
     pub of: Total,
     /// The name that most went to and came from; an address where none has a name.
     pub largest: String,

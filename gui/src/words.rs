@@ -13,6 +13,17 @@ pub struct Chip {
     pub by: Dimension,
     /// The value, as `Summary` gives it.
     pub value: String,
+    /// Of a path: which of the programs that have it, where that is known.
+    pub program: Option<Which>,
+}
+
+/// One of the programs that share a path: that of this machine, or that of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Which {
+    /// See [`Query::executable`].
+    pub id: i64,
+    /// It is that of containers.
+    pub foreign: bool,
 }
 
 /// What a dimension is called.
@@ -130,7 +141,7 @@ fn chip(by: Dimension, value: &str, people: &People) -> Result<Chip, String> {
         },
         _ => value.to_owned(),
     };
-    let chip = Chip { by, value };
+    let chip = Chip { by, value, program: None };
     chip.apply(&mut Query::default())?;
     Ok(chip)
 }
@@ -155,7 +166,21 @@ impl Chip {
     /// One for a value, unless it is unknown: there is no filter for that.
     pub fn of(by: Dimension, value: impl Into<String>) -> Option<Chip> {
         let value = value.into();
-        (!value.is_empty()).then_some(Chip { by, value })
+        (!value.is_empty()).then_some(Chip { by, value, program: None })
+    }
+
+    /// One for a program: without its number for all that have its path.
+    pub fn program(path: Option<&str>, id: Option<i64>, foreign: Option<bool>) -> Option<Chip> {
+        let program = id.map(|id| Which { id, foreign: foreign == Some(true) });
+        Some(Chip { program, ..Chip::of(Dimension::Path, path?)? })
+    }
+
+    /// Those of a row, of which something may be unknown.
+    pub fn all(
+        program: Option<Chip>,
+        values: impl IntoIterator<Item = (Dimension, Option<String>)>,
+    ) -> Vec<Chip> {
+        program.into_iter().chain(values.into_iter().filter_map(|(by, value)| Chip::of(by, value?))).collect()
     }
 
     /// Puts it into a query.
@@ -171,7 +196,10 @@ impl Chip {
             say("{filter} wants {what}.", &[("filter", &title(self.by)), ("what", &tr(what))])
         };
         match self.by {
-            Dimension::Path => query.path = value(),
+            Dimension::Path => match self.program {
+                Some(which) => query.executable = Some(which.id),
+                None => query.path = value(),
+            },
             Dimension::Name => query.name = value(),
             Dimension::Sha256 => {
                 let hash = self.value.to_ascii_lowercase();
@@ -211,7 +239,9 @@ impl Chip {
 
     /// What it says on the screen.
     pub fn label(&self, people: &People) -> String {
-        format!("{}: {}", title(self.by), shown(self.by, &self.value, people, 40))
+        let says = format!("{}: {}", title(self.by), shown(self.by, &self.value, people, 40));
+        let foreign = self.program.is_some_and(|program| program.foreign);
+        if foreign { format!("{says} ({})", tr("in a container")) } else { says }
     }
 }
 
@@ -303,6 +333,17 @@ mod tests {
             assert_eq!(query.to_dict().keys().collect::<Vec<_>>(), [&word]);
             assert_eq!(Chip::of(by, ""), None);
         }
+    }
+
+    #[test]
+    fn d05_programs_that_share_a_path_have_filters_of_their_own() {
+        let chip = Chip::program(Some("/usr/bin/curl"), Some(7), Some(true)).unwrap();
+        assert_eq!(chip.label(&People::default()), "Program: /usr/bin/curl (in a container)");
+        let mut query = Query::default();
+        chip.apply(&mut query).unwrap();
+        assert_eq!(query, Query { executable: Some(7), ..Query::default() });
+        let of_both = Chip::program(Some("/usr/bin/curl"), None, None);
+        assert_eq!(of_both, Chip::of(Dimension::Path, "/usr/bin/curl"));
     }
 
     #[test]

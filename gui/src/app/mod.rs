@@ -188,6 +188,7 @@ impl Component for App {
             actions::set(&app, &sender, (&frame.search_bar, &frame.search), &frame.range);
         }
         actions::escape(&root, &sender);
+        actions::contrast(&root);
         let emit = sender.clone();
         root.connect_is_active_notify(move |root| {
             if root.is_active() {
@@ -726,7 +727,12 @@ impl App {
         }
         let first = !matches!(
             got,
-            Got::Late | Got::Failed(..) | Got::Chart(..) | Got::Whom(..) | Got::ProgramChart(..)
+            Got::Late
+                | Got::Failed(..)
+                | Got::Chart(..)
+                | Got::Sparks(..)
+                | Got::Whom(..)
+                | Got::ProgramChart(..)
         );
         if let Some(spot) = self.spot.take_if(|_| first) {
             match self.place {
@@ -743,7 +749,7 @@ impl App {
         }
         let (pages, context) = (&self.pages, &self.context);
         match got {
-            Got::Totals(_) | Got::Chart(..) | Got::Programs(..) | Got::Whom(..) => {
+            Got::Totals(_) | Got::Chart(..) | Got::Sparks(..) | Got::Whom(..) => {
                 pages.overview.got(got, context)
             }
             Got::Executables(page, part) => pages.programs.got(page, part, context),
@@ -816,8 +822,7 @@ impl App {
             0 => String::new(),
             count => format!("{}{}", format::count(count as u64), if more { "+" } else { "" }),
         };
-        let most = picosnitch_api::query::MAX_PAGE as usize;
-        self.counts = [write(programs, programs >= most), write(domains, more)];
+        self.counts = [write(programs, totals.more), write(domains, more)];
     }
 
     fn mute(&self, program: quiet::Program, mute: bool) {
@@ -953,12 +958,10 @@ impl App {
             Place::Timeline => actions::Shown::Rows(What::Events, Box::new(query)),
             Place::Live => actions::Shown::Rows(What::Connections, Box::new(query)),
             Place::Program(_) => {
-                // Without its path it would be everything.
-                let Some(chip) = self.pages.program.chip() else {
+                let Some(query) = self.pages.program.shown(query) else {
                     return self.sender.emit(Msg::Note(tr("Nothing is known of this program.").into()));
                 };
-                let path = Some(chip.value);
-                actions::Shown::Rows(What::Connections, Box::new(Query { path, ..query }))
+                actions::Shown::Rows(What::Connections, Box::new(query))
             }
         };
         if let Some(client) = &self.client {

@@ -120,11 +120,13 @@ impl App {
         let view = &self.context.view;
         let people = &self.context.people;
         let mut chips: Vec<(String, Removes)> = Vec::new();
-        if !view.range.is_live() {
+        // The record is of no time and no filter.
+        let filters: &[_] = if self.place == Place::Health { &[] } else { &view.chips };
+        if !view.range.is_live() && self.place != Place::Health {
             // What a drag over the chart leaves behind.
             chips.push((view.range.label(format::span), Removes::Range(self.been.wider())));
         }
-        let filters = view.chips.iter().enumerate();
+        let filters = filters.iter().enumerate();
         chips.extend(filters.map(|(at, chip)| (chip.label(people), Removes::Filter(at))));
         self.show_chips(chips);
         self.show_search();

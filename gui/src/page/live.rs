@@ -10,7 +10,7 @@ use picosnitch_api::row::{Connection, Page};
 use picosnitch_api::tongue::{say, tr};
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
-use super::{Context, Frame, bar, file_name, now, value};
+use super::{Context, Frame, bar, file_name, now, program_name, value};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
 use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
@@ -44,8 +44,8 @@ pub struct Live {
 pub fn chips(row: &Connection) -> Vec<Chip> {
     let number = |value: Option<u32>| value.map(|value| value.to_string());
     let port = |value: Option<u16>| value.map(|value| value.to_string());
-    [
-        (Dimension::Path, row.path.clone()),
+    let program = Chip::program(row.path.as_deref(), row.executable, row.foreign_root);
+    let values = [
         (Dimension::Name, row.name.clone()),
         (Dimension::Cmdline, row.cmdline.clone()),
         (Dimension::Domain, row.domain.clone()),
@@ -61,10 +61,8 @@ pub fn chips(row: &Connection) -> Vec<Chip> {
         (Dimension::Unit, row.unit.clone()),
         (Dimension::Container, row.container.clone()),
         (Dimension::Sha256, row.sha256.clone()),
-    ]
-    .into_iter()
-    .filter_map(|(by, value)| Chip::of(by, value?))
-    .collect()
+    ];
+    Chip::all(program, values)
 }
 
 impl Live {
@@ -248,8 +246,8 @@ fn since(range: Option<i64>, newest: i64, whole: Option<Option<i64>>) -> Option<
 }
 
 /// The file's name; of an interpreter also that of its script, without which all of these look alike.
-fn program_name(row: &Connection) -> String {
-    let name = file_name(row.path.as_deref().unwrap_or_default());
+fn called(row: &Connection) -> String {
+    let name = program_name(row.path.as_deref().unwrap_or_default(), row.foreign_root);
     match row.script.as_deref() {
         Some(script) => format!("{name} {}", file_name(script)),
         None => name,
@@ -275,14 +273,14 @@ pub fn columns(units: &Rc<Cell<Units>>, people: &Rc<People>, program: bool) -> V
         columns.push(Column::new(
             tr("Program"),
             Show::Name(Rc::new(|row: &Connection| Name {
-                main: program_name(row),
+                main: called(row),
                 sub: row
                     .cmdline
                     .as_deref()
                     .or(row.path.as_deref())
                     .map(|text| inert(text).into_owned())
                     .unwrap_or_default(),
-                icon: Some(crate::icon::of(row.path.as_deref().unwrap_or_default())),
+                icon: Some(crate::icon::of(row.path.as_deref().unwrap_or_default(), row.foreign_root)),
                 ..Name::default()
             })),
         ));
@@ -339,10 +337,12 @@ mod tests {
     #[test]
     fn d05_scripts_differ_and_a_name_that_was_guessed_is_said_to_be() {
         let mut row = Connection { path: Some("/usr/bin/python3".into()), ..Connection::default() };
-        assert_eq!(program_name(&row), "python3");
+        assert_eq!(called(&row), "python3");
         row.script = Some("/home/u/back\u{202e}up.py".into());
-        assert_eq!(program_name(&row), format!("python3 {}", file_name("/home/u/back\u{202e}up.py")));
-        assert!(!program_name(&row).contains('\u{202e}'));
+        assert_eq!(called(&row), format!("python3 {}", file_name("/home/u/back\u{202e}up.py")));
+        assert!(!called(&row).contains('\u{202e}'));
+        row.foreign_root = Some(true);
+        assert!(called(&row).starts_with("python3 (in a container) "));
         (row.address, row.domain_source) = (Some("192.0.2.1".into()), Some("dns".into()));
         assert_eq!(address(&row), "192.0.2.1");
         row.domain_source = Some("dns-netns".into());

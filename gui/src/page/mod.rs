@@ -13,7 +13,8 @@ use std::rc::Rc;
 
 use gtk4::prelude::*;
 use libadwaita as adw;
-use picosnitch_api::tongue::{mark, tr};
+use picosnitch_api::row::Executable;
+use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Dimension, People, Query, inert, inert_short};
 
 use crate::ask::{Asker, Failure};
@@ -150,7 +151,7 @@ impl Frame {
         // What is over does not become more.
         let over = !view.range.is_live();
         self.status.set_icon_name(Some(icon));
-        self.status.set_title(if over { tr("Nothing here") } else { title });
+        self.status.set_title(if over || filtered { tr("Nothing here") } else { title });
         self.status.set_description(Some(if filtered {
             tr("Nothing matches all filters in this time range.")
         } else if over {
@@ -194,6 +195,21 @@ const CLEAR: &str = mark("Clear Filters");
 /// What people call the program of a path.
 pub fn file_name(path: &str) -> String {
     inert_short(path.rsplit('/').next().filter(|file| !file.is_empty()).unwrap_or(path), 48)
+}
+
+/// The same, with a word on it if it is not one of this machine's own files.
+pub fn program_name(path: &str, foreign: Option<bool>) -> String {
+    let program = file_name(path);
+    if foreign == Some(true) {
+        return say("{program} (in a container)", &[("program", &program)]);
+    }
+    program
+}
+
+/// It was first seen in the time that is shown, which begins at `since`: that is what "new" means on every page. Of all
+/// time nothing is new.
+pub fn is_new(row: &Executable, since: Option<i64>) -> bool {
+    row.first_seen.zip(since).is_some_and(|(first, since)| first >= since)
 }
 
 /// A path, inert, for below the name.

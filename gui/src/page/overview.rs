@@ -4,37 +4,34 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gtk4::prelude::*;
 use picosnitch_api::row::{Executable, Series, Total};
 use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
-use picosnitch_api::{Client, Dimension, Error, Query, inert_short};
+use picosnitch_api::{Client, Dimension, Error, inert_short};
 
 use super::groups::{choose, dimensions};
-use super::{Context, Frame, file_name, now, place};
+use super::{Context, Frame, is_new, now, place, program_name};
 use crate::chart::Chart;
-use crate::chart::scale::{Data, LINES};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Place, Sender, Totals, Whom};
 use crate::table::{Column, Name, Show, Table};
 use crate::view::View;
 use crate::words::Chip;
 
+pub mod ask;
+
+use ask::{chart, sparks, totals, whom};
+
 /// Programs in the table; the page of programs has all.
 const PROGRAMS: u32 = 40;
-/// Destinations of one program that are counted; more are said as more.
-const MAX_NAMES: usize = picosnitch_api::query::MAX_PAGE as usize;
-/// Programs with a small chart.
-const SPARKS: u32 = 40;
-/// How long it is asked with whom programs talked, each time that their totals come.
-const WHOM_TIME: Duration = Duration::from_secs(1);
-
 /// A line of the table.
 #[derive(Debug, Clone, PartialEq)]
 struct Line {
+    /// Its key is the number of the program: others may have its path.
     total: Total,
-    about: Option<Executable>,
+    about: Executable,
     spark: Vec<f64>,
     new: bool,
     whom: Option<Whom>,
@@ -90,8 +87,6 @@ pub struct Overview {
     lines: RefCell<Vec<Line>>,
     /// What the lines are of.
     view: RefCell<Option<View>>,
-    /// Every program of the totals: those that are counted.
-    counted: RefCell<HashSet<String>>,
 }
 
 impl Overview {
@@ -162,11 +157,12 @@ impl Overview {
             columns(units),
             &context.people,
             sender,
-            move |line: &Line| match line.about.as_ref().and_then(|about| about.id) {
-                Some(id) => emit.emit(Msg::Go(Place::Program(id))),
-                None => emit.emit(Msg::OpenPath(line.total.key.clone())),
+            move |line: &Line| {
+                if let Some(id) = line.about.id {
+                    emit.emit(Msg::Go(Place::Program(id)));
+                }
             },
-            |line| Chip::of(Dimension::Path, &line.total.key).into_iter().collect(),
+            chips,
         );
         // The page scrolls as a whole, so the table is as high as its rows.
         table.root.set_propagate_natural_height(true);
@@ -199,7 +195,6 @@ impl Overview {
             table,
             lines: RefCell::default(),
             view: RefCell::default(),
-            counted: RefCell::default(),
         }
     }
 
@@ -211,9 +206,8 @@ impl Overview {
         let ask = |question| context.asker.ask(context.number, Place::Overview, question);
         let q = query.clone();
         ask(Box::new(move |client: Client| -> Answer { Box::pin(totals(client, q, before)) }) as Question);
-        let q = query.clone();
+        let q = query;
         ask(Box::new(move |client| Box::pin(chart(client, q, by))));
-        ask(Box::new(move |client| Box::pin(programs(client, query))));
     }
 
     /// Where it is scrolled to.
@@ -247,7 +241,7 @@ impl Overview {
         match got {
             Got::Totals(totals) => self.totals(*totals, context),
             Got::Chart(data, by) => self.chart.set(*data, by, context.units),
-            Got::Programs(about, sparks) => self.about(about, sparks, context),
+            Got::Sparks(sparks) => self.sparks(sparks),
             Got::Whom(all, vain) => self.whom(all, vain),
             _ => {}
         }
@@ -276,17 +270,29 @@ impl Overview {
         );
         self.sent
             .set(&context.units.bytes(sent), note(sent, totals.before.map(|before| before.0)).as_deref());
-        let more = if totals.programs.len() >= 1000 { "+" } else { "" };
-        self.programs.set(&format!("{}{more}", format::count(totals.programs.len() as u64)), None);
+        let query = context.query();
+        let more = if totals.more { "+" } else { "" };
+        let new = totals.programs.iter().filter(|row| is_new(row, query.since)).count();
+        let new = match (new, more) {
+            (0, _) => tr("none of them new").into(),
+            (new, "") => say_n("{n} new", "{n} new", new as u64),
+            (new, more) => fill(tr_n("{n} new", "{n} new", new as u64), &[("n", &format!("{new}{more}"))]),
+        };
+        let count = format::count(totals.programs.len() as u64);
+        self.programs.set(&format!("{count}{more}"), Some(&new));
         let (count, more) = totals.domains;
         let unnamed = totals.unnamed.then(|| tr("and some without a name"));
         self.domains.set(&format!("{}{}", format::count(count as u64), if more { "+" } else { "" }), unnamed);
-        self.counted.replace(totals.programs.iter().map(|total| total.key.clone()).collect());
         let same = self.view.borrow().as_ref().is_some_and(|view| is_same(view, &context.view));
         self.view.replace(Some(context.view.clone()));
-        let lines = lines(totals.programs, self.lines.take(), same);
-        let (query, ask) = (context.query(), to_ask(&lines));
-        context.asker.ask(context.number, Place::Overview, move |client| whom(client, query, ask));
+        let shared = shared(&totals.programs);
+        let lines = lines(totals.programs, self.lines.take(), (same, query.since));
+        let shown = lines.iter().map(|line| line.about.clone()).collect();
+        let (q, ask) = (query.clone(), to_ask(&lines));
+        context
+            .asker
+            .ask(context.number, Place::Overview, move |client| sparks(client, query, shown, shared));
+        context.asker.ask(context.number, Place::Overview, move |client| whom(client, q, ask));
         self.table.set(lines.clone(), |a, b| a.total.key == b.total.key);
         self.lines.replace(lines);
         self.frame.content();
@@ -306,35 +312,26 @@ impl Overview {
         self.lines.replace(lines);
     }
 
-    fn about(&self, about: Vec<Executable>, sparks: Vec<Series>, context: &Context) {
-        let since = context.query().since;
-        let is_new = |row: &Executable| is_new(row, since);
-        let count = new_of(&self.counted.borrow(), &about, since);
-        let more = if about.len() >= picosnitch_api::query::MAX_PAGE as usize { "+" } else { "" };
-        let mut by_path = by_path(about);
-        let mut sparks: HashMap<String, Vec<f64>> =
-            sparks.into_iter().map(|line| (line.key.clone(), coarse(&line))).collect();
-        let lines: Vec<Line> = self
-            .lines
-            .take()
-            .into_iter()
-            .map(|line| {
-                let about = by_path.remove(&line.total.key);
-                let new = about.as_ref().is_some_and(is_new);
-                Line { spark: sparks.remove(&line.total.key).unwrap_or_default(), about, new, ..line }
-            })
-            .collect();
-        self.programs.note.set_text(&match (count, more) {
-            (0, _) => tr("none of them new").into(),
-            (count, "") => say_n("{n} new", "{n} new", count as u64),
-            (count, more) => {
-                fill(tr_n("{n} new", "{n} new", count as u64), &[("n", &format!("{count}{more}"))])
-            }
-        });
-        let same = |a: &Line, b: &Line| a.total.key == b.total.key;
-        self.table.set(lines.clone(), same);
+    fn sparks(&self, sparks: Vec<(i64, Series)>) {
+        let mut sparks: HashMap<i64, Vec<f64>> =
+            sparks.iter().map(|(id, series)| (*id, coarse(series))).collect();
+        let mut lines = self.lines.take();
+        for line in &mut lines {
+            line.spark = line.about.id.and_then(|id| sparks.remove(&id)).unwrap_or_default();
+        }
+        self.table.set(lines.clone(), |a, b| a.total.key == b.total.key);
         self.lines.replace(lines);
     }
+}
+
+/// Filters of a line: the program, and with whom it talked most.
+fn chips(line: &Line) -> Vec<Chip> {
+    let about = &line.about;
+    let program = Chip::program(about.path.as_deref(), about.id, about.foreign_root);
+    let largest = line.whom.as_ref().map(|whom| whom.largest.clone());
+    // What has no name is counted by its address.
+    let is_address = largest.as_deref().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    Chip::all(program, [(if is_address { Dimension::Address } else { Dimension::Domain }, largest)])
 }
 
 /// What is shown is of the same rows; a range that ends now goes on.
@@ -342,16 +339,34 @@ fn is_same(a: &View, b: &View) -> bool {
     *a == View { by: a.by, ..b.clone() }
 }
 
-/// The first of the totals, with what is known of the same programs: it stays until it comes anew, so that nothing
+/// The first of the programs, with what is known of the same ones: it stays until it comes anew, so that nothing
 /// flickers. With whom they talked stays only if the rows that are shown are the `same`, as it may not come at once.
-fn lines(totals: Vec<Total>, old: Vec<Line>, same: bool) -> Vec<Line> {
+fn lines(programs: Vec<Executable>, old: Vec<Line>, (same, since): (bool, Option<i64>)) -> Vec<Line> {
     let mut old: HashMap<String, Line> = old.into_iter().map(|line| (line.total.key.clone(), line)).collect();
-    let line = |total: Total| match old.remove(&total.key) {
-        Some(old) if same => Line { total, ..old },
-        Some(old) => Line { total, whom: None, asked: None, ..old },
-        None => Line { total, about: None, spark: Vec::new(), new: false, whom: None, asked: None },
+    let line = |about: Executable| {
+        let (total, new) = (total(&about), is_new(&about, since));
+        match old.remove(&total.key) {
+            Some(old) if same => Line { total, about, new, ..old },
+            Some(old) => Line { total, about, new, whom: None, asked: None, ..old },
+            None => Line { total, about, spark: Vec::new(), new, whom: None, asked: None },
+        }
     };
-    totals.into_iter().take(PROGRAMS as usize).map(line).collect()
+    programs.into_iter().take(PROGRAMS as usize).map(line).collect()
+}
+
+fn total(about: &Executable) -> Total {
+    Total {
+        key: about.id.unwrap_or_default().to_string(),
+        sent: about.sent.unwrap_or(0),
+        received: about.received.unwrap_or(0),
+        connections: about.connections.unwrap_or(0),
+    }
+}
+
+/// Paths that several of these programs have, as on this machine and in a container.
+fn shared(programs: &[Executable]) -> HashSet<String> {
+    let mut known = HashSet::new();
+    programs.iter().filter_map(|row| row.path.clone()).filter(|path| !known.insert(path.clone())).collect()
 }
 
 /// Of whom it is asked with whom they talked, as it may be another one now. Those that were not asked for yet come
@@ -363,31 +378,6 @@ fn to_ask(lines: &[Line]) -> Vec<Total> {
     lines.into_iter().map(|line| line.total.clone()).collect()
 }
 
-/// Programs by their path; of those that share one, as on the host and in a container, the one that comes first: they
-/// come by when they were last seen.
-fn by_path(about: Vec<Executable>) -> HashMap<String, Executable> {
-    let mut all = HashMap::new();
-    for row in about {
-        if let Some(path) = row.path.clone() {
-            all.entry(path).or_insert(row);
-        }
-    }
-    all
-}
-
-fn is_new(row: &Executable, since: Option<i64>) -> bool {
-    row.first_seen.zip(since).is_some_and(|(first, since)| first >= since)
-}
-
-/// How many of the programs that are counted are new: each once, and none that has no traffic in the range,
-/// for else there would be more new ones than there are.
-fn new_of(counted: &HashSet<String>, about: &[Executable], since: Option<i64>) -> usize {
-    let known = about.iter().filter_map(|row| Some((counted.get(row.path.as_deref()?)?, row)));
-    let (new, old): (Vec<_>, Vec<_>) = known.partition(|(_, row)| is_new(row, since));
-    let old: HashSet<_> = old.into_iter().map(|(path, _)| path).collect();
-    new.into_iter().map(|(path, _)| path).filter(|path| !old.contains(path)).collect::<HashSet<_>>().len()
-}
-
 type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Got, Error>> + Send>>;
 type Question = Box<dyn FnOnce(Client) -> Answer>;
 
@@ -397,14 +387,14 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
         Column::new(
             tr("Program"),
             Show::Name(Rc::new(|line: &Line| Name {
-                main: file_name(&line.total.key),
-                sub: place(&line.total.key),
+                main: program_name(path(line), line.about.foreign_root),
+                sub: place(path(line)),
                 pill: line.new.then(|| tr("new")),
-                icon: Some(crate::icon::of(&line.total.key)),
+                icon: Some(crate::icon::of(path(line), line.about.foreign_root)),
                 ..Name::default()
             })),
         )
-        .sorted(|a, b| a.total.key.cmp(&b.total.key)),
+        .sorted(|a, b| path(a).cmp(path(b))),
         Column::number(tr("Received"), move |line: &Line| received.get().bytes(line.total.received))
             .sorted(|a, b| a.total.received.cmp(&b.total.received)),
         Column::number(tr("Sent"), move |line: &Line| sent.get().bytes(line.total.sent))
@@ -417,17 +407,15 @@ fn columns(units: &Rc<std::cell::Cell<Units>>) -> Vec<Column<Line>> {
                 count(a).cmp(&count(b))
             }),
         Column::number(tr("Last seen"), |line: &Line| {
-            line.about
-                .as_ref()
-                .and_then(|row| row.last_seen)
-                .map_or(String::new(), |last| format::ago(last, now()))
+            line.about.last_seen.map_or(String::new(), |last| format::ago(last, now()))
         })
         .ages()
-        .sorted(|a, b| {
-            let last = |line: &Line| line.about.as_ref().and_then(|row| row.last_seen);
-            last(a).cmp(&last(b))
-        }),
+        .sorted(|a, b| a.about.last_seen.cmp(&b.about.last_seen)),
     ]
+}
+
+fn path(line: &Line) -> &str {
+    line.about.path.as_deref().unwrap_or_default()
 }
 
 /// The largest destination, and how many there are.
@@ -454,132 +442,55 @@ fn coarse(series: &Series) -> Vec<f64> {
     series.points.chunks(width).map(sum).collect()
 }
 
-fn sum(totals: &[Total]) -> (u64, u64) {
-    totals.iter().fold((0, 0), |sum, total| {
-        (u64::saturating_add(sum.0, total.sent), u64::saturating_add(sum.1, total.received))
-    })
-}
-
-async fn totals(client: Client, query: Query, before: Option<Query>) -> Result<Got, Error> {
-    let many = Query { limit: Some(picosnitch_api::query::MAX_PAGE), ..query.clone() };
-    let earlier = async {
-        match before {
-            Some(before) => Ok(Some(sum(&client.summary(Dimension::Protocol, &before).await?.0))),
-            None => Ok(None),
-        }
-    };
-    // By protocol: everything, also what is beyond the largest programs.
-    let ((programs, hidden), (all, _), before, (domains, _)) = tokio::try_join!(
-        client.summary(Dimension::Path, &many),
-        client.summary(Dimension::Protocol, &query),
-        earlier,
-        client.summary(Dimension::Domain, &many),
-    )?;
-    let named = domains.iter().filter(|total| !total.key.is_empty()).count();
-    let more = domains.len() >= picosnitch_api::query::MAX_PAGE as usize;
-    let (now, unnamed, domains) = (sum(&all), named < domains.len(), (named, more));
-    Ok(Got::Totals(Box::new(Totals { programs, now, before, domains, unnamed, hidden })))
-}
-
-/// With whom these programs talked: what [`gather`] gets of them.
-async fn whom(client: Client, query: Query, programs: Vec<Total>) -> Result<Got, Error> {
-    let ask = |of: Total| {
-        let limit = Some(picosnitch_api::query::MAX_PAGE);
-        let query = Query { path: Some(of.key.clone()), limit, ..query.clone() };
-        let client = &client;
-        async move {
-            let domains = client.summary(Dimension::Domain, &query).await?.0;
-            if domains.iter().any(|total| !total.key.is_empty()) {
-                return Ok(counted(of, &domains));
-            }
-            // What has no name is one destination for each address.
-            Ok(counted(of, &client.summary(Dimension::Address, &query).await?.0))
-        }
-    };
-    let (all, vain) = gather(programs, WHOM_TIME, ask).await;
-    Ok(Got::Whom(all, vain))
-}
-
-/// Asks for one after the other until the time is over or one fails, and gives what there is, with the program that
-/// was asked for in vain: the page does without the rest, which has its turn the next time.
-async fn gather<F>(
-    programs: Vec<Total>,
-    time: Duration,
-    ask: impl Fn(Total) -> F,
-) -> (Vec<Whom>, Option<String>)
-where
-    F: Future<Output = Result<Whom, Error>>,
-{
-    let (end, mut all) = (tokio::time::Instant::now() + time, Vec::new());
-    for of in programs {
-        let key = of.key.clone();
-        match tokio::time::timeout_at(end, ask(of)).await {
-            Ok(Ok(whom)) => all.push(whom),
-            Ok(Err(_)) | Err(_) => return (all, Some(key)),
-        }
-    }
-    (all, None)
-}
-
-/// Those that have a name, largest first as answered. There are more where the answer is a whole page, and where some
-/// have none: nobody counted how many those are.
-fn counted(of: Total, answer: &[Total]) -> Whom {
-    let names = || answer.iter().map(|total| &total.key).filter(|key| !key.is_empty());
-    let count = names().count();
-    let more = answer.len() >= MAX_NAMES || count < answer.len();
-    Whom { of, largest: names().next().cloned().unwrap_or_default(), count, more }
-}
-
-/// The chart of a query; also on the page of a program.
-pub async fn chart(client: Client, query: Query, by: Dimension) -> Result<Got, Error> {
-    let top = Query { limit: Some(LINES as u32), ..query.clone() };
-    let notices = Query { limit: Some(200), ..query.clone() };
-    let ((top, _), (all, _), notices) =
-        tokio::try_join!(client.series(by, &top), client.series(Dimension::Protocol, &query), async {
-            Ok(client.events(&notices).await)
-        },)?;
-    let markers = match notices {
-        Ok(page) => page
-            .rows
-            .into_iter()
-            .filter_map(|row| {
-                let changed = match row.kind.as_deref()? {
-                    "new-executable" => false,
-                    "hash-changed" => true,
-                    _ => return None,
-                };
-                Some((row.time?, changed, file_name(row.path.as_deref()?)))
-            })
-            .collect(),
-        // Filters that notices do not have leave the chart without markers.
-        Err(_) => Vec::new(),
-    };
-    Ok(Got::Chart(Box::new(Data::new(top, &all, markers)), by))
-}
-
-async fn programs(client: Client, query: Query) -> Result<Got, Error> {
-    let sparks = Query { limit: Some(SPARKS), ..query.clone() };
-    let latest =
-        Query { limit: Some(picosnitch_api::query::MAX_PAGE), sort: Some("last-seen".into()), ..query };
-    let ((sparks, _), latest) =
-        tokio::try_join!(client.series(Dimension::Path, &sparks), client.executables(&latest))?;
-    Ok(Got::Programs(latest.rows, sparks))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::ask::counted;
     use super::*;
 
-    #[test]
-    fn d05_of_programs_that_share_a_path_the_one_seen_last_is_linked() {
-        let row = |id, last| Executable {
+    fn program(id: i64, path: &str, sent: u64) -> Executable {
+        Executable {
             id: Some(id),
-            path: Some("/a".into()),
-            last_seen: Some(last),
+            path: Some(path.into()),
+            sent: Some(sent),
+            connections: Some(1),
             ..Executable::default()
+        }
+    }
+
+    #[test]
+    fn d05_programs_that_share_a_path_have_lines_of_their_own() {
+        let foreign = Executable { foreign_root: Some(true), ..program(8, "/a", 2) };
+        let programs = vec![program(7, "/a", 3), foreign, program(9, "/b", 1)];
+        assert_eq!(shared(&programs), ["/a".to_owned()].into());
+        let first = lines(programs.clone(), Vec::new(), (true, None));
+        let keys: Vec<&str> = first.iter().map(|line| line.total.key.as_str()).collect();
+        assert_eq!(keys, ["7", "8", "9"]);
+        let mut known = first;
+        known[1].spark = vec![1.0];
+        let again = lines(programs, known, (true, None));
+        let sparks: Vec<usize> = again.iter().map(|line| line.spark.len()).collect();
+        assert_eq!(sparks, [0, 1, 0]);
+        assert_eq!(program_name("/a", again[1].about.foreign_root), "a (in a container)");
+        let chip = chips(&again[1]);
+        assert_eq!(
+            chip,
+            [Chip::program(Some("/a"), Some(8), Some(true)).into_iter().collect::<Vec<_>>()].concat()
+        );
+    }
+
+    #[test]
+    fn d05_with_whom_a_program_talked_most_can_become_a_filter() {
+        let with = |largest: &str| {
+            let whom = counted(total("7", 1), &[total(largest, 1)]);
+            let line = Line { about: program(7, "/a", 1), ..line("7", 1, Some(whom), None) };
+            chips(&line).into_iter().map(|chip| (chip.by, chip.value)).collect::<Vec<_>>()
         };
-        let known = by_path(vec![row(7, 20), row(8, 10), Executable::default()]);
-        assert_eq!((known.len(), known.get("/a").and_then(|row| row.id)), (1, Some(7)));
+        let path = (Dimension::Path, "/a".to_owned());
+        assert_eq!(with("example.org"), [path.clone(), (Dimension::Domain, "example.org".into())]);
+        assert_eq!(with("2001:db8::1"), [path.clone(), (Dimension::Address, "2001:db8::1".into())]);
+        assert_eq!(with(""), [path]);
     }
 
     #[test]
@@ -601,29 +512,8 @@ mod tests {
     }
 
     fn line(key: &str, sent: u64, whom: Option<Whom>, asked: Option<Instant>) -> Line {
-        Line { total: total(key, sent), about: None, spark: Vec::new(), new: false, whom, asked }
-    }
-
-    #[test]
-    fn d05_destinations_without_a_name_are_more() {
-        let says = |keys: &[&str]| {
-            let whom = counted(total("/a", 1), &keys.iter().map(|key| total(key, 1)).collect::<Vec<_>>());
-            (whom.largest, whom.count, whom.more)
-        };
-        assert_eq!(says(&["example.org", "b"]), ("example.org".into(), 2, false));
-        assert_eq!(says(&["", "example.org"]), ("example.org".into(), 1, true));
-        assert_eq!(says(&[""]), (String::new(), 0, true));
-        let names: Vec<String> = (1..MAX_NAMES).map(|n| n.to_string()).collect();
-        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert!(!says(&names).2);
-        names.push("");
-        assert_eq!(
-            says(&names),
-            ("1".into(), MAX_NAMES - 1, true),
-            "a whole page, one of them without a name"
-        );
-        names[MAX_NAMES - 1] = "last";
-        assert_eq!(says(&names), ("1".into(), MAX_NAMES, true), "a whole page");
+        let about = Executable::default();
+        Line { total: total(key, sent), about, spark: Vec::new(), new: false, whom, asked }
     }
 
     #[test]
@@ -650,47 +540,26 @@ mod tests {
         assert!(other != view && is_same(&view, &other), "colours of the chart");
         other.search = "x".into();
         assert!(!is_same(&view, &other));
-        let whom = Some(counted(total("/a", 1), &[]));
-        let old = line("/a", 1, whom, Some(Instant::now()));
-        let now = |same| lines(vec![total("/a", 2), total("/b", 1)], vec![old.clone()], same);
-        assert_eq!(now(true), [Line { total: total("/a", 2), ..old.clone() }, line("/b", 1, None, None)]);
-        assert_eq!(now(false), [line("/a", 2, None, None), line("/b", 1, None, None)]);
+        let whom = Some(counted(total("7", 1), &[]));
+        let of = |id, sent, whom, asked| {
+            let about = program(id, "/a", sent);
+            Line { about, ..line(&id.to_string(), sent, whom, asked) }
+        };
+        let old = of(7, 1, whom, Some(Instant::now()));
+        let now =
+            |same| lines(vec![program(7, "/a", 2), program(8, "/a", 1)], vec![old.clone()], (same, None));
+        let next = of(7, 2, None, None);
+        let kept = Line { whom: old.whom.clone(), asked: old.asked, ..next.clone() };
+        assert_eq!(now(true), [kept, of(8, 1, None, None)]);
+        assert_eq!(now(false), [next, of(8, 1, None, None)]);
     }
 
     #[test]
-    fn d05_what_is_known_of_destinations_is_shown_when_one_hangs_or_fails() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let programs = || ["/a", "/b", "/c"].map(|key| total(key, 1)).to_vec();
-        let answer = |fails: bool| async move {
-            let ask = |of: Total| async move {
-                match of.key.as_str() {
-                    "/b" if fails => Err(Error::Unavailable("no".into())),
-                    "/b" => std::future::pending().await,
-                    _ => Ok(counted(of, &[])),
-                }
-            };
-            let got = gather(programs(), Duration::from_millis(20), ask);
-            tokio::time::timeout(Duration::from_secs(5), got).await.ok()
-        };
-        for fails in [false, true] {
-            let got = runtime.as_ref().ok().and_then(|runtime| runtime.block_on(answer(fails)));
-            let got =
-                got.map(|(all, vain)| (all.into_iter().map(|whom| whom.of.key).collect::<Vec<_>>(), vain));
-            assert_eq!(got, Some((vec!["/a".to_owned()], Some("/b".to_owned()))));
-        }
-    }
-
-    #[test]
-    fn d05_there_are_never_more_new_programs_than_programs() {
-        let row = |path: &str, first| Executable {
-            path: Some(path.into()),
-            first_seen: Some(first),
-            ..Executable::default()
-        };
-        let counted = ["/a", "/b", "/c"].map(str::to_owned).into();
-        // Twice there, as in a container and outside of it; known before, there; without traffic; old.
-        let about = [row("/a", 10), row("/a", 11), row("/b", 12), row("/b", 3), row("/d", 13), row("/c", 4)];
-        assert_eq!(new_of(&counted, &about, Some(10)), 1);
-        assert_eq!(new_of(&counted, &about, None), 0, "of all time nothing is new");
+    fn d05_new_is_what_was_first_seen_in_the_time_that_is_shown() {
+        let first = |at| Executable { first_seen: Some(at), ..program(7, "/a", 1) };
+        assert!(is_new(&first(10), Some(10)) && !is_new(&first(9), Some(10)));
+        assert!(!is_new(&first(10), None), "of all time nothing is new");
+        let lines = lines(vec![first(11)], Vec::new(), (true, Some(10)));
+        assert!(lines.iter().all(|line| line.new));
     }
 }

@@ -9,7 +9,7 @@ use picosnitch_api::row::{Executable, Page};
 use picosnitch_api::tongue::tr;
 use picosnitch_api::{Client, Dimension, Query};
 
-use super::{Context, Frame, file_name, now, place};
+use super::{Context, Frame, is_new, now, place, program_name};
 use crate::format::{self, Units};
 use crate::msg::{Got, Msg, Part, Place, Sender};
 use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
@@ -20,15 +20,18 @@ pub struct Programs {
     /// What is put into the window.
     pub frame: Frame,
     table: Table<Executable>,
+    /// When the time begins that is shown.
+    since: Rc<Cell<Option<i64>>>,
 }
 
 impl Programs {
     /// An empty one.
     pub fn new(sender: &Sender, context: &Context, units: &Rc<Cell<Units>>) -> Self {
         let emit = sender.clone();
+        let since = Rc::new(Cell::new(None));
         let table = Table::new(
             tr("Programs"),
-            columns(units),
+            columns(units, &since),
             &context.people,
             sender,
             move |row: &Executable| {
@@ -37,10 +40,9 @@ impl Programs {
                 }
             },
             |row| {
-                [(Dimension::Path, &row.path), (Dimension::Name, &row.name), (Dimension::Sha256, &row.sha256)]
-                    .into_iter()
-                    .filter_map(|(by, value)| Chip::of(by, value.clone()?))
-                    .collect()
+                let program = Chip::program(row.path.as_deref(), row.id, row.foreign_root);
+                let values = [(Dimension::Name, row.name.clone()), (Dimension::Sha256, row.sha256.clone())];
+                Chip::all(program, values)
             },
         );
         let emit = sender.clone();
@@ -49,7 +51,7 @@ impl Programs {
         let emit = sender.clone();
         table.on_order(5, move || emit.emit(Msg::Sorted(Place::Programs)));
         let frame = Frame::new(&table.root, sender);
-        Self { frame, table }
+        Self { frame, table, since }
     }
 
     /// Asks for the first page.
@@ -74,6 +76,7 @@ impl Programs {
     fn ask(&self, context: &Context, part: Part, cursor: Option<String>) {
         let limit = Some(if part == Part::First { self.table.first_page() } else { PAGE });
         let query = Query { limit, cursor, ..self.shown(context.query()) };
+        self.since.set(query.since);
         context.asker.ask(context.number, Place::Programs, move |client: Client| async move {
             Ok(Got::Executables(client.executables(&query).await?, part))
         });
@@ -108,9 +111,8 @@ impl Programs {
     pub fn got(&self, page: Page<Executable>, part: Part, context: &Context) {
         if part == Part::First && page.rows.is_empty() {
             self.table.lost();
-            let text = tr("Programs appear here when they first use the network.");
-            let icon = "application-x-executable-symbolic";
-            return self.frame.empty(icon, tr("No programs yet"), text, &context.view);
+            let (title, text) = context.record.nothing(tr("No traffic yet"));
+            return self.frame.empty("application-x-executable-symbolic", title, text, &context.view);
         }
         self.table.take(page, part, |a, b| a.id == b.id, |_, _| true);
         self.frame.content();
@@ -118,20 +120,19 @@ impl Programs {
     }
 }
 
-fn columns(units: &Rc<Cell<Units>>) -> Vec<Column<Executable>> {
-    let (received, sent) = (units.clone(), units.clone());
+fn columns(units: &Rc<Cell<Units>>, since: &Rc<Cell<Option<i64>>>) -> Vec<Column<Executable>> {
+    let (received, sent, since) = (units.clone(), units.clone(), since.clone());
     let when = |time: Option<i64>| time.map_or(String::new(), |time| format::ago(time, now()));
     vec![
         Column::new(
             tr("Program"),
-            Show::Name(Rc::new(|row: &Executable| {
+            Show::Name(Rc::new(move |row: &Executable| {
                 let path = row.path.as_deref().unwrap_or_default();
-                let new = row.first_seen.is_some_and(|first| now() - first < crate::range::DAY);
                 Name {
-                    main: file_name(path),
+                    main: program_name(path, row.foreign_root),
                     sub: place(path),
-                    pill: new.then(|| tr("new")),
-                    icon: Some(crate::icon::of(path)),
+                    pill: is_new(row, since.get()).then(|| tr("new")),
+                    icon: Some(crate::icon::of(path, row.foreign_root)),
                     ..Name::default()
                 }
             })),

@@ -233,7 +233,7 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
                 strong: row.acknowledged != Some(true),
                 icon: Some(match (row.kind.as_deref(), row.path.as_deref()) {
                     (Some("error"), _) => gtk4::gio::ThemedIcon::new("dialog-warning-symbolic").upcast(),
-                    (_, path) => crate::icon::of(path.unwrap_or_default()),
+                    (_, path) => crate::icon::of(path.unwrap_or_default(), None),
                 }),
             })),
         ),

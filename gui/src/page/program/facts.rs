@@ -8,17 +8,17 @@ use libadwaita::prelude::*;
 use picosnitch_api::query::MAX_TEXT;
 use picosnitch_api::row::{Executable, MAX_LISTED};
 use picosnitch_api::tongue::{say, tr};
-use picosnitch_api::{Dimension, inert};
+use picosnitch_api::{Dimension, Origin, inert};
 
 use super::{Context, LINES, ProgramPage, latest, row};
 use crate::format;
-use crate::page::now;
+use crate::page::{is_new, now};
 
 /// Names and ports that are buttons.
 const MOST: usize = 24;
 
-/// Words for below the name; `true` where they warn.
-pub fn pills(about: &Executable) -> Vec<(String, bool)> {
+/// Words for below the name; `true` where they warn. `since`: when the time begins that is shown.
+pub fn pills(about: &Executable, since: Option<i64>) -> Vec<(String, bool)> {
     let path = about.path.as_deref().unwrap_or_default();
     let mut pills = Vec::new();
     // A package's verdict, once the monitor gives one, takes the place of these words.
@@ -27,27 +27,23 @@ pub fn pills(about: &Executable) -> Vec<(String, bool)> {
         (None, Some(_)) => (tr("content of its file not known").to_owned(), true),
         (None, None) => (tr("content of its file not yet known").to_owned(), false),
     });
-    let place = |place: &str| (place.to_owned(), false);
-    let belongs = match path {
-        _ if about.foreign_root == Some(true) => Some(place(tr("in a container"))),
-        path if path.starts_with("/snap/") => Some(("Snap".to_owned(), false)),
-        path if path.starts_with("/app/") || path.starts_with("/var/lib/flatpak/") => {
-            Some(("Flatpak".to_owned(), false))
-        }
-        path if path.starts_with("/tmp/.mount_") => Some(("AppImage".to_owned(), false)),
-        path if ["/tmp/", "/var/tmp/", "/dev/shm/"].iter().any(|place| path.starts_with(place)) => {
-            Some((tr("from a temporary folder").to_owned(), true))
-        }
-        path if path.starts_with("/memfd:") || path.starts_with("memfd:") => {
-            Some((tr("from memory, not from a file").to_owned(), true))
-        }
-        path if path.starts_with("/home/") => Some(place(tr("from a home folder"))),
-        path if path.starts_with("/usr/") => Some(place(tr("of the system"))),
-        _ => None,
+    let foreign = about.foreign_root == Some(true);
+    let origin = Origin::of(path, foreign);
+    let says = |origin| match origin {
+        Origin::Container => tr("in a container"),
+        Origin::Flatpak => "Flatpak",
+        Origin::Snap => "Snap",
+        Origin::AppImage => "AppImage",
+        Origin::Temporary => tr("from a temporary folder"),
+        Origin::Memory => tr("from memory, not from a file"),
+        Origin::Home => tr("from a home folder"),
+        Origin::System => tr("of the system"),
     };
-    pills.extend(belongs);
-    let new = about.first_seen.is_some_and(|first| now() - first < crate::range::DAY);
-    pills.extend(new.then(|| (tr("new").to_owned(), false)));
+    pills.extend(origin.map(|origin| (says(origin).to_owned(), origin.is_risky())));
+    // Whose temporary folder it is.
+    let both = foreign && origin.is_some_and(Origin::is_risky);
+    pills.extend(both.then(|| (says(Origin::Container).to_owned(), false)));
+    pills.extend(is_new(about, since).then(|| (tr("new").to_owned(), false)));
     pills
 }
 
@@ -91,7 +87,7 @@ pub fn facts(page: &ProgramPage, about: &Executable, context: &Context) -> gtk4:
     };
     add(tr("Received, all time"), about.received.map(|bytes| context.units.bytes(bytes)));
     add(tr("Sent, all time"), about.sent.map(|bytes| context.units.bytes(bytes)));
-    add(tr("Connections"), about.connections.map(format::count));
+    add(tr("Connections, all time"), about.connections.map(format::count));
     add(tr("Seen on"), about.days_seen.map(|days| format::days(days.into())));
     add(tr("First seen"), about.first_seen.map(format::minute));
     add(tr("Last seen"), about.last_seen.map(|last| format::ago(last, now())));
@@ -181,7 +177,25 @@ fn part(cmdline: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::part;
+    use super::*;
+
+    #[test]
+    fn d05_where_a_program_belongs_does_not_hide_where_it_lies() {
+        let says = |path: &str, foreign| {
+            let about =
+                Executable { path: Some(path.into()), foreign_root: foreign, ..Executable::default() };
+            pills(&about, None).split_off(1)
+        };
+        let pill = |text: &str, warned| (text.to_owned(), warned);
+        assert_eq!(says("/app/bin/x", Some(true)), [pill("Flatpak", false)]);
+        assert_eq!(says("/usr/bin/x", Some(true)), [pill("in a container", false)]);
+        assert_eq!(says("/usr/bin/x", None), [pill("of the system", false)]);
+        assert_eq!(says("/tmp/.mount_ObsidiAb3xYz/x", None), [pill("AppImage", false)]);
+        assert_eq!(says("/tmp/.mount_x/x", None), [pill("from a temporary folder", true)]);
+        assert_eq!(says("/run/user/1000/x", None), [pill("from a temporary folder", true)]);
+        let both = [pill("from memory, not from a file", true), pill("in a container", false)];
+        assert_eq!(says("/memfd:x", Some(true)), both);
+    }
 
     #[test]
     fn d05_a_command_line_is_looked_for_by_what_does_not_change() {

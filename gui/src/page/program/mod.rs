@@ -14,7 +14,7 @@ use picosnitch_api::tongue::{fill, say, tr};
 use picosnitch_api::{Client, Dimension, Error, Query, Quiet, inert, quiet};
 
 use super::live::{chips, columns};
-use super::overview::chart;
+use super::overview::ask::chart;
 use super::{Context, Frame, file_name, now, place, value};
 use crate::chart::Chart;
 use crate::format::{self, Units};
@@ -23,6 +23,7 @@ use crate::table::Table;
 use crate::words::Chip;
 
 mod facts;
+mod filters;
 mod process;
 
 /// Lines of each list.
@@ -49,7 +50,8 @@ pub struct ProgramPage {
     /// point at anything.
     moved: Rc<Cell<bool>>,
     id: Cell<i64>,
-    path: RefCell<Option<String>>,
+    /// The filter for it.
+    chip: RefCell<Option<Chip>>,
     sender: Sender,
 }
 
@@ -147,7 +149,7 @@ impl ProgramPage {
             hovers,
             moved,
             id: Cell::new(0),
-            path: RefCell::default(),
+            chip: RefCell::default(),
             sender: sender.clone(),
         };
         let emit = sender.clone();
@@ -159,7 +161,7 @@ impl ProgramPage {
     pub fn load(&self, id: i64, context: &Context) {
         if self.id.replace(id) != id {
             // Of the one before nothing is left, should this one not come.
-            self.path.take();
+            self.chip.take();
             self.moved.set(false);
             self.table.clear();
             self.frame.root.set_visible_child_name("loading");
@@ -195,15 +197,22 @@ impl ProgramPage {
 
     /// The filter for the program that is shown.
     pub fn chip(&self) -> Option<Chip> {
-        Chip::of(Dimension::Path, self.path.borrow().clone()?)
+        self.chip.borrow().clone()
+    }
+
+    /// What is exported of it: without it, it would be everything.
+    pub fn shown(&self, query: Query) -> Option<Query> {
+        let id = self.chip.borrow().as_ref()?.program?.id;
+        Some(of(id, query))
     }
 
     /// Shows what came, and asks for its chart and its connections.
     pub fn got(&self, program: Program, context: &Context) {
         empty(&self.head);
         empty(&self.lists);
-        self.path.replace(program.about.path.clone());
-        self.head.append(&self.title(&program.about));
+        let about = &program.about;
+        self.chip.replace(Chip::program(about.path.as_deref(), Some(self.id.get()), about.foreign_root));
+        self.head.append(&self.title(&program.about, context));
         // Below the chart: it is seen whole without scrolling.
         self.lists.append(&facts::facts(self, &program.about, context));
         if let Some(versions) = self.versions(&program, context) {
@@ -222,7 +231,7 @@ impl ProgramPage {
             self.lists.append(&cmdlines);
         }
         self.frame.content();
-        let query = Query { path: program.about.path, ..context.query() };
+        let query = of(self.id.get(), context.query());
         let place = Place::Program(self.id.get());
         let connections = Query { limit: Some(CONNECTIONS), ..query.clone() };
         context.asker.ask(context.number, place, move |client: Client| async move {
@@ -256,9 +265,9 @@ impl ProgramPage {
     }
 
     /// Name, path, how its file is known, where it belongs, and what to do with it.
-    fn title(&self, about: &Executable) -> gtk4::Box {
+    fn title(&self, about: &Executable, context: &Context) -> gtk4::Box {
         let path = about.path.as_deref().unwrap_or_default();
-        let icon = crate::icon::of(path);
+        let icon = crate::icon::of(path, about.foreign_root);
         let plain = crate::icon::is_plain(&icon);
         let icon = gtk4::Image::builder()
             .gicon(&icon)
@@ -290,7 +299,7 @@ impl ProgramPage {
         );
         let pills = crate::wrap::wrap();
         pills.set_margin_top(4);
-        for (says, warned) in facts::pills(about) {
+        for (says, warned) in facts::pills(about, context.query().since) {
             let pill = gtk4::Label::builder()
                 .label(says)
                 .ellipsize(gtk4::pango::EllipsizeMode::End)
@@ -395,22 +404,6 @@ impl ProgramPage {
         }
         self.lists.append(&group);
     }
-
-    fn filter(&self, by: Dimension, key: &str, context: &Context) -> gtk4::Button {
-        let button = gtk4::Button::builder()
-            .icon_name("edit-find-symbolic")
-            .valign(gtk4::Align::Center)
-            .css_classes(["flat"])
-            .build();
-        if let Some(chip) = Chip::of(by, key) {
-            let text = say("Only {filter}", &[("filter", &chip.label(&context.people))]);
-            button.set_tooltip_text(Some(&text));
-            crate::speak::label(&button, &text);
-            let sender = self.sender.clone();
-            button.connect_clicked(move |_| sender.emit(Msg::FilterIn(chip.clone(), Place::Overview)));
-        }
-        button
-    }
 }
 
 /// Says that there are more than are shown; with `more` they are not all counted.
@@ -427,9 +420,14 @@ fn row(title: &str, subtitle: &str) -> adw::ActionRow {
     row
 }
 
+/// The query of one program, whatever program is filtered by: another one may have its path.
+fn of(id: i64, query: Query) -> Query {
+    Query { executable: Some(id), path: None, ..query }
+}
+
 async fn program(client: Client, id: i64, query: Query) -> Result<Got, Error> {
     let about = client.executable(id).await?;
-    let query = Query { path: about.path.clone(), limit: Some(MAX_PAGE), ..query };
+    let query = Query { limit: Some(MAX_PAGE), ..of(id, query) };
     let ((domains, _), (addresses, _), (parents, _), (contents, _)) = tokio::try_join!(
         client.summary(Dimension::Domain, &query),
         client.summary(Dimension::Address, &query),

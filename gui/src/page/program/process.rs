@@ -10,6 +10,7 @@ use picosnitch_api::{Dimension, inert_short};
 
 use super::{Context, LINES, ProgramPage, last, latest, row};
 use crate::page::{file_name, value};
+use crate::words::Chip;
 
 /// One process with the sum of its connections.
 #[derive(Debug, Default, PartialEq)]
@@ -76,19 +77,37 @@ pub fn processes(
         let bytes =
             format!("↓ {}  ↑ {}", context.units.bytes(process.received), context.units.bytes(process.sent));
         row.add_suffix(&gtk4::Label::builder().label(&bytes).css_classes(["numeric", "dim-label"]).build());
-        let known = [(Dimension::Cmdline, &process.cmdline), (Dimension::Name, &process.name)];
-        let known = known.into_iter().find_map(|(by, value)| Some((by, value.as_ref()?)));
-        if let Some((by, value)) = known.filter(|(_, value)| value.len() <= MAX_TEXT) {
-            row.add_suffix(&page.filter(by, value, context));
-        }
+        row.add_suffix(&page.choice(chips(process), context));
         group.add(&row);
     }
     Some(group)
 }
 
+/// Everything that is said of it as a filter.
+fn chips(process: &Process) -> Vec<Chip> {
+    let known = [(Dimension::Cmdline, &process.cmdline), (Dimension::Name, &process.name)];
+    let known = known.into_iter().find_map(|(by, value)| Some((by, Some(value.clone()?))));
+    let uid = process.uid.map(|uid| uid.to_string());
+    let rest = [(Dimension::Uid, uid), (Dimension::Parent, process.parent.clone())];
+    let mut chips = Chip::all(None, known.into_iter().chain(rest));
+    chips.retain(|chip| chip.value.len() <= MAX_TEXT);
+    chips
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d05_everything_that_is_said_of_a_process_can_become_a_filter() {
+        let of = |process: &Process| chips(process).into_iter().map(|chip| chip.by).collect::<Vec<_>>();
+        let mut process = Process { name: Some("a".into()), uid: Some(0), ..Process::default() };
+        assert_eq!(of(&process), [Dimension::Name, Dimension::Uid]);
+        (process.cmdline, process.parent) = (Some("a b".into()), Some("/bin/sh".into()));
+        assert_eq!(of(&process), [Dimension::Cmdline, Dimension::Uid, Dimension::Parent]);
+        process.cmdline = Some("a".repeat(MAX_TEXT + 1));
+        assert_eq!(of(&process), [Dimension::Uid, Dimension::Parent]);
+    }
 
     #[test]
     fn connections_of_a_process_are_one_line() {
