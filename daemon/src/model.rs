@@ -66,7 +66,7 @@ pub enum Hash {
 /// Why a hash is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Gap {
-    /// Not finished yet.
+    /// Not finished yet; in rows: not by the time at which they could wait no longer.
     Pending,
     /// The process was gone before its executable could be opened.
     Exited,

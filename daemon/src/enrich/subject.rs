@@ -8,7 +8,7 @@ use crate::model::{FileId, Gap, Hash, Program, Who};
 const PENDING: Hash = Hash::Unknown(Gap::Pending);
 
 /// The executable of a program, and the script that it interprets.
-pub(super) type Files = [Option<FileId>; 2];
+pub(crate) type Files = [Option<FileId>; 2];
 
 /// Nothing is awaited.
 const SETTLED: [Files; 3] = [[None; 2]; 3];
@@ -26,7 +26,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(mut who: Who, files: [Option<Files>; 3]) -> Self {
+    /// `files`: of the program, its parent and its grandparent.
+    pub(crate) fn new(mut who: Who, files: [Option<Files>; 3]) -> Self {
         let mut waiting = files.map(Option::unwrap_or_default);
         let file = waiting[0][0].unwrap_or_default();
         for (generation, files) in waiting.iter_mut().enumerate() {

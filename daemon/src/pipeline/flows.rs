@@ -3,17 +3,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::before::{Before, Word};
+use super::waiting::Waiting;
 use crate::capture::{Counted, Slots, State};
 use crate::decode::{Flow, SlotRef};
 use crate::enrich::Subject;
-use crate::model::{
-    Bytes, Connection, Contact, Direction, FileId, Gap, Hash, NameSource, ProcessId, Protocol,
-};
+use crate::model::{Bytes, Connection, Contact, Direction, FileId, Hash, NameSource, ProcessId, Protocol};
 
-/// Rows whose hashes are awaited, at the most; further ones go out without.
-const MAX_WAITING: usize = 16 * 1024;
 /// With more live flows than this, those that were idle for [`IDLE_TICKS`] give their slot back.
 const CROWDED: usize = crate::capture::slots::COUNT as usize / 4 * 3;
 /// Collections without a byte after which a flow counts as idle.
@@ -81,13 +79,6 @@ impl From<Flow> for Ends {
     }
 }
 
-/// A row that waits for hashes.
-#[derive(Debug)]
-struct Waiting {
-    subject: Subject,
-    row: Connection,
-}
-
 /// What [`Flows::open`] needs to know besides the slot.
 #[derive(Debug)]
 pub struct Opening {
@@ -118,15 +109,13 @@ pub struct Flows {
     /// Flows of packet sockets.
     packets: usize,
     retiring: Vec<(u32, u32)>,
-    waiting: Vec<Waiting>,
+    waiting: Waiting,
     rows: Vec<Connection>,
     next: u64,
     before: Before,
     paused: bool,
     /// What the recorder was told last.
     told: Vec<u64>,
-    /// Rows whose hash was given up for lack of room. Only grows.
-    pub hashes_given_up: u64,
 }
 
 impl Flows {
@@ -143,11 +132,10 @@ impl Flows {
             unsettled: BTreeSet::new(),
             packets: 0,
             retiring: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             rows: Vec::new(),
             next: 1,
             paused: false,
-            hashes_given_up: 0,
         }
     }
 
@@ -163,7 +151,7 @@ impl Flows {
         let used = self.live.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.live.truncate(used);
         self.live.shrink_to_fit();
-        self.waiting.shrink_to_fit();
+        self.waiting.shrink();
         self.told.shrink_to_fit();
         self.before.shrink();
     }
@@ -206,14 +194,27 @@ impl Flows {
         self.before.remove(word_of(flow))
     }
 
+    /// Rows whose hash was given up for lack of room. Only grows.
+    #[must_use]
+    pub fn hashes_given_up(&self) -> u64 {
+        self.waiting.given_up
+    }
+
+    /// When a row has waited for its hashes for long enough: it comes with the next collection.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waiting.deadline()
+    }
+
     /// The open flows that have rows, if they are others than last time: a word each, for the daemon after this
     /// one. A row that still waits for a hash may not come to be.
     pub fn open_now(&mut self) -> Option<Vec<u64>> {
+        let waiting: HashSet<u64> = self.waiting.begun().collect();
         let living = self
             .live
             .iter()
             .flatten()
-            .filter(|live| live.recorded && !live.hidden && !self.unsettled.contains(&live.at.slot))
+            .filter(|live| live.recorded && !live.hidden && !waiting.contains(&live.number))
             .map(|live| live.word.with(live.flow.direction));
         let words: Vec<u64> = living.chain(self.before.words()).collect();
         if words == self.told {
@@ -354,8 +355,8 @@ impl Flows {
         self.push(subject, row);
     }
 
-    /// Makes rows of all that was added since the last collection, and hands idle slots back when few are
-    /// left. `since`: wall clock of the last collection.
+    /// Makes rows of all that was added since the last collection, gives out those that have waited for a hash
+    /// for long enough, and hands idle slots back when few are left. `since`: wall clock of the last collection.
     pub fn collect(&mut self, since: i64) {
         let crowded = self.count > CROWDED;
         for slot in 0..self.slots.used() {
@@ -398,6 +399,7 @@ impl Flows {
                 self.end_slot(slot, !again);
             }
         }
+        self.waiting.overdue(Instant::now(), &mut self.rows);
     }
 
     /// Slots in use that nobody told of: their hint found the ring full.
@@ -418,15 +420,7 @@ impl Flows {
                 .and_then(|place| place.as_deref_mut())
                 .is_some_and(|live| !live.subject.settle(file, hash))
         });
-        let mut index = 0;
-        while let Some(waiting) = self.waiting.get_mut(index) {
-            if waiting.subject.settle(file, hash) {
-                let Waiting { subject, row } = self.waiting.swap_remove(index);
-                self.rows.push(Connection { who: subject.who, ..row });
-            } else {
-                index += 1;
-            }
-        }
+        self.waiting.settle(file, hash, &mut self.rows);
     }
 
     /// A program was started (`monitor.every_executable`): a row without a remote end.
@@ -452,18 +446,14 @@ impl Flows {
         self.push(subject, row);
     }
 
-    fn push(&mut self, mut subject: Subject, row: Connection) {
+    fn push(&mut self, subject: Subject, row: Connection) {
         if self.paused {
             return;
         }
         if subject.settled() {
             self.rows.push(row);
-        } else if self.waiting.len() < MAX_WAITING {
-            self.waiting.push(Waiting { subject, row });
         } else {
-            self.hashes_given_up += 1;
-            give_up(&mut subject);
-            self.rows.push(Connection { who: subject.who, ..row });
+            self.rows.extend(self.waiting.push(subject, row, Instant::now()));
         }
     }
 
@@ -515,10 +505,7 @@ impl Flows {
 
     /// All rows, also those that still wait for a hash: the daemon stops.
     pub fn take_everything(&mut self) -> Vec<Connection> {
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            give_up(&mut waiting.subject);
-            self.rows.push(Connection { who: waiting.subject.who, ..waiting.row });
-        }
+        self.waiting.finish(&mut self.rows);
         self.unsettled.clear();
         self.take_rows()
     }
@@ -526,12 +513,4 @@ impl Flows {
 
 fn word_of(flow: &Flow) -> Word {
     Word::new(flow.process.id, flow.cookie, &flow.remote_key, flow.remote_port_key)
-}
-
-/// No hash will come for this subject any more.
-fn give_up(subject: &mut Subject) {
-    let files: Vec<FileId> = subject.waits_for().collect();
-    for file in files {
-        subject.settle(file, Hash::Unknown(Gap::Resources));
-    }
 }

@@ -13,6 +13,7 @@ mod losses;
 mod pause;
 mod run;
 
+mod waiting;
 pub use run::record_settings;
 
 use std::os::fd::AsFd as _;

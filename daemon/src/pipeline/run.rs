@@ -210,7 +210,7 @@ impl Pipeline {
             }
             if self.paused.is_some_and(|until| Instant::now() >= until) {
                 self.resume(None);
-            } else if Instant::now() >= self.next {
+            } else if Instant::now() >= self.collect_at() {
                 self.collect();
             } else if self.flows.ready() >= MANY_ROWS {
                 self.hand_over(now.wall, None);
@@ -220,7 +220,13 @@ impl Pipeline {
 
     /// How long to sleep: until the next collection or the judge's next deadline.
     fn patience(&self) -> Duration {
-        let next = self.paused.map_or(self.next, |until| until.min(self.next));
+    /// When the next collection is due: the interval is over, or a row has waited for its hash for long enough.
+    fn collect_at(&self) -> Instant {
+        self.flows.deadline().map_or(self.next, |at| at.min(self.next))
+    }
+
+        let next = self.collect_at();
+        let next = self.paused.map_or(next, |until| until.min(next));
         let mut patience = next.saturating_duration_since(Instant::now());
         if let Some(deadline) = self.judge.deadline() {
             let left = deadline.saturating_sub(Now::read().moment().monotonic);
@@ -532,7 +538,7 @@ impl Pipeline {
             files: self.fingerprint.counts(),
             judge: self.judge.dropped(),
             forgotten: self.enrich.evicted(),
-            unhashed: self.flows.hashes_given_up,
+            unhashed: self.flows.hashes_given_up(),
             unanswered: self.enrich.unanswered(),
             strange: self.strange,
             unsignalled: self.unsignalled,

@@ -3,29 +3,28 @@
 //! and a file server that never answers.
 
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::mount::MsFlags;
 use picosnitch_api::Query;
 
 use super::Case;
-use super::expect::PATIENCE;
+use super::expect::{PATIENCE, rows_of};
 use super::faults;
 use super::identity::Mounts;
 use super::traffic::totals;
 use crate::lab::client::settle;
-use crate::lab::program::{Running, report};
+use crate::lab::program::{Running, report, sha256};
 use crate::lab::tools::{run, tail, until};
-use crate::lab::{Daemon, Lab, Outcome, Stage, ensure};
+use crate::lab::{Daemon, FileServer, Lab, Outcome, Stage, ensure};
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "S02", title: "a disk that stops answering, and one that refuses writes", run: s02_disk },
     Case { id: "S02", title: "a read-only disk at the start", run: s02_read_only },
     Case { id: "I12", title: "a file server that never answers holds nothing up", run: i12_silent },
+    Case { id: "S01", title: "programs of a file server that fell silent are on record", run: s01_silent },
 ];
 
 /// An ext4 file system in a file. Thawed and taken away at the end.
@@ -157,29 +156,6 @@ fn s02_read_only(lab: &mut Lab) -> Outcome {
     faults::count("disk read-only at the start (made before)", made, totals(&stage, &path)?.2, 0)
 }
 
-/// A FUSE file system whose server never answers; who waits for it is let go at the end.
-struct Silent {
-    point: PathBuf,
-    connection: Option<File>,
-}
-
-impl Silent {
-    fn new(point: &Path) -> Outcome<Silent> {
-        let connection = File::options().read(true).write(true).open("/dev/fuse")?;
-        let options =
-            format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", connection.as_raw_fd());
-        nix::mount::mount(Some("silent"), point, Some("fuse"), MsFlags::empty(), Some(options.as_str()))?;
-        Ok(Silent { point: point.to_owned(), connection: Some(connection) })
-    }
-}
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(&self.point, nix::mount::MntFlags::MNT_DETACH);
-        drop(self.connection.take());
-    }
-}
-
 /// The machine's path of a program leads into a server that is dead, and the program runs from elsewhere in a
 /// mount namespace of its own: whether it is the machine's file cannot be known, and must not be waited for.
 fn i12_silent(lab: &mut Lab) -> Outcome {
@@ -196,7 +172,7 @@ fn i12_silent(lab: &mut Lab) -> Outcome {
     let link = format!("/proc/{}/ns/mnt", covered.pid());
     let apart = until(PATIENCE, || std::fs::read_link(&link).is_ok_and(|theirs| theirs != own));
     ensure(apart, || "unshare did not unshare".to_owned())?;
-    let silent = Silent::new(&dir)?;
+    let silent = FileServer::mount(&dir, Vec::new(), true)?;
     covered.say("go")?;
     covered.report()?;
     let other = lab.programs.make("i12-other")?;
@@ -210,7 +186,7 @@ fn i12_silent(lab: &mut Lab) -> Outcome {
         ensure(at - started < 5_000_000, || format!("news took {} ms", (at - started) / 1000))
     })?;
     settle(PATIENCE, || {
-        let rows = super::expect::rows_of(&stage.client, &path)?;
+        let rows = rows_of(&stage.client, &path)?;
         ensure(rows.iter().any(|row| row.sent == Some(10_000) && row.foreign_root == Some(true)), || {
             format!("{:?} on record", rows.first())
         })
@@ -224,4 +200,54 @@ fn i12_silent(lab: &mut Lab) -> Outcome {
     drop(silent);
     covered.release();
     Ok(())
+}
+
+/// A program runs from a server that falls silent before anybody has read it: what it does is written all the same,
+/// so that a kill does not take it away, and its content is there once the server answers.
+fn s01_silent(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("fell-silent", "")?;
+    let content = lab.programs.content();
+    let right = sha256(&content);
+    let server = FileServer::mount(&lab.new_dir("fell-silent-programs")?, content, false)?;
+    let program = server.program();
+    let path = program.to_string_lossy().into_owned();
+    // All of it is in memory, so that it can run without its server; to open it takes the server.
+    std::fs::read(&program)?;
+    let mut running = Running::start(&program, &["tcp-steps", &lab.net.to(), "wait=1"])?;
+    server.fall_silent(true);
+    running.say("go")?;
+    running.report()?;
+    let mut step = |stage: &Stage, bytes: u64, sum: u64, within: Duration| -> Outcome<Vec<_>> {
+        running.say(&bytes.to_string())?;
+        running.report()?;
+        let rows = || rows_of(&stage.client, &path);
+        settle(within, || {
+            let rows = rows()?;
+            let got: u64 = rows.iter().filter_map(|row| row.sent).sum();
+            let connections: u64 = rows.iter().filter_map(|row| row.connections).sum();
+            ensure((got, connections) == (sum, 1), || {
+                format!("{got} bytes and {connections} connections on record, not {sum} and 1")
+            })
+        })?;
+        rows()
+    };
+    // So long it is waited for its content.
+    let rows = step(&stage, 1000, 1000, Duration::from_secs(30) + PATIENCE)?;
+    ensure(rows.iter().all(|row| row.sha256_unknown.as_deref() == Some("pending")), || format!("{rows:?}"))?;
+    step(&stage, 200, 1200, PATIENCE)?;
+    stage.daemon.kill();
+    stage.daemon.launch_again()?;
+    step(&stage, 30, 1230, Duration::from_secs(30) + PATIENCE)?;
+    server.fall_silent(false);
+    let mut sum = 1230;
+    settle(PATIENCE, || {
+        sum += 4;
+        let rows = step(&stage, 4, sum, PATIENCE)?;
+        let known =
+            rows.iter().any(|row| row.sha256.as_deref() == Some(&right) && row.sha256_unknown.is_none());
+        ensure(known, || "no row has the content of a server that answers again".to_owned())
+    })?;
+    let notices = |kind| stage.client.notices(kind, &path).len();
+    let told = (notices("new-executable"), notices("hash-changed"));
+    ensure(told == (1, 0), || format!("{told:?} notices of a new and of a changed program"))
 }
