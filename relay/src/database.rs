@@ -138,7 +138,7 @@ pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
 }
 
 fn failed(number: u64, why: &str) -> Answer {
-    Answer::Failed { number, why: plain(why), wait: None }
+    Answer::Failed { number, why: plain(why), wait: None, unwanted: false }
 }
 
 /// What the driver needs, with the protection that is wanted whatever the address says.

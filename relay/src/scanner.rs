@@ -54,7 +54,7 @@ pub fn run(reply: &Reply, inbox: &Receiver<Asked>) {
 }
 
 fn failed(number: u64, why: &str, wait: Option<u64>) -> Answer {
-    Answer::Failed { number, why: plain(why), wait }
+    Answer::Failed { number, why: plain(why), wait, unwanted: false }
 }
 
 impl Scanner {
@@ -123,7 +123,7 @@ impl Scanner {
             Ok(response) if response.status() == 200 => Answer::Pending { number },
             // It has the file already, perhaps since a moment ago.
             Ok(response) if response.status() == 409 => Answer::Pending { number },
-            Ok(response) => refusal(number, &response),
+            Ok(response) => unwanted(response.status().as_u16(), refusal(number, &response)),
             Err(error) => unreachable(number, &error),
         }
     }
@@ -194,6 +194,17 @@ fn refusal(number: u64, response: &http::Response<Body>) -> Answer {
     failed(number, &why, wait)
 }
 
+/// Whether a status to an upload is about the file: what the form, its size or its kind is refused for. All else (the
+/// key, the quota, the server) is trouble that says nothing about it.
+fn unwanted(status: u16, answer: Answer) -> Answer {
+    match answer {
+        Answer::Failed { number, why, wait, .. } => {
+            Answer::Failed { number, why, wait, unwanted: matches!(status, 400 | 413 | 415 | 422) }
+        }
+        answer => answer,
+    }
+}
+
 fn unreachable(number: u64, error: &ureq::Error) -> Answer {
     failed(number, &format!("the scanner cannot be asked: {error}"), None)
 }
@@ -212,6 +223,23 @@ mod tests {
             {"malicious":3,"suspicious":1,"undetected":60,"harmless":2,"timeout":4,"failure":1}}}}"#;
         let verdict = Answer::Verdict { number: 1, malicious: 3, suspicious: 1, total: 66, analysed: 7 };
         assert_eq!(asked(body), verdict);
+    }
+
+    #[test]
+    fn only_what_is_said_of_the_file_is_about_the_file() {
+        for (status, about) in
+            [(400, true), (413, true), (415, true), (422, true), (401, false), (403, false), (404, false)]
+                .into_iter()
+                .chain([408, 429, 500, 502, 503, 504].map(|status| (status, false)))
+        {
+            let response = http::Response::builder().status(status).body(Body::builder().data(""));
+            let Ok(response) = response else { panic!("{status}") };
+            let answer = unwanted(status, refusal(1, &response));
+            assert!(
+                matches!(answer, Answer::Failed { unwanted, .. } if unwanted == about),
+                "{status}: {answer:?}"
+            );
+        }
     }
 
     #[test]

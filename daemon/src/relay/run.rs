@@ -264,7 +264,7 @@ impl Relay {
                     }
                     Err(why) => {
                         self.rows.asked(number, batch, now);
-                        self.take(Answer::Failed { number, why, wait: None });
+                        self.take(Answer::Failed { number, why, wait: None, unwanted: false });
                         return Ok(());
                     }
                 }
@@ -282,7 +282,7 @@ impl Relay {
                 }
                 Err(why) => {
                     self.scans.asked(number + 1, now);
-                    self.take(Answer::Failed { number: number + 1, why, wait: None });
+                    self.take(Answer::Failed { number: number + 1, why, wait: None, unwanted: false });
                     return Ok(());
                 }
             }

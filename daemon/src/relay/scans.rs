@@ -21,7 +21,8 @@ const COPY: Duration = Duration::from_secs(60);
 const AGAIN: i64 = 300_000_000;
 /// How often it is asked for a verdict on a file that it was sent, or says it has.
 const TRIES: u32 = 48;
-/// How often a file is sent that does not arrive, and how long it waits between, µs: doubled each time.
+/// How often a file is sent that the scanner refuses for what it is, and how long one that does not arrive waits
+/// between, for whatever reason, µs: doubled each time.
 const UPLOADS: u32 = 10;
 const UPLOAD_WAIT: (i64, i64) = (300_000_000, 86_400_000_000);
 /// For a question that is not answered, or by nothing that one understands, or a file that cannot be copied, it
@@ -133,7 +134,8 @@ impl Scans {
             self.interrupted();
             return Outcome::default();
         }
-        self.put_off(&Err("the scanner was not asked: picosnitch-relay has ended".to_owned()), 0, wall, now)
+        let words = Err("the scanner was not asked: picosnitch-relay has ended".to_owned());
+        self.put_off(&words, false, 0, wall, now)
     }
 
     /// Somebody wants to know now.
@@ -241,7 +243,7 @@ impl Scans {
         self.works();
         if why == copy::Refusal::Failed {
             // That is our own trouble, and says nothing about the content.
-            self.put_off(&Err(format!("{why}; it is tried again later")), 0, wall, now)
+            self.put_off(&Err(format!("{why}; it is tried again later")), false, 0, wall, now)
         } else {
             self.finish(Scan::Unknown)
         }
@@ -258,13 +260,13 @@ impl Scans {
         let of = |work: &&mut Work| work.number == answer.number() && work.asked();
         let work = self.work.as_mut().filter(of).ok_or(())?;
         let (due, lookup) = (work.due, matches!(work.step, Step::Lookup));
-        if let Answer::Failed { why, wait, .. } = answer {
+        if let Answer::Failed { why, wait, unwanted, .. } = answer {
             self.free = self.free.max(now + self.interval);
             let wait = self.backoff.failed(now, wait.map(Duration::from_secs));
             let why = super::run::stranger(why);
             let first = self.error.replace(why.clone()).is_none();
             let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-            let outcome = self.put_off(&Err(why.clone()), wait, wall, now);
+            let outcome = self.put_off(&Err(why.clone()), *unwanted, wait, wall, now);
             let tell = first.then(|| format!("programs wait for their verdicts: {why}"));
             return Ok(Outcome { tell, ..outcome });
         }
@@ -317,13 +319,21 @@ impl Scans {
     }
 
     /// The question in flight came to nothing. Others go first then, as it may be this one's fault: it waits longer
-    /// each time, `wait` µs at the least.
-    fn put_off(&mut self, words: &Result<String, String>, wait: i64, wall: i64, now: Instant) -> Outcome {
+    /// each time, `wait` µs at the least. Only a file that is `unwanted` again and again is not sent any more.
+    fn put_off(
+        &mut self,
+        words: &Result<String, String>,
+        unwanted: bool,
+        wait: i64,
+        wall: i64,
+        now: Instant,
+    ) -> Outcome {
         let Some(Work { due: Due { sha256, sent, mut tries, .. }, step, .. }) = self.work.take() else {
             return Outcome::default();
         };
         let interval = i64::try_from(self.interval.as_micros()).unwrap_or(i64::MAX);
-        let own = if matches!(step, Step::Upload) {
+        let upload = matches!(step, Step::Upload);
+        let own = if upload && unwanted {
             tries += 1;
             doubled(UPLOAD_WAIT, tries - 1)
         } else {
@@ -332,9 +342,9 @@ impl Scans {
             }
             let failures = self.failures.entry(sha256).or_default();
             *failures += 1;
-            doubled((interval, LOOKUP_WAIT), *failures - 1)
+            doubled(if upload { UPLOAD_WAIT } else { (interval, LOOKUP_WAIT) }, *failures - 1)
         };
-        let scan = if matches!(step, Step::Upload) && tries >= UPLOADS {
+        let scan = if upload && unwanted && tries >= UPLOADS {
             Scan::Unknown
         } else {
             Scan::Later { sent, due: wall.saturating_add(wait.max(own)), tries }

@@ -49,7 +49,7 @@ fn only_status_404_leads_to_an_upload() {
         (Answer::Unknown { number: 1 }, true, true),
         (Answer::Unknown { number: 1 }, false, false),
         (Answer::Pending { number: 1 }, true, false),
-        (Answer::Failed { number: 1, why: "status 500".into(), wait: None }, true, false),
+        (Answer::Failed { number: 1, why: "status 500".into(), wait: None, unwanted: false }, true, false),
         (Answer::Verdict { number: 1, malicious: 0, suspicious: 0, total: 70, analysed: 0 }, true, false),
     ] {
         let mut scans = scans(now);
@@ -70,14 +70,14 @@ fn trouble_is_no_verdict_and_makes_everybody_wait() {
     let now = Instant::now();
     let mut scans = scans(now);
     ask(&mut scans, due(false, 0), 1, now).unwrap();
-    let failed = Answer::Failed { number: 1, why: "no".into(), wait: Some(30) };
+    let failed = Answer::Failed { number: 1, why: "no".into(), wait: Some(30), unwanted: false };
     let outcome = scans.answer(&failed, true, 1_000, now).unwrap();
     assert!(matches!(said(&outcome), Some(Scan::Later { sent: false, .. })));
     assert!(outcome.tell.is_some());
     assert!(ask(&mut scans, due(false, 0), 2, now + 29 * SECOND).is_none());
     ask(&mut scans, due(false, 0), 2, now + 31 * SECOND).unwrap();
     // Of the same incident people hear once.
-    let failed = Answer::Failed { number: 2, why: "no".into(), wait: None };
+    let failed = Answer::Failed { number: 2, why: "no".into(), wait: None, unwanted: false };
     assert!(scans.answer(&failed, true, 1_000, now + 31 * SECOND).unwrap().tell.is_none());
 }
 
@@ -126,13 +126,14 @@ fn a_helper_is_not_believed_everything() {
     assert_eq!(verdict.analysed, 1_000, "nobody looked later than now");
 }
 
-#[test]
-fn a_file_that_never_arrives_is_sent_less_and_less_and_then_no_more() {
+/// Sends the file up to `most` times, and each time it fails by `answer` (`None`: the helper dies): how long it waits
+/// each time, minutes, and what becomes of it.
+fn send_in_vain(answer: Option<&Answer>, most: usize) -> (Scans, Vec<i64>, Option<Scan>) {
     let mut now = Instant::now();
     let mut scans = scans(now);
-    let (mut wall, mut tries, mut uploads) = (0, 0, 0);
+    let (mut wall, mut tries) = (0, 0);
     let mut waits = Vec::new();
-    loop {
+    while waits.len() < most {
         let due = Some(Due { sha256: CONTENT, due: wall, sent: false, tries });
         let asked = scans.next(due, 1, wall, now);
         assert!(matches!(asked, Some(Ask::Lookup { .. })), "{asked:?}");
@@ -143,27 +144,43 @@ fn a_file_that_never_arrives_is_sent_less_and_less_and_then_no_more() {
         now += SECOND;
         assert!(matches!(scans.next(None, 2, wall, now), Some(Ask::Upload { .. })));
         scans.asked(2, now);
-        uploads += 1;
-        let refused = Answer::Failed { number: 2, why: "status 413".into(), wait: None };
-        let outcome = scans.answer(&refused, true, wall, now).unwrap();
+        let outcome = match answer {
+            Some(answer) => scans.answer(answer, true, wall, now).unwrap(),
+            None => scans.lost(wall, now),
+        };
         // One incident, though questions are answered between.
-        assert_eq!(outcome.tell.is_some(), uploads == 1);
+        assert_eq!(outcome.tell.is_some(), answer.is_some() && waits.is_empty());
         match said(&outcome) {
             Some(Scan::Later { sent: false, due, tries: counted }) => {
                 waits.push((due - wall) / MINUTE);
                 now += Duration::from_micros(u64::try_from(due - wall).unwrap());
                 (wall, tries) = (due, counted);
             }
-            other => {
-                assert_eq!(other, Some(Scan::Unknown));
-                break;
-            }
+            other => return (scans, waits, other),
         }
     }
-    assert_eq!(uploads, 10);
+    (scans, waits, None)
+}
+
+#[test]
+fn a_file_that_is_unwanted_is_sent_less_and_less_and_then_no_more() {
+    let unwanted = Answer::Failed { number: 2, why: "status 413".into(), wait: None, unwanted: true };
+    let (scans, waits, end) = send_in_vain(Some(&unwanted), 20);
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280]);
+    assert_eq!(end, Some(Scan::Unknown));
     // And the scanner as such waited longer each time: it never did what it was asked for.
     assert!(scans.error.is_some());
+}
+
+#[test]
+fn v02_trouble_with_an_upload_is_never_taken_for_an_answer() {
+    let trouble = Answer::Failed { number: 2, why: "status 429".into(), wait: None, unwanted: false };
+    for answer in [Some(&trouble), None] {
+        let (_, waits, end) = send_in_vain(answer, 40);
+        assert_eq!(waits[..9], [5, 10, 20, 40, 80, 160, 320, 640, 1280], "{answer:?}");
+        assert!(waits[9..].iter().all(|wait| *wait == 24 * 60), "{answer:?}: {waits:?}");
+        assert_eq!(end, None, "{answer:?}");
+    }
 }
 
 #[test]
@@ -201,10 +218,10 @@ fn a_content_that_costs_the_helper_its_life_is_not_first_again() {
 }
 
 #[test]
-fn a_death_during_an_upload_counts_as_one_that_failed() {
+fn a_death_during_an_upload_says_nothing_about_the_file() {
     let now = Instant::now();
     let mut scans = scans(now);
-    ask(&mut scans, due(false, 8), 1, now).unwrap();
+    ask(&mut scans, due(false, 9), 1, now).unwrap();
     scans.answer(&Answer::Unknown { number: 1 }, true, 1_000, now).unwrap();
     // The copy is ours, and outlives a helper that dies before it is asked to send it.
     scans.copied(CONTENT, Ok(null()), 1_000, now);

@@ -128,6 +128,9 @@ pub enum Answer {
         why: String,
         /// Not before so many seconds, if the other side said so.
         wait: Option<u64>,
+        /// The scanner will not have this file, whenever it is sent.
+        #[serde(default)]
+        unwanted: bool,
     },
 }
 
