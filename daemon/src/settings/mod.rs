@@ -383,7 +383,8 @@ impl Settings {
             within("monitor.open_files", monitor.open_files, 256..=1_048_576)?;
         }
         within("database.retention_days", database.retention_days, 1..=36_500)?;
-        // The default of one key must not make a smaller value of the other wrong.
+        // The default of one key must not make a smaller value of the other wrong. The shipped file says it, so
+        // nobody can tell whether somebody chose it.
         if database.detail_days != Database::default().detail_days {
             within("database.detail_days", database.detail_days, 1..=database.retention_days)?;
         }

@@ -149,6 +149,12 @@ fn s05_absurd_values_are_refused_and_a_short_history_is_not() {
     }
     let week = parse("[database]\nretention_days = 7\n").unwrap();
     assert_eq!(week.detail_days(), 7);
+    // The default is no mistake either where the file says it, as the shipped one does; another number is.
+    let shipped = parse(&SHIPPED.replace("retention_days = 365", "retention_days = 7")).unwrap();
+    assert_eq!((shipped.database.retention_days, shipped.detail_days()), (7, 7));
+    for days in [29, 31] {
+        refused(&format!("[database]\nretention_days = 7\ndetail_days = {days}\n"));
+    }
 }
 
 #[test]
