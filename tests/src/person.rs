@@ -4,12 +4,20 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use picosnitch_api::listen::{Event, Listener};
-use picosnitch_api::{Client, Error, Query};
+use picosnitch_api::{Client, Error, Query, name};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use zbus::zvariant;
+
+/// Longer than polkit thinks in any case.
+pub const STAY: Duration = Duration::from_secs(5);
 
 fn query(words: &[&str]) -> Result<Query, Error> {
     let mut dict = HashMap::new();
@@ -81,6 +89,46 @@ async fn answer(client: &Client, words: &[&str]) -> Result<Value, Error> {
         "scan" => json!(client.scan(rest.first().unwrap_or(&"")).await?),
         other => return Err(Error::InvalidQuery(format!("no command {other:?}"))),
     })
+}
+
+/// Calls `Pause`, says so, and after a line on standard input leaves its connection to somebody else: to `program`,
+/// which this process becomes (`exec`), or to a child that outlives it (`fork`).
+///
+/// # Errors
+/// There is no bus, or nobody takes it over.
+pub async fn change_hands(how: &str, program: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS")?;
+    let stream = UnixStream::connect(address.trim_start_matches("unix:path="))?;
+    let kept = stream.try_clone()?;
+    fcntl(&kept, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let connection = zbus::connection::Builder::unix_stream(stream).build().await?;
+    let call = zbus::Message::method_call(name::PATH, "Pause")?
+        .destination(name::BUS)?
+        .interface(name::ADMIN)?
+        .build(&60_u32)?;
+    connection.send(&call).await?;
+    say(&json!({"ok": "asked"}))?;
+    io::stdin().read_line(&mut String::new())?;
+    let mut next = Command::new(program);
+    if how == "exec" {
+        return Err(next.arg("rooted").exec().into());
+    }
+    next.arg("stay").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    Ok(())
+}
+
+/// Becomes root altogether, as a setuid program can, says what it is now, and stays for some seconds.
+///
+/// # Errors
+/// It is not setuid.
+pub fn rooted() -> Result<(), Box<dyn std::error::Error>> {
+    let root = nix::unistd::Uid::from_raw(0);
+    nix::unistd::setresuid(root, root, root)?;
+    say(&json!({"ok": "root"}))?;
+    std::thread::sleep(STAY);
+    Ok(())
 }
 
 fn say(value: &Value) -> io::Result<()> {

@@ -3,9 +3,22 @@
 
 use std::process::ExitCode;
 
+use picosnitch_tests::person;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match picosnitch_tests::person::run(std::env::args().nth(1).as_deref() == Some("watch")).await {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["rooted"] => person::rooted(),
+        ["stay"] => {
+            std::thread::sleep(person::STAY);
+            Ok(())
+        }
+        ["hands", how, program] => person::change_hands(how, program).await,
+        words => person::run(words == ["watch"]).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use picosnitch_api::{Error, Query, name};
+use picosnitch_api::{Error, Query, Scope, name};
 use zbus::{MatchRule, MessageStream};
 
 use super::Case;
@@ -17,7 +17,7 @@ use super::expect::{PATIENCE, rows_of};
 use super::faults;
 use super::traffic::totals;
 use crate::lab::client::settle;
-use crate::lab::program::{Running, report};
+use crate::lab::program::{Running, report, reports_of};
 use crate::lab::tools::{spawn, until};
 use crate::lab::{Client, Lab, Outcome, Stage, Trouble, User, ensure};
 
@@ -154,7 +154,7 @@ fn b02_example(lab: &mut Lab) -> Outcome {
 fn b03(lab: &mut Lab) -> Outcome {
     let stage = lab.stage("b03", "")?;
     let alice = User::get("alice")?;
-    // Yes, but only after a while, in which the caller goes. polkitd is a user of its own.
+    // An answer, but only after a while, in which the caller goes. polkitd is a user of its own.
     let thinks = stage.dir.join("thinks");
     std::fs::create_dir(&thinks)?;
     std::fs::set_permissions(&thinks, std::fs::Permissions::from_mode(0o777))?;
@@ -162,7 +162,8 @@ fn b03(lab: &mut Lab) -> Outcome {
     let rules = stage.dir.join("rules/10-alice.rules");
     let text = format!(
         "polkit.addRule(function(action, subject) {{\n  if (action.id == {:?}) {{\n    \
-         polkit.spawn([\"sh\", \"-c\", \"touch {}; sleep 1\"]);\n    return polkit.Result.YES;\n  }}\n}});\n",
+         polkit.spawn([\"sh\", \"-c\", \"touch {}; sleep 1\"]);\n    \
+         return subject.user == \"alice\" ? polkit.Result.YES : polkit.Result.NO;\n  }}\n}});\n",
         name::action::PAUSE,
         thinks.display()
     );
@@ -201,7 +202,30 @@ fn b03(lab: &mut Lab) -> Outcome {
     settle(PATIENCE, || {
         ensure(refusals()? > before, || "the call of one that left has no answer yet".to_owned())
     })?;
-    ensure(!paused()?, || "a caller that left paused the record".to_owned())
+    ensure(!paused()?, || "a caller that left paused the record".to_owned())?;
+    // One who may not, and whose connection is root's, or a child's, when polkit answers.
+    let bob = User::get("bob")?;
+    let (person, rooted) = (stage.dir.join("picosnitch-person"), stage.dir.join("rooted"));
+    std::fs::copy(&person, &rooted)?;
+    std::fs::set_permissions(&rooted, std::fs::Permissions::from_mode(0o4755))?;
+    for how in ["exec", "fork"] {
+        std::fs::remove_file(&thinks)?;
+        let before = refusals()?;
+        let mut command = bob.command(&person);
+        command.arg("hands").arg(how).arg(&rooted).env("DBUS_SYSTEM_BUS_ADDRESS", &stage.bus.address);
+        let mut caller = Running::start_command(&mut command)?;
+        caller.line()?;
+        ensure(until(PATIENCE, || thinks.exists()), || format!("{how}: polkit was not asked"))?;
+        caller.say("go")?;
+        if how == "exec" {
+            let now = caller.line()?;
+            ensure(now.contains("root"), || format!("it did not become root: {now}"))?;
+        }
+        ensure(refusals()? == before, || format!("{how}: polkit had answered before"))?;
+        settle(PATIENCE, || ensure(refusals()? > before, || format!("{how}: the call has no answer yet")))?;
+        ensure(!paused()?, || format!("{how}: a connection that changed hands paused the record"))?;
+    }
+    Ok(())
 }
 
 fn memory(pid: u32) -> u64 {
@@ -217,25 +241,49 @@ fn answer_time(stage: &Stage) -> Outcome<Duration> {
     Ok(start.elapsed())
 }
 
+/// A connection as the one with this uid; `None`: as root.
+async fn connect_as(uid: Option<u32>, address: &str) -> Result<zbus::Connection, Error> {
+    let own = nix::unistd::geteuid();
+    let failed = |error: nix::Error| Error::Unavailable(error.to_string());
+    if let Some(uid) = uid {
+        nix::unistd::seteuid(uid.into()).map_err(failed)?;
+    }
+    // The kernel tells the bus who connected; after that root goes on.
+    let connection = async { zbus::connection::Builder::address(address)?.build().await }.await;
+    nix::unistd::seteuid(own).map_err(failed)?;
+    Ok(connection?)
+}
+
 fn b06(lab: &mut Lab) -> Outcome {
     let mut stage = lab.stage("b06", "")?;
     let some = lab.programs.make("b06-some")?;
     report(&some, &["tcp-sequence", &lab.net.to(), "count=300"])?;
     let path = some.to_string_lossy().into_owned();
-    settle(CROWDED, || ensure(rows_of(&stage.client, &path)?.len() >= 300, || "not on record".to_owned()))?;
+    // As much of somebody's own, who is one of the crowd.
+    let (alice, bob) = (User::get("alice")?, User::get("bob")?);
+    let hers = lab.programs.make("b06-hers")?;
+    let mut command = alice.command(&hers);
+    reports_of(command.args(["tcp-sequence", &lab.net.to(), "count=300"]))?;
+    let hers = hers.to_string_lossy().into_owned();
+    for path in [&path, &hers] {
+        let rows = || rows_of(&stage.client, path).map(|rows| rows.len());
+        settle(CROWDED, || ensure(rows()? >= 300, || format!("{path} is not on record")))?;
+    }
     let before = memory(stage.daemon.pid());
     let address = stage.bus.address.clone();
+    let of = [None, Some(alice.uid), Some(bob.uid)];
     // Kept until the end: the stream that nobody polls stops the connection from reading.
     let crowd = stage.client.call(|_| async move {
         let mut crowd = Vec::new();
-        for _ in 0..200 {
-            let connection = zbus::connection::Builder::address(address.as_str())?.build().await?;
+        for number in 0..200 {
+            let connection = connect_as(of[number % of.len()], address.as_str()).await?;
             let client = picosnitch_api::Client::new(&connection).await?;
             client.watch().await?;
             crowd.push((client, None));
         }
         // Together far more than a bus keeps for one sender.
-        let query = Query { limit: Some(300), ..Query::default() }.to_dict();
+        // Everybody's: where that is not allowed, polkit is asked and others' rows are left out.
+        let query = Query { limit: Some(300), scope: Some(Scope::Any), ..Query::default() }.to_dict();
         for (client, deaf) in crowd.iter_mut().skip(20) {
             let connection = client.connection();
             let rule = MatchRule::builder().sender(name::BUS)?.build();
@@ -250,7 +298,16 @@ fn b06(lab: &mut Lab) -> Outcome {
         }
         Ok::<_, Error>(crowd)
     })?;
-    let outcome = beside_a_crowd(lab, &stage);
+    let outcome = beside_a_crowd(lab, &stage).and_then(|()| {
+        // Nobody is given somebody else's rows in the crush.
+        for (user, want) in [(&alice, 300), (&bob, 0)] {
+            let answer =
+                stage.person(user, false)?.ask(&format!("connections scope=any limit=1000 path={hers}"))?;
+            let rows = answer["ok"]["rows"].as_array().map(Vec::len);
+            ensure(rows == Some(want), || format!("{} sees {rows:?} rows of alice, not {want}", user.name))?;
+        }
+        Ok(())
+    });
     // The streams end where they were made.
     stage.client.call(|_| async move { drop(crowd) });
     outcome?;
