@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod capture;
 pub mod decode;
+pub mod ending;
 pub mod enrich;
 pub mod exit;
 pub mod fingerprint;

@@ -12,7 +12,7 @@ use picosnitchd::exit::Trouble;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
 use picosnitchd::settings::{self, Store};
-use picosnitchd::{memory, record, relay, status};
+use picosnitchd::{ending, memory, record, relay, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -209,6 +209,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     }
     tracing::info!("stopping");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    recorder.ends(ending::why().await);
     tokio::task::spawn_blocking(move || relay.stop()).await.map_err(std::io::Error::other)?;
     let alive = tokio::task::spawn_blocking(move || pipeline.stop()).await.unwrap_or(false);
     let _ = serving.await;

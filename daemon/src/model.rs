@@ -476,6 +476,28 @@ impl Viewer {
     }
 }
 
+/// Why a daemon ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was stopped, and the machine went on.
+    Alone,
+    /// The machine went down.
+    WithMachine,
+    /// One of these.
+    Unknown,
+}
+
+/// The end of the daemon before this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last {
+    /// Wall clock until which it watched, or longer if it was killed; µs since the epoch.
+    pub through: i64,
+    /// Whether the machine has not been started again since; `None`: only the clocks can tell.
+    pub same_boot: Option<bool>,
+    /// Why it ended; `None`: in disorder.
+    pub end: Option<End>,
+}
+
 /// What `record` knows when the daemon starts; `judge` decides by it.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -483,9 +505,8 @@ pub struct Known {
     pub programs: Vec<(ProgramKey, u32, Vec<[u8; 32]>)>,
     /// Number of the next notice.
     pub next_notice: i64,
-    /// Wall clock of the last write of the daemon before this one, µs since the epoch; `None` if there was
-    /// none.
-    pub through: Option<i64>,
+    /// What the daemon before this one has left; `None` if there was none.
+    pub last: Option<Last>,
     /// Flows that it had open then, as [`crate::record::Recorder::submit_through`] got them; none if the machine
     /// has started since.
     pub open_flows: Vec<u64>,

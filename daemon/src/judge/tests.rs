@@ -58,7 +58,7 @@ fn judge_of(known: Known) -> Judge {
 }
 
 fn fresh() -> Judge {
-    judge_of(Known { programs: Vec::new(), next_notice: 7, through: None, open_flows: Vec::new() })
+    judge_of(Known { programs: Vec::new(), next_notice: 7, last: None, open_flows: Vec::new() })
 }
 
 /// The notices of a kind as (id, path, hash).
@@ -88,7 +88,7 @@ fn n01_none_after_a_restart() {
     let mut judge = judge_of(Known {
         programs: vec![(key("/bin/a"), 0, vec![[1; 32]])],
         next_notice: 40,
-        through: None,
+        last: None,
         open_flows: Vec::new(),
     });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
@@ -130,7 +130,7 @@ fn n02_changed_only_when_the_content_is_none_of_those_known() {
     let mut judge = judge_of(Known {
         programs: vec![(key("/bin/a"), 0, vec![[1; 32], [2; 32]])],
         next_notice: 1,
-        through: None,
+        last: None,
         open_flows: Vec::new(),
     });
     assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
@@ -164,7 +164,7 @@ fn n02_a_change_is_told_when_its_hash_comes_late() {
     let mut judge = judge_of(Known {
         programs: vec![(key("/bin/a"), 0, vec![[1; 32]])],
         next_notice: 1,
-        through: None,
+        last: None,
         open_flows: Vec::new(),
     });
     assert!(judge.observe(contact("/bin/a", PENDING), file(9), at(0)).is_empty());
@@ -299,7 +299,7 @@ fn b04_what_others_ran_changes_nothing_for_the_owner() {
 #[test]
 fn b04_none_of_it_again_after_a_restart() {
     let programs = vec![(key("/tmp/tool"), 1000, vec![[1; 32]]), (key("/tmp/tool"), 1001, vec![[2; 32]])];
-    let mut judge = judge_of(Known { programs, next_notice: 9, through: None, open_flows: Vec::new() });
+    let mut judge = judge_of(Known { programs, next_notice: 9, last: None, open_flows: Vec::new() });
     let mut observe =
         |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
     assert_eq!(observe(1000, 1), []);

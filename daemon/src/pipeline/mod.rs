@@ -8,12 +8,13 @@
 pub mod before;
 pub mod clock;
 pub mod flows;
+mod gap;
 pub mod ignore;
 mod losses;
 mod pause;
 mod run;
-
 mod waiting;
+
 pub use run::record_settings;
 
 use std::os::fd::AsFd as _;

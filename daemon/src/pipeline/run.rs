@@ -17,6 +17,7 @@ use picosnitch_api::Incident;
 
 use super::clock::Now;
 use super::flows::{Flows, Opening};
+use super::gap;
 use super::ignore::Ignored;
 use super::losses::{Losses, Totals};
 use super::{Command, Config, Facts, Tell};
@@ -123,7 +124,7 @@ impl Pipeline {
     ) -> Pipeline {
         let Config { settings, known, recorder, tell } = config;
         let now = Now::read();
-        let through = known.through;
+        let last = known.last;
         let accounts = Accounts::load();
         let renewal = Renewal::of(&accounts);
         let fingerprint = Arc::new(fingerprint);
@@ -162,8 +163,9 @@ impl Pipeline {
         for degradation in &this.degradations {
             tracing::warn!("{degradation}");
         }
-        if let Some(through) = through {
-            this.report_gap(through);
+        let booted = this.live_since.wall_of(0);
+        if let Some(sentence) = last.and_then(|last| gap::sentence(&last, booted, this.live_since.wall)) {
+            this.error(Incident::Gap, sentence);
         }
         this
     }
@@ -218,13 +220,13 @@ impl Pipeline {
         }
     }
 
-    /// How long to sleep: until the next collection or the judge's next deadline.
-    fn patience(&self) -> Duration {
     /// When the next collection is due: the interval is over, or a row has waited for its hash for long enough.
     fn collect_at(&self) -> Instant {
         self.flows.deadline().map_or(self.next, |at| at.min(self.next))
     }
 
+    /// How long to sleep: until the next collection or the judge's next deadline.
+    fn patience(&self) -> Duration {
         let next = self.collect_at();
         let next = self.paused.map_or(next, |until| until.min(next));
         let mut patience = next.saturating_duration_since(Instant::now());
@@ -557,22 +559,6 @@ impl Pipeline {
             let notice = self.judge.loss(kind, message, now);
             self.say(vec![Output::Notice(notice)]);
         }
-    }
-
-    /// There was a daemon before this one since the machine started: between its last write and now nobody
-    /// watched. A clock that was set back meanwhile leaves no time to speak of.
-    fn report_gap(&mut self, through: i64) {
-        if through < self.live_since.wall_of(0) {
-            return;
-        }
-        let seconds = self.live_since.wall.saturating_sub(through).max(0) / 1_000_000;
-        self.error(
-            Incident::Gap,
-            format!(
-                "nobody watched for the last {seconds} s, up to now: connections of that time are not in the \
-                 history"
-            ),
-        );
     }
 
     fn report_clock(&mut self, now: &Now) {

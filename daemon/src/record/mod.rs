@@ -32,6 +32,7 @@ mod segment;
 mod settings;
 mod textlog;
 mod unknown;
+mod watched;
 mod writer;
 
 #[cfg(test)]

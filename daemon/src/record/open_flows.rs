@@ -60,7 +60,7 @@ pub(super) fn forget_files(db: &Database) -> Result<()> {
     Ok(())
 }
 
-fn boot() -> io::Result<[u8; BOOT]> {
+pub(super) fn boot() -> io::Result<[u8; BOOT]> {
     let mut boot = [0; BOOT];
     File::open("/proc/sys/kernel/random/boot_id")?.read_exact(&mut boot)?;
     Ok(boot)

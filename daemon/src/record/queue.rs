@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use picosnitch_api as api;
 
 use super::Map;
-use crate::model::{Bytes, Connection, Hash, Notice, ProgramKey, Scanned, Viewer, Who};
+use crate::model::{Bytes, Connection, End, Hash, Notice, ProgramKey, Scanned, Viewer, Who};
 
 /// Rows that wait at the most (about 20 MiB); further ones are counted and dropped.
 pub(super) const MAX_ROWS: usize = 65_536;
@@ -19,6 +20,8 @@ const MAX_NOTICES: usize = 8192;
 const MAX_SEEN: usize = 8192;
 /// Calls that wait for the writer at the most.
 const MAX_REQUESTS: usize = 64;
+/// So often it is written that somebody watches, where there is nothing else to write.
+const STILL: Duration = Duration::from_secs(60);
 
 /// Something a caller waits for.
 pub(super) enum Request {
@@ -66,6 +69,12 @@ pub(super) struct Queue {
     pub(super) open_flows: Option<Vec<u64>>,
     /// Highest notice handed in.
     pub(super) last_notice: i64,
+    /// When something was last written.
+    pub(super) written: Option<Instant>,
+    /// Somebody watches, which was not written for some time.
+    pub(super) still: bool,
+    /// Why the daemon is about to end.
+    pub(super) end: Option<End>,
 }
 
 impl Queue {
@@ -146,6 +155,11 @@ impl Queue {
             || self.stop
             || self.reconfigured
             || self.rows.len() >= MANY_ROWS
+    }
+
+    /// Nothing was written for so long that it has to be that somebody watches.
+    pub(super) fn stands_still(&self) -> bool {
+        self.written.is_none_or(|at| at.elapsed() >= STILL)
     }
 
     /// Something waits for the interval.

@@ -14,7 +14,7 @@ use super::queue::{Queue, Request, Urgent};
 use super::read::Reader;
 use super::writer::Writer;
 use super::{Error, Settings, Trouble, database};
-use crate::model::{Connection, Hash, Known, Notice, ProgramKey, Scanned, Who};
+use crate::model::{Connection, End, Hash, Known, Notice, ProgramKey, Scanned, Who};
 
 /// Takes the wall time up to which everything is written.
 type OnWritten = Box<dyn Fn(i64) + Send>;
@@ -225,11 +225,12 @@ impl Recorder {
         *locked(&self.shared.on_written) = Some(Box::new(call));
     }
 
-    /// The interval is over: what was handed in is written now. Called by the pipeline after each collection,
-    /// so that a row waits for one interval and not for two. Never blocks.
+    /// The interval is over: what was handed in is written now, and from time to time that there was nothing. Called
+    /// by the pipeline after each collection, so that a row waits for one interval and not for two. Never blocks.
     pub fn commit(&self) {
         let mut queue = self.shared.queue();
-        if queue.waits() {
+        queue.still |= queue.stands_still();
+        if queue.waits() || queue.still {
             queue.due = true;
             self.shared.work.notify_one();
         }
@@ -320,6 +321,11 @@ impl Recorder {
             self.shared.work.notify_one();
             let _ = wait.recv();
         }
+    }
+
+    /// Somebody has watched until now, and is about to stop for this reason.
+    pub fn ends(&self, end: End) {
+        self.shared.queue().end = Some(end);
     }
 
     /// Writes everything that waits and ends the writer. Other clones may still query; what they submit is lost.

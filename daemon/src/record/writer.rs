@@ -22,7 +22,7 @@ use super::queue::{Request, SeenKey, Urgent};
 use super::recorder::Shared;
 use super::rollup::Rollup;
 use super::textlog::TextLogs;
-use super::{Settings, Trouble, database, mend, retain};
+use super::{Settings, Trouble, database, mend, retain, watched};
 use crate::memory;
 use crate::model::{Connection, Hash, NoticeKind, Viewer, Who};
 
@@ -177,8 +177,11 @@ impl Writer {
             }
             if stop {
                 let unwritten = self.finish();
-                // Nothing may have been to write for a long time. The next daemon can do without.
-                let _ = watched(&self.database);
+                // Where nobody has watched (the start failed) nobody says so. The next daemon can do without.
+                let end = self.shared.queue().end;
+                if let Some(end) = end {
+                    let _ = watched::end(&mut self.database, now(), end);
+                }
                 let _ = self.database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
                 self.logs.sync();
                 return unwritten;
@@ -313,7 +316,7 @@ impl Writer {
 
     /// Writes what is urgent and, if due, the rest. On failure everything goes back to the queue.
     pub(super) fn write(&mut self, due: bool) {
-        let mut work = Work::default();
+        let (mut work, mut still) = (Work::default(), false);
         {
             let mut queue = self.shared.queue();
             work.urgent = queue.urgent.drain(..).collect();
@@ -323,6 +326,7 @@ impl Writer {
                 work.sent = std::mem::take(&mut queue.sent);
                 work.through = queue.through.take();
                 work.open_flows = queue.open_flows.take();
+                still = std::mem::take(&mut queue.still);
             }
         }
         self.report_loss(false);
@@ -332,6 +336,7 @@ impl Writer {
             && work.seen.is_empty()
             && work.sent.is_empty()
             && !off
+            && !still
             // Else it is tried whether writing works again.
             && self.broken.is_none()
         {
@@ -363,6 +368,7 @@ impl Writer {
     }
 
     fn succeeded(&mut self, work: &Work, began: Instant, change: &outbox::Change) {
+        self.shared.queue().written = Some(Instant::now());
         let numbers = &self.shared.numbers;
         numbers.written.fetch_add(work.rows.len() as u64, Ordering::Relaxed);
         numbers.last_commit.store(now(), Ordering::Relaxed);
@@ -611,7 +617,7 @@ impl Writer {
         }
         rollup.write(&transaction, interner)?;
         let change = self.outbox.write(&transaction, settings, &work.rows, &work.sent)?;
-        watched(&transaction)?;
+        watched::write(&transaction, now())?;
         if let Some(flows) = work.open_flows.as_ref().filter(|_| settings.enabled) {
             self.open_flows.write(&transaction, flows)?;
         }
@@ -636,15 +642,6 @@ fn news(urgent: &Urgent) -> Option<[u8; 32]> {
         Hash::Known(sha256) => Some(sha256),
         Hash::Unknown(_) => None,
     }
-}
-
-/// Until when the record is whole: what the next daemon knows of the time without one.
-fn watched(db: &Database) -> rusqlite::Result<()> {
-    db.execute(
-        "INSERT INTO meta (key, value) VALUES ('through', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
-        [now()],
-    )
-    .map(drop)
 }
 
 /// What is said where something cannot be read.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use picosnitch_api::Query;
 
@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "T23", title: "a socket older than the monitor, idle, then used", run: t23 },
     Case { id: "T23", title: "both ends of a connection older than the monitor", run: t23_server },
     Case { id: "T30", title: "the monitor restarted in the middle", run: t30 },
+    Case { id: "T30", title: "the machine went on, or down, without its monitor", run: t30_machine },
     Case { id: "B02", title: "a pause: what was before is kept, what goes on after is told", run: b02_pause },
     Case {
         id: "B00",
@@ -129,17 +130,21 @@ fn t30(lab: &mut Lab) -> Outcome {
     idle.report()?;
     settle_sums(&stage, &silent_path, (7, 7))?;
     stage.daemon.stop()?;
-    let down = crate::traffic::sys::now_us();
+    let (down, stopped) = (crate::traffic::sys::now_us(), Instant::now());
     // Unseen: nobody watches. These bytes must not turn up later as if they had been.
     running.say("20002")?;
     running.report()?;
+    std::thread::sleep(Duration::from_secs(3));
     stage.daemon.launch_again()?;
+    let away = stopped.elapsed();
     running.say("30003")?;
     running.report()?;
     settle_sums(&stage, &path, (40_004, 40_004))?;
     // An end in disorder loses at most what was not written, and counts nothing twice either.
+    let killed = Instant::now();
     stage.daemon.kill();
     stage.daemon.launch_again()?;
+    let dead = killed.elapsed();
     running.say("40004")?;
     running.report()?;
     settle_sums(&stage, &path, (80_008, 80_008))?;
@@ -156,12 +161,92 @@ fn t30(lab: &mut Lab) -> Outcome {
     }
     running.finish()?;
     idle.finish()?;
-    // The gap itself is on record: when nobody watched.
-    let gaps = stage.client.events(&Query { since: Some(down - 1_000_000), ..Query::default() })?;
-    let gaps = gaps.iter().filter(|event| event.error.as_deref() == Some("gap")).count();
-    ensure(gaps >= 1, || format!("{gaps} events tell of the time without a monitor"))?;
+    // The gap itself is on record: how long nobody watched.
+    let gaps = gaps(&stage, down - 1_000_000)?;
+    let [killed, stopped] = gaps.as_slice() else {
+        return Err(format!("two gaps, and told are {gaps:?}").into());
+    };
+    let length = seconds(stopped, "nobody watched for the last ", " s, up to now:");
+    ensure(length.is_some_and(|length| (3..=away.as_secs() + 1).contains(&length)), || {
+        format!("{stopped:?} of {away:?}")
+    })?;
+    // What was written last is at most an interval older.
+    let length = seconds(killed, "nobody watched for the last ", " s or less, up to now, as");
+    ensure(length.is_some_and(|length| length <= dead.as_secs() + 3), || format!("{killed:?} of {dead:?}"))?;
     let notices = stage.client.notices("new-executable", &path).len();
     ensure(notices == 1, || format!("{notices} NewExecutable, not 1"))
+}
+
+/// Sentences about gaps since then, µs since the epoch, newest first.
+fn gaps(stage: &Stage, since: i64) -> Outcome<Vec<String>> {
+    let events = stage.client.events(&Query { since: Some(since), ..Query::default() })?;
+    let gaps = events.into_iter().filter(|event| event.error.as_deref() == Some("gap"));
+    Ok(gaps.filter_map(|event| event.message).collect())
+}
+
+/// The number between these words.
+fn seconds(sentence: &str, before: &str, after: &str) -> Option<u64> {
+    sentence.split_once(before)?.1.split_once(after)?.0.parse().ok()
+}
+
+/// In systemd's place on the bus.
+struct Systemd(&'static str);
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+impl Systemd {
+    #[zbus(property)]
+    fn system_state(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+/// Whether the machine went on when the service was stopped is known where systemd says so, and nobody is told of a
+/// shutdown. That the machine has been started again meanwhile is said in the database.
+fn t30_machine(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("t30-machine", "")?;
+    let mut all = 0;
+    for (state, again, want) in [
+        (Some("running"), true, Some("since the monitor was stopped ")),
+        (Some("stopping"), true, None),
+        (None, true, None),
+        (Some("stopping"), false, Some("for the last ")),
+    ] {
+        let what = format!("{state:?}, started again: {again}");
+        let address = stage.bus.address.clone();
+        let systemd = match state {
+            None => None,
+            Some(state) => Some(stage.client.call(|_| async move {
+                zbus::connection::Builder::address(address.as_str())?
+                    .serve_at("/org/freedesktop/systemd1", Systemd(state))?
+                    .name("org.freedesktop.systemd1")?
+                    .build()
+                    .await
+            })?),
+        };
+        stage.daemon.stop()?;
+        if let Some(systemd) = systemd {
+            stage.client.call(|_| systemd.close())?;
+        }
+        if again {
+            let db = rusqlite::Connection::open(stage.daemon.database())?;
+            let changed = db.execute("UPDATE meta SET value = value + 1 WHERE key = 'through-boot'", ())?;
+            ensure(changed == 1, || "the start of the machine is not on record".to_owned())?;
+        }
+        stage.daemon.launch_again()?;
+        // A monitor that does not start with its machine says that, and this one was started some time ago.
+        let uptime = std::fs::read_to_string("/proc/uptime")?;
+        let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse::<u64>().ok()).unwrap_or(0);
+        let want = want.or((uptime >= 300).then_some(", from the start of the machine up to now"));
+        let gaps = gaps(&stage, 0)?;
+        let new = &gaps[..gaps.len().saturating_sub(all)];
+        all = gaps.len();
+        let right = match (new, want) {
+            ([one], Some(want)) => one.contains(want),
+            (new, want) => new.is_empty() && want.is_none(),
+        };
+        ensure(right, || format!("{what}: told is {new:?}"))?;
+    }
+    Ok(())
 }
 
 fn b02_pause(lab: &mut Lab) -> Outcome {

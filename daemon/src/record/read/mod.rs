@@ -30,7 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use picosnitch_api::{self as api, Dimension, Format, Page, Query, What};
-use rusqlite::{Connection as Database, OptionalExtension as _};
+use rusqlite::Connection as Database;
 
 use super::database;
 use super::queue::Request;
@@ -325,7 +325,6 @@ pub(super) fn known(db: &Database) -> rusqlite::Result<Known> {
     let next: Option<i64> =
         db.query_row("SELECT max((SELECT max(value) FROM meta WHERE key = 'next-notice'), (SELECT coalesce(max(id), 0) + 1 FROM event))", (), |row| row.get(0))?;
     known.next_notice = next.unwrap_or(1).max(1);
-    known.through =
-        db.query_row("SELECT value FROM meta WHERE key = 'through'", (), |row| row.get(0)).optional()?;
+    known.last = super::watched::read(db)?;
     Ok(known)
 }

@@ -7,7 +7,7 @@ use picosnitch_api::{Dimension, Query};
 use rusqlite::Connection as Database;
 
 use super::*;
-use crate::model::Viewer;
+use crate::model::{End, Last, Viewer};
 use crate::record::queue;
 
 fn count(lab: &Lab) -> u64 {
@@ -494,4 +494,33 @@ fn open_flows_are_those_of_the_rows() {
     assert_eq!(count(&lab), rows + 1);
     let flows: Vec<u8> = other.query_row("SELECT flows FROM open_flows", (), |row| row.get(0)).unwrap();
     assert_eq!(flows, [[3, 0, 0, 0, 0, 0, 0, 0], [0xff; 8]].concat());
+}
+
+#[test]
+fn that_somebody_watches_is_written_where_there_is_nothing_else() {
+    let lab = Lab::new();
+    let through = |lab: &Lab| -> Option<i64> {
+        let db = Database::open(lab.database()).unwrap();
+        db.query_row("SELECT max(value) FROM meta WHERE key = 'through'", (), |row| row.get(0)).unwrap()
+    };
+    let last = |through, end| Some(Last { through, same_boot: Some(true), end });
+    lab.recorder.flush();
+    assert_eq!((through(&lab), lab.known.last), (None, None));
+    lab.recorder.commit();
+    lab.recorder.flush();
+    let first = through(&lab).unwrap();
+    // But not with every interval.
+    lab.recorder.commit();
+    lab.recorder.flush();
+    assert_eq!(through(&lab), Some(first));
+    // One that opens the record and cannot start says nothing of the kind.
+    let lab = lab.reopen();
+    assert_eq!(lab.known.last, last(first, None));
+    lab.recorder.ends(End::Alone);
+    let lab = lab.reopen();
+    let end = lab.known.last.unwrap().through;
+    assert!(end > first);
+    assert_eq!(lab.known.last, last(end, Some(End::Alone)));
+    let lab = lab.reopen();
+    assert_eq!(lab.known.last, last(end, Some(End::Alone)));
 }
