@@ -188,11 +188,33 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     // What the start alone needed: programs to load, a history to read.
     memory::give_back();
     let mut changes = settings.subscribe();
+    let mut edited = match settings::Edited::watch(&arguments.config) {
+        Ok(edited) => Some(edited),
+        Err(error) => {
+            tracing::info!(
+                "edits of {} are read when asked to (SIGHUP): {error}",
+                arguments.config.display()
+            );
+            None
+        }
+    };
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&settings, &control),
+            _ = hangup.recv() => {
+                if let Some(edited) = &mut edited {
+                    let _ = edited.read();
+                }
+                reload(&settings, &control);
+            }
+            noticed = next(&mut edited) => match noticed {
+                Ok(()) => reload(&settings, &control),
+                Err(error) => {
+                    tracing::warn!("edits of the settings file are not noticed any more: {error}");
+                    edited = None;
+                }
+            },
             Ok(()) = changes.changed() => {
                 let now = changes.borrow_and_update().clone();
                 relay.control().settings(now.clone());
@@ -259,9 +281,17 @@ fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) -> bool {
     !matches!(bus.try_send(outgoing), Err(mpsc::error::TrySendError::Full(Outgoing::Notice(_))))
 }
 
+/// Never, if there is no watch.
+async fn next(edited: &mut Option<settings::Edited>) -> std::io::Result<()> {
+    match edited {
+        Some(edited) => edited.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn reload(settings: &Store, control: &Control) {
     match settings.reload() {
-        Ok(keys) if keys.is_empty() => tracing::info!("settings read again, nothing changed"),
+        Ok(keys) if keys.is_empty() => tracing::debug!("settings read again, nothing changed"),
         Ok(keys) => tracing::info!("settings changed: {}", keys.join(", ")),
         Err(error) => {
             let _ = control

@@ -3,6 +3,7 @@
 //! means stands in `data/config.toml`, once; a test holds the two together.
 
 mod convert;
+mod edited;
 mod list;
 mod outside;
 mod store;
@@ -18,6 +19,7 @@ use picosnitch_api::query::Network;
 pub use picosnitch_relay_wire::Tls;
 use serde::{Deserialize, Serialize};
 
+pub use edited::Edited;
 pub use store::Store;
 
 /// The file that is shipped, and written when there is none and a setting is changed.

@@ -54,7 +54,7 @@ impl Store {
         self.inner.current.subscribe()
     }
 
-    /// Reads the file again (SIGHUP). With an error everything stays as it is. Returns the keys that
+    /// Reads the file again (SIGHUP, or somebody edited it). With an error everything stays as it is. Returns the keys that
     /// changed.
     ///
     /// # Errors

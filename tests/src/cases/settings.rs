@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "S07", title: "settings with a mistake", run: s07 },
     Case { id: "S08", title: "every setting has its effect at once", run: s08 },
     Case { id: "S08", title: "picosnitch config edit", run: s08_edit },
+    Case { id: "S08", title: "an edited file holds, whichever way it was written", run: s08_file },
 ];
 
 /// Mistakes with the place that is told and a word of what is said.
@@ -325,6 +326,48 @@ fn s08_edit(lab: &mut Lab) -> Outcome {
     let mut without = stage.cli(None)?;
     let output = without.args(["config", "edit"]).stdin(std::process::Stdio::null()).output()?;
     ensure(output.status.code() == Some(2), || words(&output))
+}
+
+fn s08_file(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("s08-file", "[database]\nwrite_interval_seconds = 1\n")?;
+    let config = stage.daemon.config();
+    let say = |days: &str| format!("[database]\nwrite_interval_seconds = 1\nretention_days = {days}\n");
+    let holds = |days: &str| -> Outcome {
+        let wanted = format!("database.retention_days = {days}");
+        settle(PATIENCE, || {
+            let output = stage.cli(None)?.args(["config", "get", "database.retention_days"]).output()?;
+            let got = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            ensure(got == wanted, || format!("{got}, not {wanted}"))
+        })
+    };
+    std::fs::write(&config, say("123"))?;
+    holds("123")?;
+    let beside = config.with_extension("swp");
+    std::fs::write(&beside, say("124"))?;
+    std::fs::rename(&beside, &config)?;
+    holds("124")?;
+    // Not half of a file that is written in two steps: what is left out would have its default for a moment,
+    // and a day's history would go by it.
+    std::fs::write(&config, "")?;
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::fs::write(&config, say("125"))?;
+    holds("125")?;
+    let log = std::fs::read_to_string(stage.daemon.log())?;
+    let changes = log.matches("settings changed: ").count();
+    ensure(changes == 3, || format!("settings changed {changes} times: {log}"))?;
+    // A mistake is told once, and what held goes on.
+    let before = errors(&stage, "settings")?.len();
+    std::fs::write(&config, say("-5"))?;
+    settle(PATIENCE, || ensure(errors(&stage, "settings")?.len() > before, || "no Error event".to_owned()))?;
+    holds("125")?;
+    // A change by the bus is no edit, and the file can be edited after it, though it is another file now.
+    std::fs::write(&config, say("126"))?;
+    holds("126")?;
+    let set = stage.cli(None)?.args(["config", "set", "database.retention_days", "127"]).output()?;
+    ensure(set.status.success(), || words(&set))?;
+    std::fs::write(&config, say("128"))?;
+    holds("128")?;
+    ensure(errors(&stage, "settings")?.len() == before + 1, || "the mistake was told again".to_owned())
 }
 
 /// Keys of a TOML text, with their sections.
