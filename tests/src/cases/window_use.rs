@@ -13,7 +13,7 @@ use super::window::{OVERVIEW, click, open, press, rows, says_at, title};
 use crate::lab::client::settle;
 use crate::lab::desktop::Desktop;
 use crate::lab::program::report;
-use crate::lab::{Access, Lab, Outcome, Stage, Tree, ensure};
+use crate::lab::{Access, Lab, Outcome, Stage, Tree, built, ensure, project};
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
         title: "a program's page goes on by itself; actions of the desktop entry",
         run: goes_on,
     },
+    Case { id: "D05", title: "the session bus starts the window, and there is one", run: started_by_the_bus },
 ];
 
 /// Path of the program on record whose file has this name.
@@ -289,4 +290,39 @@ fn goes_on(lab: &mut Lab) -> Outcome {
         title(tree) == "Timeline" && rows(tree, "Timeline").iter().any(|text| text.ends_with(&two))
     })?;
     Ok(())
+}
+
+fn started_by_the_bus(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("d05-bus", "")?;
+    let dir = lab.new_dir("d05-bus")?;
+    // Below XDG_RUNTIME_DIR; the bus reads them when it starts. For root it does not go by HOME.
+    let services = dir.join("run/dbus-1/services");
+    std::fs::create_dir_all(&services)?;
+    let file = project().join("data/services/org.picosnitch.Picosnitch.service");
+    let window = built("picosnitch-gui")?;
+    let folder = window.parent().ok_or("no folder")?.display().to_string();
+    let text = std::fs::read_to_string(&file)?.replace("@bindir@", &folder);
+    std::fs::write(services.join(file.file_name().unwrap_or_default()), text)?;
+    let desktop = Desktop::start(&dir, &stage.bus.address, false)?;
+    let access = desktop.access()?;
+    let name = "org.picosnitch.Picosnitch";
+    let call = |method: &[&str]| {
+        let object = ["call", name, "/org/picosnitch/Picosnitch", "org.freedesktop.Application"];
+        desktop.busctl(&[&object[..], method].concat())
+    };
+    ensure(!desktop.has_owner(name), || "there is a window before it is asked for".to_owned())?;
+    call(&["Activate", "a{sv}", "0"])?;
+    desktop.seen(&access, "the window", |tree| title(tree) == "Overview")?;
+    let pid = desktop.pid_of(name)?;
+    call(&["ActivateAction", "sava{sv}", "live", "0", "0"])?;
+    let tree = desktop.seen(&access, "Live", |tree| title(tree) == "Live")?;
+    let windows = tree.0.iter().filter(|it| it.role == "frame").count();
+    ensure(windows == 1 && desktop.pid_of(name)? == pid, || format!("{windows} windows"))?;
+    // Closed, it can be asked for again, with an action right away.
+    desktop.input(&["key", "ctrl+q"])?;
+    settle(PATIENCE, || ensure(!desktop.has_owner(name), || "it does not quit".to_owned()))?;
+    call(&["ActivateAction", "sava{sv}", "timeline", "0", "0"])?;
+    desktop.seen(&access, "Timeline", |tree| title(tree) == "Timeline")?;
+    desktop.input(&["key", "ctrl+q"])?;
+    settle(PATIENCE, || ensure(!desktop.has_owner(name), || "it does not quit".to_owned()))
 }
