@@ -50,7 +50,8 @@ impl Monitor {
 
     /// Asks for NewExecutable, HashChanged and Verdict about the caller's own programs, and about everybody's with
     /// org.picosnitch.Monitor.read-any. They are addressed to the caller until Unwatch or until it
-    /// disconnects. Those about system accounts are sent to everybody in any case.
+    /// disconnects. Those about system accounts are sent to everybody without asking, except where a person ran
+    /// the same program before: then they go to those who asked and to whom they are news.
     async fn watch(&self, #[zbus(header)] header: Header<'_>) -> Result<(), Error> {
         let desk = desk::of(&self.desk)?;
         let caller = desk.authority.caller(&header).await?;
