@@ -46,6 +46,8 @@ pub enum Output {
         notice: i64,
         /// Known, or the final reason why not; never `Pending`.
         hash: Hash,
+        /// What somebody else ran at this path: to those who see everybody the program has changed.
+        old: Option<[u8; 32]>,
     },
 }
 
@@ -169,7 +171,7 @@ impl Judge {
                     self.content(digest, owner, contact, content, told, now, &mut out);
                 }
                 Hash::Unknown(_) => match waiting.notice {
-                    Some(notice) => out.push(Output::Completed { notice, hash }),
+                    Some(notice) => out.push(Output::Completed { notice, hash, old: None }),
                     None if waiting.deadline.is_some() => {
                         let Waiting { digest, owner, contact, .. } = waiting;
                         self.announce(digest, owner, contact, Before::Nobody, now, &mut out);
@@ -273,12 +275,16 @@ impl Judge {
         now: Moment,
         out: &mut Vec<Output>,
     ) {
-        if let Told::Already(notice) = told {
-            out.push(Output::Completed { notice, hash: Hash::Known(content) });
-        }
         // A program that still waits for its first notice gets it now, with the content that came first.
         let unannounced = self.take_unannounced(digest, owner) || told == Told::NotYet;
         let (verdict, before) = self.programs.content(digest, owner, content);
+        if let Told::Already(notice) = told {
+            let old = match (&verdict, &before) {
+                (Verdict::New | Verdict::First, Before::Other(old)) => Some(*old),
+                _ => None,
+            };
+            out.push(Output::Completed { notice, hash: Hash::Known(content), old });
+        }
         match verdict {
             Verdict::New if !matches!(told, Told::Already(_)) => {
                 self.announce(digest, owner, contact, before, now, out);

@@ -118,7 +118,7 @@ fn n01_waits_for_the_hash_but_not_long() {
 
     assert_eq!(
         judge.hash(file(2), known(2), at(5001)),
-        [Output::Completed { notice: 8, hash: known(2) }],
+        [Output::Completed { notice: 8, hash: known(2), old: None }],
         "the event gets its hash, people are not told again"
     );
     assert!(judge.hash(file(2), known(2), at(5002)).is_empty());
@@ -200,7 +200,7 @@ fn i23_a_hash_that_never_comes_completes_with_its_reason() {
     judge.observe(contact("/bin/a", PENDING), file(1), at(0));
     assert_eq!(judge.tick(at(500)).len(), 1);
     let gone = Hash::Unknown(Gap::Exited);
-    assert_eq!(judge.hash(file(1), gone, at(700)), [Output::Completed { notice: 7, hash: gone }]);
+    assert_eq!(judge.hash(file(1), gone, at(700)), [Output::Completed { notice: 7, hash: gone, old: None }]);
 
     judge.observe(contact("/bin/b", PENDING), file(2), at(1000));
     let out = judge.hash(file(2), gone, at(1001));
@@ -294,6 +294,23 @@ fn b04_what_others_ran_changes_nothing_for_the_owner() {
     assert_eq!(observe(0, 3), [(Some([1; 32]), Before::Nobody)]);
     assert_eq!(observe(alice, 3), [], "what the system ran everybody knows");
     assert_eq!(observe(alice, 4), [(Some([3; 32]), Before::Nobody)]);
+}
+
+#[test]
+fn b04_a_late_content_means_what_it_means_in_time() {
+    let mut judge = fresh();
+    judge.observe(by(1000, contact("/tmp/tool", known(1))), file(1), at(0));
+    judge.observe(by(1001, contact("/tmp/tool", PENDING)), file(2), at(0));
+    assert_eq!(told(&judge.tick(at(500))), [(None, Before::Nobody)]);
+    let completed = |content, old| [Output::Completed { notice: 8, hash: known(content), old }];
+    assert_eq!(judge.hash(file(2), known(2), at(501)), completed(2, Some([1; 32])), "changed to root");
+
+    // The same content is the news it was.
+    let mut judge = fresh();
+    judge.observe(by(1000, contact("/tmp/tool", known(1))), file(1), at(0));
+    judge.observe(by(1001, contact("/tmp/tool", PENDING)), file(1), at(0));
+    judge.tick(at(500));
+    assert_eq!(judge.hash(file(1), known(1), at(501)), completed(1, None));
 }
 
 #[test]
@@ -398,7 +415,7 @@ proptest! {
                             NoticeKind::Verdict { .. } | NoticeKind::Error { .. } => prop_assert!(false),
                         }
                     }
-                    Output::Completed { notice, hash } => {
+                    Output::Completed { notice, hash, .. } => {
                         prop_assert!(open.remove(&notice), "completed twice or never sent");
                         prop_assert_ne!(hash, PENDING);
                     }

@@ -423,7 +423,7 @@ impl Pipeline {
                         self.unsignalled += 1;
                     }
                 }
-                Output::Completed { notice, hash } => self.recorder.hash_known(notice, hash),
+                Output::Completed { notice, hash, old } => self.recorder.hash_known(notice, hash, old),
             }
         }
     }

@@ -164,9 +164,12 @@ pub(super) fn complete_notice(
     interner: &mut Interner,
     id: i64,
     hash: &Hash,
+    old: Option<[u8; 32]>,
 ) -> rusqlite::Result<()> {
     let content = interner.content(db, hash)?;
-    db.prepare_cached("UPDATE event SET content = ?2 WHERE id = ?1")?.execute([id, content])?;
+    let old = old.map_or(Ok(0), |old| interner.content(db, &Hash::Known(old)))?;
+    db.prepare_cached("UPDATE event SET content = ?2, old_content = ?3 WHERE id = ?1")?
+        .execute([id, content, old])?;
     if content > 0 {
         db.prepare_cached(
             "INSERT INTO fact (executable, kind, value, uid, first_seen, last_seen)

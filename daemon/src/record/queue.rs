@@ -37,7 +37,8 @@ pub(super) enum Request {
 #[derive(Debug, Clone)]
 pub(super) enum Urgent {
     Notice(Notice),
-    Hash(i64, Hash),
+    /// Number of the notice, its hash, and what those who see everybody knew there before.
+    Hash(i64, Hash, Option<[u8; 32]>),
     /// What a scanner said.
     Scan(Scanned),
 }

@@ -241,9 +241,10 @@ impl Recorder {
         self.urgent(Urgent::Notice(notice));
     }
 
-    /// The hash of the program in a notice became known after the notice went out.
-    pub fn hash_known(&self, notice_id: i64, hash: Hash) {
-        self.urgent(Urgent::Hash(notice_id, hash));
+    /// The hash of the program in a NewExecutable became known after it went out. `old`: what somebody else ran
+    /// at this path; those who see everybody find the program as changed.
+    pub fn hash_known(&self, notice_id: i64, hash: Hash, old: Option<[u8; 32]>) {
+        self.urgent(Urgent::Hash(notice_id, hash, old));
     }
 
     fn urgent(&self, urgent: Urgent) {

@@ -92,10 +92,13 @@ impl TextLogs {
                         executables.push_str(&notice_text(notice, settings));
                     }
                 },
-                Urgent::Hash(id, hash) => {
+                Urgent::Hash(id, hash, old) => {
                     if self.hashless.remove(id) {
                         let (time, hash) = (time_text(super::writer::now()), hash_words(hash));
-                        executables.push_str(&format!("{time} hash {hash} event={id}\n"));
+                        let old = old.map_or(String::new(), |old| {
+                            format!(" old_sha256={}", hash_text(&Hash::Known(old)))
+                        });
+                        executables.push_str(&format!("{time} hash {hash}{old} event={id}\n"));
                     }
                 }
                 Urgent::Scan(..) => {}

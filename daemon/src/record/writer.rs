@@ -605,7 +605,9 @@ impl Writer {
                 Urgent::Notice(notice) => {
                     insert::notice(&transaction, interner, settings, notice, &mut rollup)?
                 }
-                Urgent::Hash(id, hash) => insert::complete_notice(&transaction, interner, *id, hash)?,
+                Urgent::Hash(id, hash, old) => {
+                    insert::complete_notice(&transaction, interner, *id, hash, *old)?;
+                }
                 Urgent::Scan(scanned) => outbox::scanned(&transaction, scanned)?,
             }
             if settings.verdicts
@@ -629,7 +631,7 @@ impl Writer {
 /// The content that is news by this.
 fn news(urgent: &Urgent) -> Option<[u8; 32]> {
     let hash = match urgent {
-        Urgent::Hash(_, hash) => *hash,
+        Urgent::Hash(_, hash, _) => *hash,
         Urgent::Notice(notice) => match &notice.kind {
             NoticeKind::NewExecutable(contact) | NoticeKind::HashChanged { contact, .. } => {
                 contact.who.program.hash

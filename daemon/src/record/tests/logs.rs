@@ -107,17 +107,24 @@ fn s09_a_hash_that_comes_late_is_written_with_its_event() {
     let unknown = Hash::Unknown(crate::model::Gap::Pending);
     who.program = Arc::new(Program { hash: unknown, ..Program::clone(&who.program) });
     lab.recorder.notice(new_executable(7, DAY0, who));
-    lab.recorder.hash_known(7, Hash::Known([0xab; 32]));
+    lab.recorder.hash_known(7, Hash::Known([0xab; 32]), None);
     // Nothing in the log waits for these.
-    lab.recorder.hash_known(7, Hash::Known([0xab; 32]));
-    lab.recorder.hash_known(8, Hash::Known([0xab; 32]));
+    lab.recorder.hash_known(7, Hash::Known([0xab; 32]), None);
+    lab.recorder.hash_known(8, Hash::Known([0xab; 32]), None);
+    // Somebody else ran another content there.
+    let mut late = self::who("/usr/bin/curl", 1001);
+    late.program = Arc::new(Program { hash: unknown, ..Program::clone(&late.program) });
+    lab.recorder.notice(new_executable(9, DAY0, late));
+    lab.recorder.hash_known(9, Hash::Known([0xcd; 32]), Some([0xab; 32]));
     lab.write(vec![row(DAY0, self::who("/usr/bin/curl", 1000))]);
     let text = std::fs::read_to_string(lab.log("exe.log")).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[0].contains(" sha256= ") && lines[0].contains("sha256_unknown=pending"), "{text}");
     assert!(lines[0].ends_with(" event=7"), "{text}");
     assert!(lines[1].ends_with(&format!(" hash sha256={} event=7", "ab".repeat(32))), "{text}");
+    let changed = format!(" hash sha256={} old_sha256={} event=9", "cd".repeat(32), "ab".repeat(32));
+    assert!(lines[3].ends_with(&changed), "{text}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn i23_contents_that_are_news_wait_for_a_verdict_unknown_ones_never() {
     assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     // Known later: asked for then.
     let sha256 = [9; 32];
-    lab.recorder.hash_known(1, Hash::Known(sha256));
+    lab.recorder.hash_known(1, Hash::Known(sha256), None);
     lab.recorder.flush();
     assert_eq!(reader.scan_due(now()).unwrap().0.unwrap().sha256, sha256);
     let verdict = Verdict { malicious: 2, suspicious: 1, total: 70, analysed: DAY0 };
@@ -124,7 +124,7 @@ fn i23_contents_that_are_news_wait_for_a_verdict_unknown_ones_never() {
     lab.recorder.flush();
     assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     // News again: it has its verdict.
-    lab.recorder.hash_known(1, Hash::Known(sha256));
+    lab.recorder.hash_known(1, Hash::Known(sha256), None);
     lab.recorder.flush();
     assert_eq!(reader.scan_due(now()).unwrap(), (None, 0));
     let executable = reader.executable(1, &Viewer::everything()).unwrap();

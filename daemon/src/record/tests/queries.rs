@@ -297,7 +297,7 @@ fn n01_what_is_known_survives_a_restart() {
     unhashed.program =
         Arc::new(Program { hash: Hash::Unknown(Gap::Pending), ..Program::clone(&unhashed.program) });
     lab.recorder.notice(new_executable(2, DAY0 + 1, unhashed));
-    lab.recorder.hash_known(2, Hash::Known([9; 32]));
+    lab.recorder.hash_known(2, Hash::Known([9; 32]), None);
     let mut changed = who("/usr/bin/curl", 1000);
     changed.program = Arc::new(Program { hash: Hash::Known([7; 32]), ..Program::clone(&changed.program) });
     lab.recorder.seen(&changed, DAY0 + 2);

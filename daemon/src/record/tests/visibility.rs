@@ -4,7 +4,7 @@
 use picosnitch_api::{Dimension, Query};
 
 use super::*;
-use crate::model::Viewer;
+use crate::model::{Gap, Viewer};
 
 fn all() -> Viewer {
     Viewer::everything()
@@ -227,6 +227,16 @@ fn b04_events_tell_what_the_viewer_may_know() {
     let q = Query { sha256: Some("01".repeat(32)), ..Query::default() };
     assert_eq!(told(&all(), &q), [changed(2), new(1)]);
     assert_eq!(told(&only(1001), &q), []);
+    // A content that came later than its notice means the same.
+    let mut late = with(1004, 2);
+    late.program = Arc::new(Program { hash: Hash::Unknown(Gap::Pending), ..Program::clone(&late.program) });
+    lab.recorder.notice(notice(5, late, Before::Nobody));
+    lab.recorder.flush();
+    assert_eq!(told(&all(), &Query::default())[0], new(5));
+    lab.recorder.hash_known(5, Hash::Known([2; 32]), Some([1; 32]));
+    lab.recorder.flush();
+    assert_eq!(told(&all(), &Query::default())[0], changed(5));
+    assert_eq!(told(&with_system(1004), &Query::default())[0], new(5));
     // What an administrator deletes is gone for everybody.
     let q = Query { path: Some("/tmp/tool".to_owned()), ..Query::default() };
     reader.delete_history(&q, &all()).unwrap();
