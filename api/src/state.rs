@@ -282,19 +282,23 @@ impl State {
 
     /// Newest first, each program once.
     fn program(&mut self, id: i64, row: &row::Event) {
-        let Some(path) = &row.path else { return };
-        let at = self.programs.iter().position(|known| known.path.as_ref() == Some(path));
-        if let Some(at) = at {
-            match self.programs[at].id.cmp(&Some(id)) {
-                std::cmp::Ordering::Greater => return,
-                std::cmp::Ordering::Equal => return fill(&mut self.programs[at], row.clone()),
-                std::cmp::Ordering::Less => {
-                    self.programs.remove(at);
-                }
+        if row.path.is_none() {
+            return;
+        }
+        if let Some(known) = self.programs.iter_mut().find(|known| known.id == Some(id)) {
+            fill(known, row.clone());
+        } else {
+            let at = self.programs.iter().position(|known| known.id < Some(id));
+            self.programs.insert(at.unwrap_or(self.programs.len()), row.clone());
+        }
+        let mut at = 1;
+        while at < self.programs.len() {
+            if self.programs.range(..at).any(|newer| same_program(newer, &self.programs[at])) {
+                self.programs.remove(at);
+            } else {
+                at += 1;
             }
         }
-        let at = self.programs.iter().position(|known| known.id < Some(id)).unwrap_or(self.programs.len());
-        self.programs.insert(at, row.clone());
         self.programs.truncate(MAX_PROGRAMS);
     }
 
@@ -362,10 +366,23 @@ fn same(one: &row::Event, other: &row::Event) -> bool {
     time && (&one.kind, &one.path, &one.error) == (&other.kind, &other.path, &other.error)
 }
 
+/// Both are about the same program. A signal does not say whether it is one of a container or the host's of the same
+/// path: it is neither until that is known.
+fn same_program(one: &row::Event, other: &row::Event) -> bool {
+    match (one.executable, other.executable) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.path == other.path,
+        _ => false,
+    }
+}
+
 /// A row from `Events` says more than a signal; a signal never takes anything away from a row.
 fn fill(known: &mut row::Event, with: row::Event) {
     macro_rules! take {
-        ($($field:ident),*) => { $(if with.$field.is_some() { known.$field = with.$field; })* };
+        ($($field:ident),*) => {
+            let row::Event { id: _, $($field),* } = with;
+            $(if $field.is_some() { known.$field = $field; })*
+        };
     }
     take!(
         time,
@@ -389,6 +406,7 @@ fn fill(known: &mut row::Event, with: row::Event) {
         domain_source,
         unit,
         container,
+        foreign_root,
         error,
         message,
         acknowledged
@@ -441,6 +459,32 @@ mod tests {
         let _ = state.apply(status("watching", &[]));
         assert_eq!(state.daemon(), Daemon::Absent, "an answer that came late");
         assert_eq!(state.status(), None);
+    }
+
+    #[test]
+    fn a_container_s_program_stays_beside_the_host_s_of_the_same_path() {
+        let row = |id, executable, foreign_root| row::Event {
+            executable: Some(executable),
+            foreign_root,
+            ..new(id, "/usr/bin/curl")
+        };
+        let mut state = State::default();
+        let _ = state.apply(Input::Event(Event::Appeared));
+        let _ = state.apply(Input::Notices(vec![row(1, 7, None)]));
+        let shown = |state: &State| -> Vec<_> {
+            state.programs().map(|row| (row.id.unwrap(), row.foreign_root)).collect()
+        };
+        // The signal does not say which of them it is.
+        let _ = state.apply(signal(2, "/usr/bin/curl"));
+        let _ = state.apply(Input::Details(Box::new(row(2, 8, Some(true)))));
+        assert_eq!(shown(&state), [(2, Some(true)), (1, None)]);
+        assert_eq!(state.unread().next().unwrap().foreign_root, Some(true), "the banner goes by it");
+        // Each once.
+        let _ = state.apply(signal(3, "/usr/bin/curl"));
+        let _ = state.apply(Input::Details(Box::new(row(3, 7, None))));
+        assert_eq!(shown(&state), [(3, None), (2, Some(true))]);
+        let _ = state.apply(Input::Details(Box::new(row(1, 7, None))));
+        assert_eq!(shown(&state), [(3, None), (2, Some(true))]);
     }
 
     #[test]
