@@ -9,7 +9,7 @@ use picosnitch_api::row::{Event, Page};
 use picosnitch_api::tongue::{mark, say, tr};
 use picosnitch_api::{Client, Dimension, People, Query, inert};
 
-use super::{Context, Frame, bar, file_name, now, value};
+use super::{Context, Frame, bar, file_name, now, program_name, value};
 use crate::format;
 use crate::msg::{Got, Msg, Part, Place, Sender};
 use crate::table::{Column, Name, PAGE, Show, Spot, Table, Wanted};
@@ -31,7 +31,8 @@ const ABOUT: &str = mark("New and changed programs, and gaps in the record.");
 
 /// What a notice says in its first line.
 fn title(row: &Event) -> String {
-    let program = || file_name(row.path.as_deref().or(row.name.as_deref()).unwrap_or(tr("a program")));
+    let name = row.path.as_deref().or(row.name.as_deref()).unwrap_or(tr("a program"));
+    let program = || program_name(name, row.foreign_root);
     match row.kind.as_deref() {
         Some("new-executable") => say("New on the network: {program}", &[("program", &program())]),
         Some("hash-changed") => say("{program} changed", &[("program", &program())]),
@@ -79,8 +80,8 @@ impl Timeline {
             },
             |row| {
                 let port = |port: Option<u16>| port.map(|port| port.to_string());
-                [
-                    (Dimension::Path, row.path.clone()),
+                let program = Chip::program(row.path.as_deref(), row.executable, row.foreign_root);
+                let values = [
                     (Dimension::Name, row.name.clone()),
                     (Dimension::Domain, row.domain.clone()),
                     (Dimension::Address, row.address.clone()),
@@ -94,10 +95,8 @@ impl Timeline {
                     (Dimension::Unit, row.unit.clone()),
                     (Dimension::Container, row.container.clone()),
                     (Dimension::Sha256, row.sha256.clone()),
-                ]
-                .into_iter()
-                .filter_map(|(by, value)| Chip::of(by, value?))
-                .collect()
+                ];
+                Chip::all(program, values)
             },
         );
         let emit = sender.clone();
@@ -233,7 +232,7 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
                 strong: row.acknowledged != Some(true),
                 icon: Some(match (row.kind.as_deref(), row.path.as_deref()) {
                     (Some("error"), _) => gtk4::gio::ThemedIcon::new("dialog-warning-symbolic").upcast(),
-                    (_, path) => crate::icon::of(path.unwrap_or_default(), None),
+                    (_, path) => crate::icon::of(path.unwrap_or_default(), row.foreign_root),
                 }),
             })),
         ),
@@ -252,4 +251,21 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
         .wide(100)
         .ages(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d05_a_program_of_a_container_is_told_as_one() {
+        let mut row = Event {
+            kind: Some("new-executable".into()),
+            path: Some("/usr/bin/curl".into()),
+            ..Event::default()
+        };
+        assert_eq!(title(&row), "New on the network: curl");
+        row.foreign_root = Some(true);
+        assert_eq!(title(&row), "New on the network: curl (in a container)");
+    }
 }

@@ -9,7 +9,7 @@ use picosnitch_api::{Client, Dimension, Error, Query};
 
 use crate::chart::scale::{Data, LINES};
 use crate::msg::{Got, Totals, Whom};
-use crate::page::file_name;
+use crate::page::program_name;
 
 /// Destinations of one program that are counted; more are said as more.
 const MAX_NAMES: usize = picosnitch_api::query::MAX_PAGE as usize;
@@ -129,7 +129,7 @@ where
             "hash-changed" => true,
             _ => return None,
         };
-        Some((row.time?, changed, file_name(row.path.as_deref()?)))
+        Some((row.time?, changed, program_name(row.path.as_deref()?, row.foreign_root)))
     };
     let (mut all, mut read, mut cursor) = (Vec::new(), 0, None);
     while read < NOTICES {
