@@ -41,6 +41,16 @@ pub struct Settings {
     client: Rc<RefCell<Option<Client>>>,
 }
 
+/// The library leaves the entry of its search without a name.
+fn name_searches(within: &gtk4::Widget) {
+    if within.is::<gtk4::SearchEntry>() {
+        crate::speak::label(within, tr("Search"));
+    }
+    for child in std::iter::successors(within.first_child(), WidgetExt::next_sibling) {
+        name_searches(&child);
+    }
+}
+
 impl Settings {
     /// Opens it.
     pub fn open(
@@ -63,6 +73,7 @@ impl Settings {
             .icon_name("preferences-system-symbolic")
             .build();
         window.add(&page);
+        name_searches(window.upcast_ref());
         window.present();
         let settings = Self {
             window: window.downgrade(),

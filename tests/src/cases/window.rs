@@ -369,7 +369,7 @@ fn d07(lab: &mut Lab) -> Outcome {
     desktop.seen(&access, "a program", |tree| title(tree) == "Program")?;
     desktop.input(&["key", "alt+Left"])?;
     desktop.seen(&access, "the programs", |tree| title(tree) == "Programs")?;
-    // The pages that no key leads to, the times, and the settings.
+    // The pages that no key leads to, and the times.
     desktop.window(&["--program", &program_id(&stage, &one)?], &[])?;
     let tree = desktop.seen(&access, "the program", |tree| {
         title(tree) == "Program" && tree.says("Latest processes") && tree.says("Connections, all time")
@@ -382,10 +382,7 @@ fn d07(lab: &mut Lab) -> Outcome {
     named("the times", &desktop.seen(&access, "the times", times)?)?;
     desktop.input(&["key", "Escape", "ctrl+question"])?;
     desktop.seen(&access, "the list of keys", |tree| tree.says("Move the cursor"))?;
-    desktop.input(&["key", "Escape"])?;
-    desktop.window(&["--page", "settings"], &[])?;
-    press(&desktop, &access, "page tab", "Monitor")?;
-    named("Settings", &desktop.seen(&access, "the settings", |tree| tree.says("Process names"))?)
+    Ok(())
 }
 
 /// Its name, the name of the table on the first page, and the variables that make it.
