@@ -234,6 +234,8 @@ row! {
         message "message": String,
         /// Somebody has seen it.
         acknowledged "acknowledged": bool,
+        /// True if the program ran from a file that was unlinked, or that another one was renamed over; else absent.
+        file_deleted "file-deleted": bool,
     }
 }
 

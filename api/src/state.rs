@@ -409,7 +409,8 @@ fn fill(known: &mut row::Event, with: row::Event) {
         foreign_root,
         error,
         message,
-        acknowledged
+        acknowledged,
+        file_deleted
     );
 }
 

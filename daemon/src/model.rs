@@ -433,6 +433,11 @@ pub struct Suspect {
 pub struct Contact {
     /// Who.
     pub who: Who,
+    /// What the program runs.
+    pub file: FileId,
+    /// That has lost its name since: it was unlinked, or another file was renamed over it. Not known before the
+    /// notice is made.
+    pub deleted: bool,
     /// Remote address.
     pub remote: Option<IpAddr>,
     /// Remote port.

@@ -197,6 +197,13 @@ impl Enrich {
         (self.table.share(process.id, program), files)
     }
 
+    /// Whether the file that process `pid` runs, or ran a moment ago, has lost its name by now. What cannot be known is
+    /// not said.
+    pub fn deleted(&mut self, file: FileId, pid: u32) -> bool {
+        let fingerprint = Arc::clone(&self.fingerprint);
+        file.inode != 0 && self.errands.ask(move || fingerprint.deleted(file, pid)).flatten().unwrap_or(false)
+    }
+
     /// Entries forgotten for lack of room: processes, and names. Only grows.
     #[must_use]
     pub fn evicted(&self) -> u64 {

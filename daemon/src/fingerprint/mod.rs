@@ -237,6 +237,18 @@ impl Fingerprint {
         Place::of(&self.shared.identify, handle.as_fd(), pid)
     }
 
+    /// Whether the file that process `pid` executes, or executed a moment ago, has lost its name by now. What is in
+    /// memory alone never had one. `None` if the file is kept nowhere any more. May wait for ever: for a thread
+    /// that may.
+    #[must_use]
+    pub fn deleted(&self, file: FileId, pid: u32) -> Option<bool> {
+        let place = self.place_now(file, pid).or_else(|| {
+            let held = self.shared.lock().start(file).held?;
+            Place::of(&self.shared.identify, held.fd.as_fd(), pid)
+        })?;
+        Some(place.deleted && !place.path.starts_with(b"/memfd:"))
+    }
+
     /// The script that process `pid` executed by an interpreter, as fanotify told it: a file of this
     /// name that is not the interpreter. Waits as [`Fingerprint::place`].
     #[must_use]

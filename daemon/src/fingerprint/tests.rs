@@ -157,6 +157,26 @@ fn i01_deleted_while_running() {
 }
 
 #[test]
+fn n01_a_file_that_goes_after_it_was_looked_at_is_deleted() {
+    let rig = Rig::plain();
+    let (path, other) = (rig.program("goes", "/bin/sleep"), rig.program("over", "/bin/sleep"));
+    std::fs::hard_link(&path, path.with_extension("link")).unwrap();
+    let (file, running) = (file_id(&path), Running::start(&path));
+    assert!(!rig.fingerprint.place(file, running.pid()).unwrap().deleted);
+    assert_eq!(rig.fingerprint.deleted(file, running.pid()), Some(false));
+    std::fs::rename(&other, &path).unwrap();
+    // Another name of it does not count: it does not run from there.
+    assert_eq!(rig.fingerprint.deleted(file, running.pid()), Some(true));
+    assert_eq!(rig.fingerprint.deleted(file_id(&path), running.pid()), None, "it does not run that");
+    // Of what has exited, the descriptor that was kept tells.
+    let brief = rig.program("brief", "/bin/true");
+    let held = rig.hold(&brief);
+    assert_eq!(rig.fingerprint.deleted(held, 4_000_000), Some(false));
+    std::fs::remove_file(&brief).unwrap();
+    assert_eq!(rig.fingerprint.deleted(held, 4_000_000), Some(true));
+}
+
+#[test]
 fn i01_a_name_that_only_looks_deleted_is_kept() {
     let rig = Rig::plain();
     let path = rig.program("odd (deleted)", "/bin/sleep");
@@ -208,6 +228,7 @@ fn i07_a_file_in_memory() {
     let place = rig.fingerprint.place(file, running.pid()).unwrap();
     assert_eq!(&*place.path, b"/memfd:picosnitch-test");
     assert!(place.deleted);
+    assert_eq!(rig.fingerprint.deleted(file, running.pid()), Some(false), "it never had a name");
 }
 
 #[test]

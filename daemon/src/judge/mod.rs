@@ -62,7 +62,6 @@ pub struct Dropped {
 
 /// A contact whose content is not known yet.
 struct Waiting {
-    file: FileId,
     digest: Digest,
     owner: Owner,
     contact: Contact,
@@ -130,15 +129,15 @@ impl Judge {
         self.accounts.owner(uid)
     }
 
-    /// A program was seen. `file` is what it runs; if its hash is pending, [`Judge::hash`] is expected
-    /// for that file later. Parents are never judged.
-    pub fn observe(&mut self, contact: Contact, file: FileId, now: Moment) -> Vec<Output> {
+    /// A program was seen. If its hash is pending, [`Judge::hash`] is expected for its file later. Parents are
+    /// never judged.
+    pub fn observe(&mut self, contact: Contact, now: Moment) -> Vec<Output> {
         let mut out = Vec::new();
         let digest = Digest::of(&contact.who.program.key);
         let owner = self.accounts.owner(contact.who.uid);
         match contact.who.program.hash {
             Hash::Known(content) => self.content(digest, owner, contact, content, Told::Fresh, now, &mut out),
-            Hash::Unknown(Gap::Pending) => self.wait(digest, owner, contact, file, now, &mut out),
+            Hash::Unknown(Gap::Pending) => self.wait(digest, owner, contact, now, &mut out),
             Hash::Unknown(_) => {
                 if !self.programs.contains(digest, owner) || self.take_unannounced(digest, owner) {
                     self.announce(digest, owner, contact, Before::Nobody, now, &mut out);
@@ -155,7 +154,7 @@ impl Judge {
             return out;
         }
         let (ready, rest) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.file == file);
+            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.contact.file == file);
         self.waiting = rest;
         let ready: VecDeque<Waiting> = ready;
         for mut waiting in ready {
@@ -314,18 +313,11 @@ impl Judge {
         any
     }
 
-    fn wait(
-        &mut self,
-        digest: Digest,
-        owner: Owner,
-        contact: Contact,
-        file: FileId,
-        now: Moment,
-        out: &mut Vec<Output>,
-    ) {
+    fn wait(&mut self, digest: Digest, owner: Owner, contact: Contact, now: Moment, out: &mut Vec<Output>) {
         let known = self.programs.contains(digest, owner);
-        let waits =
-            |waiting: &Waiting| (waiting.digest, waiting.owner, waiting.file) == (digest, owner, file);
+        let waits = |waiting: &Waiting| {
+            (waiting.digest, waiting.owner, waiting.contact.file) == (digest, owner, contact.file)
+        };
         if known && self.waiting.iter().any(waits) {
             return;
         }
@@ -341,7 +333,7 @@ impl Judge {
             self.programs.enter(digest, owner);
             now.monotonic.saturating_add(PATIENCE)
         });
-        self.waiting.push_back(Waiting { file, digest, owner, contact, deadline, notice: None });
+        self.waiting.push_back(Waiting { digest, owner, contact, deadline, notice: None });
     }
 }
 

@@ -26,6 +26,8 @@ fn contact_of(key: ProgramKey, hash: Hash) -> Contact {
             unit: None,
             container: None,
         },
+        file: FileId::default(),
+        deleted: false,
         remote: None,
         remote_port: None,
         local_port: None,
@@ -41,6 +43,11 @@ fn contact(path: &str, hash: Hash) -> Contact {
 
 fn file(number: u64) -> FileId {
     FileId { inode: number, ino: number, dev: 1, generation: 0 }
+}
+
+/// The same, by a process that runs this file.
+fn run(contact: Contact, number: u64) -> Contact {
+    Contact { file: file(number), ..contact }
 }
 
 fn at(ms: i64) -> Moment {
@@ -76,10 +83,10 @@ fn new_executables(out: &[Output]) -> Vec<(i64, Vec<u8>, Hash)> {
 #[test]
 fn n01_a_new_path_is_announced_once() {
     let mut judge = fresh();
-    let out = judge.observe(contact("/bin/a", known(1)), file(1), at(0));
+    let out = judge.observe(run(contact("/bin/a", known(1)), 1), at(0));
     assert_eq!(new_executables(&out), [(7, b"/bin/a".to_vec(), known(1))]);
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(1)).is_empty());
-    let out = judge.observe(contact("/bin/b", known(1)), file(1), at(2));
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(1)).is_empty());
+    let out = judge.observe(run(contact("/bin/b", known(1)), 1), at(2));
     assert_eq!(new_executables(&out).len(), 1, "the same content under another path is another program");
 }
 
@@ -91,8 +98,8 @@ fn n01_none_after_a_restart() {
         last: None,
         open_flows: Vec::new(),
     });
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
-    assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", PENDING), 1), at(0)).is_empty());
     assert!(judge.hash(file(1), known(1), at(3)).is_empty());
     assert_eq!(judge.next_notice(), 40);
 }
@@ -100,9 +107,9 @@ fn n01_none_after_a_restart() {
 #[test]
 fn n01_waits_for_the_hash_but_not_long() {
     let mut judge = fresh();
-    assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(0)).is_empty());
-    assert!(judge.observe(contact("/bin/b", PENDING), file(2), at(100)).is_empty());
-    assert!(judge.observe(contact("/bin/a", PENDING), file(1), at(120)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", PENDING), 1), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/b", PENDING), 2), at(100)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", PENDING), 1), at(120)).is_empty());
     assert_eq!(judge.deadline(), Some(500_000));
 
     let out = judge.hash(file(1), known(1), at(200));
@@ -122,7 +129,7 @@ fn n01_waits_for_the_hash_but_not_long() {
         "the event gets its hash, people are not told again"
     );
     assert!(judge.hash(file(2), known(2), at(5002)).is_empty());
-    assert!(judge.observe(contact("/bin/b", known(2)), file(2), at(6000)).is_empty());
+    assert!(judge.observe(run(contact("/bin/b", known(2)), 2), at(6000)).is_empty());
 }
 
 #[test]
@@ -133,10 +140,10 @@ fn n02_changed_only_when_the_content_is_none_of_those_known() {
         last: None,
         open_flows: Vec::new(),
     });
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
-    assert!(judge.observe(contact("/bin/a", known(2)), file(1), at(0)).is_empty());
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(0)).is_empty());
-    let out = judge.observe(contact("/bin/a", known(3)), file(1), at(1));
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", known(2)), 1), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(0)).is_empty());
+    let out = judge.observe(run(contact("/bin/a", known(3)), 1), at(1));
     match out.as_slice() {
         [Output::Notice(Notice { id: 1, kind: NoticeKind::HashChanged { contact, old }, .. })] => {
             assert_eq!(*old, [1; 32], "the content seen last before");
@@ -144,7 +151,7 @@ fn n02_changed_only_when_the_content_is_none_of_those_known() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(judge.observe(contact("/bin/a", known(3)), file(1), at(2)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", known(3)), 1), at(2)).is_empty());
 }
 
 #[test]
@@ -153,8 +160,8 @@ fn n02_a_host_and_a_container_file_of_one_path_do_not_flap() {
     let inside = ProgramKey { foreign: true, ..key("/usr/bin/curl") };
     let mut notices = 0;
     for round in 0..6 {
-        notices += judge.observe(contact("/usr/bin/curl", known(1)), file(1), at(round)).len();
-        notices += judge.observe(contact_of(inside.clone(), known(2)), file(2), at(round)).len();
+        notices += judge.observe(run(contact("/usr/bin/curl", known(1)), 1), at(round)).len();
+        notices += judge.observe(run(contact_of(inside.clone(), known(2)), 2), at(round)).len();
     }
     assert_eq!(notices, 2, "one NewExecutable each, no HashChanged");
 }
@@ -167,7 +174,7 @@ fn n02_a_change_is_told_when_its_hash_comes_late() {
         last: None,
         open_flows: Vec::new(),
     });
-    assert!(judge.observe(contact("/bin/a", PENDING), file(9), at(0)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", PENDING), 9), at(0)).is_empty());
     assert_eq!(judge.deadline(), None, "a known program has nothing to be sent in a hurry");
     let out = judge.hash(file(9), known(2), at(9000));
     assert!(
@@ -182,27 +189,27 @@ fn n02_a_change_is_told_when_its_hash_comes_late() {
 #[test]
 fn i23_an_unknown_hash_is_never_a_change_and_never_stored() {
     let mut judge = fresh();
-    let out = judge.observe(contact("/bin/a", Hash::Unknown(Gap::Unreadable)), file(1), at(0));
+    let out = judge.observe(run(contact("/bin/a", Hash::Unknown(Gap::Unreadable)), 1), at(0));
     assert_eq!(new_executables(&out), [(7, b"/bin/a".to_vec(), Hash::Unknown(Gap::Unreadable))]);
     // The first content that becomes known is no change: there is nothing it differs from.
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(1)).is_empty());
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(1)).is_empty());
     for gap in Gap::ALL {
-        assert!(judge.observe(contact("/bin/a", Hash::Unknown(gap)), file(1), at(2)).is_empty(), "{gap:?}");
+        assert!(judge.observe(run(contact("/bin/a", Hash::Unknown(gap)), 1), at(2)).is_empty(), "{gap:?}");
         assert!(judge.hash(file(1), Hash::Unknown(gap), at(2)).is_empty(), "{gap:?}");
     }
-    assert!(judge.observe(contact("/bin/a", known(1)), file(1), at(3)).is_empty());
-    assert_eq!(judge.observe(contact("/bin/a", known(2)), file(1), at(4)).len(), 1);
+    assert!(judge.observe(run(contact("/bin/a", known(1)), 1), at(3)).is_empty());
+    assert_eq!(judge.observe(run(contact("/bin/a", known(2)), 1), at(4)).len(), 1);
 }
 
 #[test]
 fn i23_a_hash_that_never_comes_completes_with_its_reason() {
     let mut judge = fresh();
-    judge.observe(contact("/bin/a", PENDING), file(1), at(0));
+    judge.observe(run(contact("/bin/a", PENDING), 1), at(0));
     assert_eq!(judge.tick(at(500)).len(), 1);
     let gone = Hash::Unknown(Gap::Exited);
     assert_eq!(judge.hash(file(1), gone, at(700)), [Output::Completed { notice: 7, hash: gone, old: None }]);
 
-    judge.observe(contact("/bin/b", PENDING), file(2), at(1000));
+    judge.observe(run(contact("/bin/b", PENDING), 2), at(1000));
     let out = judge.hash(file(2), gone, at(1001));
     assert_eq!(new_executables(&out), [(8, b"/bin/b".to_vec(), gone)], "not told twice, not forgotten");
 }
@@ -210,8 +217,8 @@ fn i23_a_hash_that_never_comes_completes_with_its_reason() {
 #[test]
 fn a_second_process_with_a_known_hash_brings_the_notice_forward() {
     let mut judge = fresh();
-    judge.observe(contact("/bin/a", PENDING), file(1), at(0));
-    let out = judge.observe(contact("/bin/a", known(5)), file(2), at(10));
+    judge.observe(run(contact("/bin/a", PENDING), 1), at(0));
+    let out = judge.observe(run(contact("/bin/a", known(5)), 2), at(10));
     assert_eq!(new_executables(&out), [(7, b"/bin/a".to_vec(), known(5))]);
     assert_eq!(judge.deadline(), None);
     assert!(judge.tick(at(600)).is_empty());
@@ -226,7 +233,7 @@ fn a_second_process_with_a_known_hash_brings_the_notice_forward() {
 #[test]
 fn s06_deadlines_do_not_follow_the_wall_clock() {
     let mut judge = fresh();
-    judge.observe(contact("/bin/a", PENDING), file(1), Moment { wall: 5_000_000_000, monotonic: 0 });
+    judge.observe(run(contact("/bin/a", PENDING), 1), Moment { wall: 5_000_000_000, monotonic: 0 });
     let out = judge.tick(Moment { wall: -3, monotonic: PATIENCE });
     assert!(matches!(out.as_slice(), [Output::Notice(Notice { time: -3, .. })]), "{out:?}");
 }
@@ -254,12 +261,12 @@ fn waiting_is_bounded_and_counted() {
     let mut judge = fresh();
     let mut notices = 0;
     for number in 0..5000_u64 {
-        notices += judge.observe(contact(&format!("/bin/{number}"), PENDING), file(number), at(0)).len();
+        notices += judge.observe(run(contact(&format!("/bin/{number}"), PENDING), number), at(0)).len();
     }
     assert_eq!(notices, 5000 - WAITING, "what cannot wait is announced at once");
     notices += judge.tick(at(500)).len();
     assert_eq!(notices, 5000);
-    judge.observe(contact("/bin/0", PENDING), file(77_777), at(501));
+    judge.observe(run(contact("/bin/0", PENDING), 77_777), at(501));
     assert_eq!(judge.dropped().comparisons, 1);
 }
 
@@ -285,7 +292,7 @@ fn b04_what_others_ran_changes_nothing_for_the_owner() {
     let (alice, bob) = (1000, 1001);
     let mut judge = fresh();
     let mut observe =
-        |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
+        |uid, content| told(&judge.observe(run(by(uid, contact("/tmp/tool", known(content))), 1), at(0)));
     assert_eq!(observe(alice, 1), [(None, Before::Nobody)]);
     assert_eq!(observe(bob, 2), [(None, Before::Other([1; 32]))], "new to bob, changed to root");
     assert_eq!(observe(bob, 1), [(Some([2; 32]), Before::Same(vec![alice]))]);
@@ -299,16 +306,16 @@ fn b04_what_others_ran_changes_nothing_for_the_owner() {
 #[test]
 fn b04_a_late_content_means_what_it_means_in_time() {
     let mut judge = fresh();
-    judge.observe(by(1000, contact("/tmp/tool", known(1))), file(1), at(0));
-    judge.observe(by(1001, contact("/tmp/tool", PENDING)), file(2), at(0));
+    judge.observe(run(by(1000, contact("/tmp/tool", known(1))), 1), at(0));
+    judge.observe(run(by(1001, contact("/tmp/tool", PENDING)), 2), at(0));
     assert_eq!(told(&judge.tick(at(500))), [(None, Before::Nobody)]);
     let completed = |content, old| [Output::Completed { notice: 8, hash: known(content), old }];
     assert_eq!(judge.hash(file(2), known(2), at(501)), completed(2, Some([1; 32])), "changed to root");
 
     // The same content is the news it was.
     let mut judge = fresh();
-    judge.observe(by(1000, contact("/tmp/tool", known(1))), file(1), at(0));
-    judge.observe(by(1001, contact("/tmp/tool", PENDING)), file(1), at(0));
+    judge.observe(run(by(1000, contact("/tmp/tool", known(1))), 1), at(0));
+    judge.observe(run(by(1001, contact("/tmp/tool", PENDING)), 1), at(0));
     judge.tick(at(500));
     assert_eq!(judge.hash(file(1), known(1), at(501)), completed(1, None));
 }
@@ -318,7 +325,7 @@ fn b04_none_of_it_again_after_a_restart() {
     let programs = vec![(key("/tmp/tool"), 1000, vec![[1; 32]]), (key("/tmp/tool"), 1001, vec![[2; 32]])];
     let mut judge = judge_of(Known { programs, next_notice: 9, last: None, open_flows: Vec::new() });
     let mut observe =
-        |uid, content| told(&judge.observe(by(uid, contact("/tmp/tool", known(content))), file(1), at(0)));
+        |uid, content| told(&judge.observe(run(by(uid, contact("/tmp/tool", known(content))), 1), at(0)));
     assert_eq!(observe(1000, 1), []);
     assert_eq!(observe(1001, 2), []);
     assert_eq!(observe(1001, 3), [(Some([2; 32]), Before::Nobody)]);
@@ -329,7 +336,7 @@ fn b04_none_of_it_again_after_a_restart() {
 fn b04_what_the_record_has_forgotten_is_new_again() {
     let mut judge = fresh();
     let observe =
-        |judge: &mut Judge, uid, path| told(&judge.observe(by(uid, contact(path, known(1))), file(1), at(0)));
+        |judge: &mut Judge, uid, path| told(&judge.observe(run(by(uid, contact(path, known(1))), 1), at(0)));
     for path in ["/bin/a", "/bin/b"] {
         assert_eq!(observe(&mut judge, 0, path).len(), 1);
         assert_eq!(observe(&mut judge, 1000, path), []);
@@ -379,7 +386,7 @@ proptest! {
                     };
                     let path = format!("/{path}");
                     seen.entry(path.clone().into_bytes()).or_insert(clock);
-                    judge.observe(contact(&path, hash), file(number.into()), at(clock))
+                    judge.observe(run(contact(&path, hash), number.into()), at(clock))
                 }
                 Step::Hash { file: number, content } => {
                     let hash = content.map_or(Hash::Unknown(Gap::Changing), known);
@@ -458,7 +465,7 @@ proptest! {
                 if *who < 2 || with_alice {
                     let hash = if *pending { PENDING } else { known(*content) };
                     let contact = by(uids[*who], contact(&format!("/{path}"), hash));
-                    listen(clock, judge.observe(contact, file(number), at(clock)));
+                    listen(clock, judge.observe(run(contact, number), at(clock)));
                     if *ms % 3 == 0 {
                         listen(clock, judge.hash(file(number), known(*content), at(clock)));
                     }

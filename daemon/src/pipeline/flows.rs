@@ -491,6 +491,8 @@ impl Flows {
                 let flow = &live.flow;
                 let contact = Contact {
                     who: live.subject.who.clone(),
+                    file: live.subject.file,
+                    deleted: false,
                     remote: flow.remote,
                     remote_port: flow.remote_port,
                     local_port: flow.local_port.filter(|_| flow.direction == Direction::In),

@@ -28,7 +28,7 @@ use crate::enrich::{self, Enrich};
 use crate::fingerprint::{Done, Fingerprint};
 use crate::judge::{Judge, Moment, Output};
 use crate::memory;
-use crate::model::{Bytes, Connection, Contact, Direction, Hash, Process, ProcessId, Protocol};
+use crate::model::{Bytes, Connection, Contact, Direction, Hash, NoticeKind, Process, ProcessId, Protocol};
 use crate::record::{self, Recorder};
 use crate::settings::Settings;
 
@@ -300,6 +300,8 @@ impl Pipeline {
             self.opened += 1;
             let contact = || Contact {
                 who: subject.who.clone(),
+                file: subject.file,
+                deleted: false,
                 remote: flow.remote,
                 remote_port: flow.remote_port,
                 local_port: flow.local_port.filter(|_| flow.direction == Direction::In),
@@ -369,7 +371,7 @@ impl Pipeline {
             self.judged.clear();
         }
         self.judged.insert(id, hash);
-        let outputs = self.judge.observe(contact(), subject.file, now.moment());
+        let outputs = self.judge.observe(contact(), now.moment());
         self.say(outputs);
     }
 
@@ -389,6 +391,8 @@ impl Pipeline {
             self.enrich.who(&exec.process, exec.parent.as_ref(), exec.grandparent.as_ref(), exec.cgroup);
         let contact = || Contact {
             who: subject.who.clone(),
+            file: subject.file,
+            deleted: false,
             remote: None,
             remote_port: None,
             local_port: None,
@@ -416,7 +420,13 @@ impl Pipeline {
     pub(super) fn say(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
-                Output::Notice(notice) => {
+                Output::Notice(mut notice) => {
+                    if let NoticeKind::NewExecutable(contact) | NoticeKind::HashChanged { contact, .. } =
+                        &mut notice.kind
+                    {
+                        // Not before: a program that removes itself is there when it starts.
+                        contact.deleted = self.enrich.deleted(contact.file, contact.who.pid);
+                    }
                     // The record first: who hears the signal may ask for the event at once.
                     self.recorder.notice(notice.clone());
                     if !(self.tell)(Tell::Notice(notice)) {

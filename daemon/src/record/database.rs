@@ -30,6 +30,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     (include_str!("migrations/2026-11-22-recent-rows.sql"), Some(super::recent::begin)),
     (include_str!("migrations/2026-11-23-turned-totals.sql"), Some(super::convert::turned)),
     (include_str!("migrations/2026-11-24-deleting.sql"), Some(super::open_flows::forget_files)),
+    (include_str!("migrations/2026-11-25-deleted-files.sql"), None),
 ];
 
 /// How long the writer waits for a lock that another process holds, before it gives up until later.

@@ -131,7 +131,8 @@ pub(super) fn notice(
     }
     db.prepare_cached(
         "INSERT OR REPLACE INTO event (id, time, kind, uid, who, content, old_content, domain, remote, remote_port, protocol,
-           error, message, direction, local_port, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+           error, message, direction, local_port, source, file_deleted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         notice.id,
@@ -149,7 +150,8 @@ pub(super) fn notice(
         message,
         direction,
         local_port,
-        source
+        source,
+        about.is_some_and(|contact| contact.deleted)
     ])?;
     db.prepare_cached(
         "INSERT INTO meta (key, value) VALUES ('next-notice', ?1 + 1) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",

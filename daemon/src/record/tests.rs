@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use super::{Recorder, Settings, Trouble};
 use crate::model::{
-    Before, Bytes, Connection, Contact, Direction, Hash, Known, NameSource, Notice, NoticeKind, Program,
-    ProgramKey, Protocol, Who,
+    Before, Bytes, Connection, Contact, Direction, FileId, Hash, Known, NameSource, Notice, NoticeKind,
+    Program, ProgramKey, Protocol, Who,
 };
 
 /// 2026-11-22 00:00:00 UTC.
@@ -133,6 +133,8 @@ pub(super) fn row(time: i64, who: Who) -> Connection {
 pub(super) fn new_executable(id: i64, time: i64, who: Who) -> Notice {
     let contact = Contact {
         who,
+        file: FileId::default(),
+        deleted: false,
         remote: Some("203.0.113.7".parse().unwrap()),
         remote_port: Some(443),
         local_port: Some(40_000),

@@ -378,6 +378,7 @@ fn contact_text(contact: &Contact, settings: &Settings) -> String {
         put("sha256_unknown", Some(gap.word().to_owned()));
     }
     put("foreign_root", program.key.foreign.then(|| "true".to_owned()));
+    put("file_deleted", contact.deleted.then(|| "true".to_owned()));
     put("cmdline", program.cmdline.as_ref().filter(|_| settings.commands).map(|cmdline| quoted(cmdline)));
     put("parent", contact.who.parent.as_ref().map(|parent| quoted(&parent.key.path)));
     put("domain", contact.domain.as_ref().filter(|_| settings.addresses).map(|(name, _)| quoted(name)));

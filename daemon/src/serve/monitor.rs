@@ -170,7 +170,8 @@ impl Monitor {
     /// sha256-unknown s, old-sha256 s, uid u, executable x, parent s, cmdline s, address s, domain s,
     /// remote-port q, protocol s, direction s (out, in), local-port q (with in: the port that was called),
     /// domain-source s, unit s, container s, foreign-root b (the path is one of a container), error s, message s,
-    /// acknowledged b. A query has no netns.
+    /// acknowledged b, file-deleted b (the program ran from a file that was unlinked, or that another one was renamed
+    /// over). A query has no netns.
     #[zbus(out_args("rows", "cursor", "hidden"))]
     async fn events(
         &self,

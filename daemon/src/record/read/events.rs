@@ -17,7 +17,7 @@ use crate::record::writer::unavailable;
 /// What is read of an event.
 const COLUMNS: &str = "v.id, v.time, v.kind, e.path, n.value, ct.sha256, v.content, oct.sha256, v.uid, e.id,
       pe.path, cl.value, ra.value, d.value, v.remote_port, v.protocol, u.value, k.value, v.error, v.message, v.acknowledged, v.direction, v.local_port, v.source,
-      e.foreign_root";
+      e.foreign_root, v.file_deleted";
 
 /// What the columns come from; the event has the columns of a peer that it knows, so that the filters are the same.
 const FROM: &str = " FROM (SELECT *, remote_port AS port FROM event) v LEFT JOIN who w ON w.id = v.who
@@ -189,6 +189,7 @@ fn read(row: &rusqlite::Row<'_>, v: &Viewer) -> Result<Event> {
         local_port: c.small()?,
         domain_source: c.next::<Option<i64>>()?.and_then(dimension::source_word).map(str::to_owned),
         foreign_root: c.next::<Option<bool>>()?.filter(|foreign| *foreign),
+        file_deleted: c.next::<bool>()?.then_some(true),
     };
     let kind = match kind {
         // What somebody else ran before is told to nobody but those who see everybody.

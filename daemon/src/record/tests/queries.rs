@@ -178,6 +178,8 @@ fn every_filter_selects() {
 fn notice_of(id: i64, row: &Connection) -> Notice {
     let contact = Contact {
         who: row.who.clone(),
+        file: FileId::default(),
+        deleted: false,
         remote: row.remote,
         remote_port: row.remote_port,
         local_port: row.local_port,
@@ -338,6 +340,27 @@ fn an_event_says_that_its_program_is_one_of_another_root() {
     reader.export(What::Events, Format::JsonLines, &Query::default(), &all(), &mut lines).unwrap();
     let said = String::from_utf8(lines).unwrap();
     assert_eq!(said.matches("\"foreign-root\":true").count(), 1, "{said}");
+}
+
+#[test]
+fn that_a_program_ran_from_a_deleted_file_is_kept() {
+    let lab = Lab::with(tempfile::tempdir().unwrap(), Settings { log_connections: true, ..settings() });
+    for (id, gone) in [(1, true), (2, false)] {
+        let mut notice = new_executable(id, DAY0 + id, who("/usr/bin/curl", 1000));
+        let NoticeKind::NewExecutable(contact) = &mut notice.kind else { panic!() };
+        contact.deleted = gone;
+        lab.recorder.notice(notice);
+    }
+    lab.recorder.flush();
+    let log = std::fs::read_to_string(lab.log("exe.log")).unwrap();
+    let lab = lab.reopen();
+    for (id, gone) in [(1, Some(true)), (2, None)] {
+        let event = lab.recorder.reader().event(id, &all()).unwrap();
+        assert_eq!(event.file_deleted, gone);
+        assert_eq!(event.to_dict().contains_key("file-deleted"), gone.is_some());
+    }
+    let said: Vec<_> = log.lines().map(|line| line.contains(" file_deleted=true ")).collect();
+    assert_eq!(said, [true, false], "{log}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ const VERSION_7: &str = include_str!("version-7.sql");
 const VERSION_8: &str = include_str!("version-8.sql");
 /// Version 9, with totals in the order of programs.
 const VERSION_9: &str = include_str!("version-9.sql");
+/// Version 10, with what is to be taken away.
+const VERSION_10: &str = include_str!("version-10.sql");
 /// The first version that has verdicts of a scanner.
 const FIRST_WITH_VERDICTS: i64 = 3;
 const DAY: i64 = 86_400 * SECOND;
@@ -36,7 +38,7 @@ fn s04_every_version_has_a_migration_that_says_why() {
     assert!(MIGRATIONS.iter().all(|(sql, _)| sql.contains("Why: ")));
     assert_eq!(
         MIGRATIONS.len(),
-        10,
+        11,
         "a new version: freeze a database of the one before, with a test like below"
     );
 }
@@ -81,11 +83,18 @@ fn s04_version_9_is_brought_up_to_date_with_its_data() {
     brought_up_to_date(VERSION_9, 9);
 }
 
+#[test]
+fn s04_version_10_is_brought_up_to_date_with_its_data() {
+    brought_up_to_date(VERSION_10, 10);
+}
+
 /// Each of these was made by the migrations as they are: none was edited since.
 #[test]
 fn s04_no_migration_was_edited() {
-    let dumps =
-        [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+    let dumps = [
+        VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9,
+        VERSION_10,
+    ];
     let schema = |db: &Database| -> Vec<String> {
         let mut select =
             db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").unwrap();
@@ -165,7 +174,8 @@ fn brought_up_to_date(dump: &str, version: i64) {
         ..Query::default()
     };
     assert_eq!(sums(Dimension::Name, &q, &all), (5, 5), "hours where there are rows");
-    assert_eq!(reader.events(&Query::default(), &all).unwrap().rows.len(), 2);
+    let events = reader.events(&Query::default(), &all).unwrap().rows;
+    assert_eq!(events.iter().map(|event| event.file_deleted).collect::<Vec<_>>(), [None; 2]);
     // And it goes on: numbers, totals, and the wider ones made from them.
     let mut more = row(DAY0 + 19 * DAY + 1, who("/usr/bin/curl", 1000));
     more.domain = Some((bytes("d19.example.org"), NameSource::Dns));
@@ -345,7 +355,8 @@ fn s04_what_version_9_left_is_taken_care_of() {
     old.execute_batch(
         "INSERT INTO meta (key, value) VALUES ('deleting-from', 1), ('deleting-to', 1);
          INSERT INTO deleting (day, executable, uid) VALUES (1, 4, 1001);
-         INSERT INTO open_flows (id, boot, flows) VALUES (1, x'00', x'01');",
+         INSERT INTO open_flows (id, boot, flows) VALUES (1, x'00', x'01');
+         ALTER TABLE event DROP COLUMN file_deleted;",
     )
     .unwrap();
     migrate(&mut old, 9).unwrap();
