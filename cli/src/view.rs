@@ -197,7 +197,10 @@ impl Listed for Event {
                 far_end(host, self.remote_port, self.direction.as_deref(), self.local_port)
             }),
             match self.message.as_ref().filter(|_| self.kind.as_deref() == Some("error")) {
-                None => placed(known(self.path.as_ref()), self.foreign_root),
+                None => {
+                    let path = placed(known(self.path.as_ref()), self.foreign_root);
+                    if self.file_deleted == Some(true) { format!("{path} (deleted)") } else { path }
+                }
                 message => known(message),
             },
         ]

@@ -39,16 +39,19 @@ pub fn single(row: &row::Event, names: Names<'_>) -> Text {
     let verdict = row.message.as_deref().filter(|_| row.kind.as_deref() == Some("verdict"));
     let title = if verdict.is_some() {
         say("Suspicious: {program}", &[("program", &program)])
-    } else if changed && risky(row) {
+    } else if changed && temporary(row) {
         say("Changed, in a temporary place: {program}", &[("program", &program)])
     } else if changed {
         say("{program} changed", &[("program", &program)])
-    } else if risky(row) {
+    } else if temporary(row) {
         say("New, from a temporary place: {program}", &[("program", &program)])
     } else {
         say("New on the network: {program}", &[("program", &program)])
     };
     let mut lines = Vec::new();
+    if row.file_deleted == Some(true) {
+        lines.push(tr("It runs from a file that was deleted or replaced.").into());
+    }
     if changed {
         lines.push(
             tr("Its file is not the one that was known. If nothing updated it just now, look at it.").into(),
@@ -121,8 +124,13 @@ fn short_hash(hash: &str) -> String {
     inert(hash).chars().take(12).chain(['…']).collect()
 }
 
-/// It runs from where programs do not belong: a temporary directory or memory.
+/// It runs from where programs do not belong: a temporary directory, memory, or a file that is not there any more.
 pub fn risky(row: &row::Event) -> bool {
+    temporary(row) || row.file_deleted == Some(true)
+}
+
+/// It runs from a temporary directory or memory.
+fn temporary(row: &row::Event) -> bool {
     const PLACES: [&str; 6] = ["/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/memfd:", "memfd:"];
     let placed = |path: &str| PLACES.iter().any(|place| path.starts_with(place)) && !in_app_image(path);
     row.path.as_deref().is_some_and(placed)

@@ -47,6 +47,15 @@ fn title(row: &Event) -> String {
     }
 }
 
+/// Where the program's file lies, or lay.
+fn place(row: &Event) -> String {
+    let path = row.path.as_deref().map(inert).unwrap_or_default();
+    if row.file_deleted == Some(true) {
+        return say("{path} (deleted)", &[("path", &path)]);
+    }
+    path.into_owned()
+}
+
 /// Whom it talked to first.
 fn contact(row: &Event) -> String {
     let whom = row.domain.as_deref().or(row.address.as_deref()).map(|whom| inert(whom).into_owned());
@@ -227,7 +236,7 @@ fn columns(people: &Rc<People>) -> Vec<Column<Event>> {
             tr("What"),
             Show::Name(Rc::new(|row: &Event| Name {
                 main: title(row),
-                sub: row.path.as_deref().map(|path| inert(path).into_owned()).unwrap_or_default(),
+                sub: place(row),
                 pill: (row.acknowledged != Some(true)).then(|| tr("unread")),
                 strong: row.acknowledged != Some(true),
                 icon: Some(match (row.kind.as_deref(), row.path.as_deref()) {

@@ -477,6 +477,27 @@ fn what_changed_in_a_temporary_place_is_told_at_once() {
 }
 
 #[test]
+fn what_runs_from_a_deleted_file_is_told_at_once_and_says_so() {
+    let gone = |row: row::Event| row::Event { file_deleted: Some(true), ..row };
+    let mut policy = Policy::default();
+    policy.record_is_old(0, NOW);
+    let rows = [(NOW, new(1, "/usr/bin/a")), (NOW + 1, gone(new(2, "/usr/bin/b")))];
+    let shown = run(&mut policy, &rows);
+    let high: Vec<_> = shown.iter().filter(|(_, toast)| toast.weight == Weight::High).collect();
+    let [(at, toast)] = &high[..] else { panic!("{shown:?}") };
+    assert_eq!((*at, toast.text.title.as_str()), (NOW + 1, "New on the network: b"));
+    assert!(toast.text.body.starts_with("It runs from a file that was deleted or replaced.\n"), "{toast:?}");
+    let shown = run(&mut Policy::default(), &[(NOW, gone(changed(3, "/usr/bin/c")))]);
+    let [(_, toast)] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((toast.weight, toast.text.title.as_str()), (Weight::High, "c changed"));
+    // What a newer daemon may say some day of one whose file is there.
+    let there = row::Event { file_deleted: Some(false), ..new(4, "/usr/bin/d") };
+    let shown = run(&mut Policy::default(), &[(NOW, there)]);
+    assert_eq!(shown[0].1.weight, Weight::Normal);
+    assert!(!shown[0].1.text.body.contains("deleted"), "{shown:?}");
+}
+
+#[test]
 fn an_app_image_is_no_program_in_a_temporary_place() {
     let told = |path: &str| {
         let shown = run(&mut Policy::default(), &[(NOW, new(1, path))]);

@@ -34,6 +34,9 @@ pub fn lines(event: &Event, view: &mut View, style: Style) -> Vec<String> {
     if let Some(verdict) = event.message.as_ref() {
         put("found by", verdict.clone());
     }
+    if event.file_deleted == Some(true) {
+        put("file", "was deleted or replaced".to_owned());
+    }
     if let Some(to) = destination(event) {
         put(if event.direction.as_deref() == Some("in") { "from" } else { "to" }, to);
     }

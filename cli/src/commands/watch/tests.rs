@@ -82,6 +82,22 @@ fn a_program_of_a_container_is_told_as_such() {
 }
 
 #[test]
+fn a_deleted_file_is_told_of() {
+    let gone = Event {
+        kind: text("new-executable"),
+        time: Some(0),
+        path: text("/usr/bin/curl"),
+        file_deleted: Some(true),
+        ..Event::default()
+    };
+    assert!(shown(&gone).contains("\nfile      was deleted or replaced\n"), "{}", shown(&gone));
+    assert!(gone.cells(&mut View::new(0)).contains(&"/usr/bin/curl (deleted)".to_owned()));
+    let there = Event { file_deleted: None, ..gone };
+    assert!(!shown(&there).contains("deleted"), "{}", shown(&there));
+    assert!(there.cells(&mut View::new(0)).contains(&"/usr/bin/curl".to_owned()));
+}
+
+#[test]
 fn a_changed_program_shows_both_contents() {
     let event = Event {
         kind: text("hash-changed"),
