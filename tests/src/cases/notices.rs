@@ -11,12 +11,13 @@ use super::Case;
 use super::expect::{PATIENCE, rows_of};
 use super::identity::MOMENT;
 use crate::lab::client::settle;
-use crate::lab::program::{report, reports_of, sha256_file};
+use crate::lab::program::{Running, report, reports_of, sha256_file};
 use crate::lab::{Lab, Outcome, Stage, Trouble, ensure};
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { id: "N01", title: "one NewExecutable per path, none after a restart", run: n01 },
+    Case { id: "N01", title: "from a deleted file, and from one that is there", run: n01_deleted },
     Case { id: "N02", title: "HashChanged only for content never seen", run: n02 },
     Case { id: "N05", title: "hostile names are inert in every output", run: n05 },
     Case { id: "N06", title: "notice latency", run: n06 },
@@ -55,6 +56,55 @@ fn n01(lab: &mut Lab) -> Outcome {
     notices(&stage, "hash-changed", &path, 0)?;
     let events = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
     ensure(events.len() == 1, || format!("{} events on record for {path}, not 1", events.len()))
+}
+
+/// It is told of a program that removes itself before it talks, of one that another is renamed over, of a change of
+/// content, and of what is over at once; not of one whose file is there. And so it is after a restart.
+fn n01_deleted(lab: &mut Lab) -> Outcome {
+    let mut stage = lab.stage("n01-deleted", "")?;
+    let to = lab.net.to();
+    let (gone, kept) = (lab.programs.make("n01-gone")?, lab.programs.make("n01-kept")?);
+    let (replaced, brief) = (lab.programs.make("n01-replaced")?, lab.programs.make("n01-brief")?);
+    let mut waits = Running::start(&replaced, &["tcp-echo", &to, "wait=1"])?;
+    lab.programs.make_at(&replaced.with_extension("new"))?;
+    std::fs::rename(replaced.with_extension("new"), &replaced)?;
+    waits.say("")?;
+    waits.finish()?;
+    let mut stays = Running::start(&gone, &["tcp-echo", &to, "unlink=1", "hold=1"])?;
+    stays.report()?;
+    report(&kept, &["tcp-echo", &to])?;
+    report(&brief, &["udp", "silent=1", "count=1", "unlink=1", &to])?;
+    let mut wanted = vec![
+        ("new-executable", &gone, true),
+        ("new-executable", &kept, false),
+        ("new-executable", &replaced, true),
+        ("new-executable", &brief, true),
+    ];
+    let check = |stage: &Stage, wanted: &[(&str, &PathBuf, bool)]| -> Outcome {
+        for (kind, program, deleted) in wanted {
+            let path = program.to_string_lossy().into_owned();
+            settle(PATIENCE, || {
+                let events = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
+                let event = events.iter().find(|event| event.kind.as_deref() == Some(kind));
+                let event = event.ok_or_else(|| format!("no {kind} for {path}"))?;
+                let got = event.file_deleted == Some(true);
+                ensure(got == *deleted, || format!("{kind} for {path}: file-deleted is {got}, not {deleted}"))
+            })?;
+        }
+        Ok(())
+    };
+    check(&stage, &wanted)?;
+    stays.release();
+    lab.programs.make_at(&kept)?;
+    report(&kept, &["tcp-echo", &to, "unlink=1"])?;
+    wanted.push(("hash-changed", &kept, true));
+    check(&stage, &wanted)?;
+    stage.daemon.restart()?;
+    check(&stage, &wanted)?;
+    let output = stage.cli(None)?.args(["events", "--json"]).stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = text.matches(r#""file-deleted":true"#).count();
+    ensure(said == 4, || format!("picosnitch events says it {said} times, not 4:\n{text}"))
 }
 
 fn n02(lab: &mut Lab) -> Outcome {

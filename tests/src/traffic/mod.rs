@@ -3,8 +3,8 @@
 //! the socket calls returned. `picosnitch-traffic MODE key=value…` runs one and prints a [`Report`]
 //! as one line of JSON at its end.
 //!
-//! Every mode takes `wait=1` (start only after a line on standard input) and `hold=1` (after the
-//! report, stay until standard input ends).
+//! Every mode takes `wait=1` (start only after a line on standard input), `unlink=1` (then remove its
+//! own file first) and `hold=1` (after the report, stay until standard input ends).
 
 pub mod chain;
 pub mod datagram;
@@ -141,6 +141,9 @@ pub fn print(report: &Report) -> io::Result<()> {
 pub fn run(mode: &str, options: &Options) -> io::Result<()> {
     if options.is_set("wait") {
         wait_line(&mut String::new())?;
+    }
+    if options.is_set("unlink") {
+        std::fs::remove_file(std::env::current_exe()?)?;
     }
     let parent: u32 = options.get("orphan-of", 0)?;
     if parent != 0 {
