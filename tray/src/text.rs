@@ -3,7 +3,7 @@
 //! else chose goes through `inert` here; the result is plain text, not markup.
 
 use picosnitch_api::tongue::{fill, say, say_n, tr, tr_n};
-use picosnitch_api::{Incident, inert, inert_short, row};
+use picosnitch_api::{Incident, Origin, inert, inert_short, row};
 
 /// How accounts are called, by uid.
 pub type Names<'a> = &'a dyn Fn(u32) -> Option<String>;
@@ -131,22 +131,8 @@ pub fn risky(row: &row::Event) -> bool {
 
 /// It runs from a temporary directory or memory.
 fn temporary(row: &row::Event) -> bool {
-    const PLACES: [&str; 6] = ["/tmp/", "/var/tmp/", "/dev/shm/", "/run/user/", "/memfd:", "memfd:"];
-    let placed = |path: &str| PLACES.iter().any(|place| path.starts_with(place)) && !in_app_image(path);
-    row.path.as_deref().is_some_and(placed)
-}
-
-/// It is in the form of the place where an AppImage mounts itself at each start: up to six bytes of its name, and six
-/// letters or digits by chance. Anybody can make a folder of such a name: whether something is mounted there is not
-/// seen from here (a FUSE mount is another user's, or in another mount namespace, or gone by the time it is told).
-/// So this takes away the alarm only, the program is told like any other.
-fn in_app_image(path: &str) -> bool {
-    let folder = path.strip_prefix("/tmp/.mount_").and_then(|rest| rest.split_once('/'));
-    let Some((folder, _)) = folder.filter(|(_, inside)| !inside.is_empty()) else { return false };
-    let chance = folder.len().checked_sub(6).and_then(|at| folder.split_at_checked(at));
-    chance.is_some_and(|(name, chance)| {
-        (1..=6).contains(&name.len()) && chance.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
+    let origin = |path: &str| Origin::of(path, row.foreign_root == Some(true));
+    row.path.as_deref().and_then(origin).is_some_and(Origin::is_risky)
 }
 
 /// Many at once: how many are new, how many changed, and who the first are. `more` are not in `rows`.
