@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     Case { id: "D04", title: "a scanner finds a program suspicious: a toast that stays", run: d04_verdict },
     Case { id: "D04", title: "what was seen in a pause is not told after it", run: d04_seen },
     Case { id: "N03", title: "many new programs: one digest", run: n03 },
+    Case { id: "N03", title: "the first day: one summary, no program by itself", run: n03_first_day },
     Case { id: "N04", title: "a muted program: recorded, no toast, not even the first", run: n04 },
     Case { id: "N08", title: "two people logged in: each is told their own and the system's", run: n08 },
     Case { id: "N07", title: "what came while nobody was there is told once", run: n07 },
@@ -78,6 +79,7 @@ fn d01(lab: &mut Lab) -> Outcome {
     let program = lab.programs.make("d01-fresh")?;
     report(&program, &["tcp-echo", &lab.net.to()])?;
     tooltip_says(&desktop, "unread")?;
+    settle(PATIENCE, || ensure(desktop.badge()?, || "the icon says of nothing that it is unread".into()))?;
     let menu = desktop.menu()?;
     for label in [
         "Latest programs",
@@ -99,6 +101,7 @@ fn d01(lab: &mut Lab) -> Outcome {
         ensure(events.iter().all(|event| event.acknowledged == Some(true)), || "not marked as seen".into())
     })?;
     settle(PATIENCE, || ensure(!desktop.tooltip()?.contains("unread"), || "still unread".into()))?;
+    settle(PATIENCE, || ensure(!desktop.badge()?, || "the icon says that something is unread".into()))?;
     desktop.click("For 1 Hour")?;
     tooltip_says(&desktop, "Notifications are paused")?;
     let before = desktop.toasts().len();
@@ -155,9 +158,15 @@ fn d04(lab: &mut Lab) -> Outcome {
     report(&program, &["tcp-echo", &to])?;
     let toasts = wait_own(&desktop, "d04-", 1)?;
     let first = &toasts[0];
-    let port = "port 7001";
-    for part in ["First contact", port, path.as_str(), "Started by", "as root"] {
-        ensure(first.body.contains(part), || format!("no {part:?} in {:?}", first.body))?;
+    let address = to.trim_start_matches("to=");
+    let starter = std::env::current_exe()?;
+    let starter = starter.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    for part in [
+        format!("First contact {address}, tcp port 7001\n"),
+        path.clone(),
+        format!("Started by {starter} as root"),
+    ] {
+        ensure(first.body.contains(&part), || format!("no {part:?} in {:?}", first.body))?;
     }
     ensure(first.title.contains("d04-fresh"), || format!("title {:?}", first.title))?;
     ensure(first.desktop_entry == "org.picosnitch.Picosnitch", || "no desktop entry".into())?;
@@ -307,6 +316,52 @@ fn n03(lab: &mut Lab) -> Outcome {
     ensure(toasts.len() <= 8, || format!("{} toasts for 30 programs: {toasts:?}", toasts.len()))?;
     let alone = toasts.iter().filter(|toast| toast.title.starts_with("New on")).count();
     ensure(alone <= 2, || format!("{alone} programs were told one by one: {toasts:?}"))
+}
+
+fn n03_first_day(lab: &mut Lab) -> Outcome {
+    const PROGRAMS: usize = 12;
+    let (stage, mut desktop) = desktop(lab, "n03-first", true)?;
+    let dir = tempfile::Builder::new().prefix("picosnitch-lab-").tempdir_in("/opt")?;
+    let to = lab.net.to();
+    let started = |numbers: std::ops::Range<usize>| -> Outcome {
+        for number in numbers {
+            let program = lab.programs.make_at(&dir.path().join(format!("n03-first-{number:02}")))?;
+            report(&program, &["tcp-echo", &to])?;
+        }
+        Ok(())
+    };
+    // Some before the login, some after it.
+    started(0..PROGRAMS / 2)?;
+    settle(PATIENCE, || {
+        let events = stage.client.events(&Query { limit: Some(100), ..Query::default() })?.len();
+        ensure(events >= PROGRAMS / 2, || format!("{events} events"))
+    })?;
+    desktop.tray(&[])?;
+    tooltip_says(&desktop, "Watching")?;
+    started(PROGRAMS / 2..PROGRAMS)?;
+    // A tray that has just started may not have listened yet: it looks when there is something on record.
+    let before = lab.programs.make_at(&dir.path().join("n03-first-more"))?;
+    settle(PATIENCE, || {
+        report(&before, &["tcp-echo", &to])?;
+        let unread = stage.client.events(&Query { limit: Some(100), ..Query::default() })?.len();
+        let tip = desktop.tooltip()?;
+        ensure(tip.contains(&format!("{unread} unread")), || format!("{unread} are unread, it says {tip:?}"))
+    })?;
+    let summaries = |toasts: &[Toast]| -> Vec<Toast> {
+        toasts.iter().filter(|toast| toast.title.starts_with("Watching ")).cloned().collect()
+    };
+    // It comes half a minute after the first of them.
+    settle(Duration::from_secs(60), || {
+        let toasts = desktop.toasts();
+        ensure(!summaries(&toasts).is_empty(), || format!("no summary: {toasts:?}; {}", desktop.tray_log()))
+    })?;
+    std::thread::sleep(Duration::from_secs(3));
+    let toasts = desktop.toasts();
+    let summaries = summaries(&toasts);
+    let [summary] = &summaries[..] else { return Err(format!("more than one summary: {toasts:?}").into()) };
+    let count = summary.title.split(' ').nth(1).and_then(|count| count.parse::<usize>().ok()).unwrap_or(0);
+    ensure(count >= PROGRAMS, || format!("of {PROGRAMS} programs: {toasts:?}"))?;
+    ensure(!format!("{toasts:?}").contains("n03-first-"), || format!("told by itself: {toasts:?}"))
 }
 
 fn n04(lab: &mut Lab) -> Outcome {

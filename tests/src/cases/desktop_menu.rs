@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use picosnitch_api::Query;
 
 use super::Case;
-use super::desktop::{AT_ONCE, desktop, ready, tooltip_says, wait_own, wait_toasts};
+use super::desktop::{AT_ONCE, desktop, ready, tooltip_says, wait_own};
 use super::expect::PATIENCE;
 use crate::lab::client::settle;
 use crate::lab::program::report;
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
     },
     Case { id: "D02", title: "what could not be shown was muted: it is not tried for ever", run: d02_muted },
     Case { id: "D04", title: "Details opens that program; Expected marks as seen", run: d04_buttons },
-    Case { id: "N05", title: "a hostile name in a real toast and menu", run: n05 },
+    Case { id: "N05", title: "a hostile name in a real toast, menu and window", run: n05 },
 ];
 
 /// The latest event about a program.
@@ -209,5 +209,22 @@ fn n05(lab: &mut Lab) -> Outcome {
     ensure(!hidden(&item.1) && !item.1.contains('\n'), || format!("menu {:?}", item.1))?;
     let tip = desktop.tooltip()?;
     ensure(!hidden(&tip) && !tip.contains("<b>"), || format!("tooltip {tip:?}"))?;
-    wait_toasts(&desktop, |toasts| !toasts.is_empty()).map(drop)
+    // In the window: a list, and the page of the program.
+    let number = event(&stage, &program.to_string_lossy())?.executable.ok_or("no executable")?.to_string();
+    let pages: [&[&str]; 3] = [&["--page", "timeline"], &["--page", "programs"], &["--program", &number]];
+    for page in pages {
+        desktop.window(page, &[])?;
+        let access = desktop.access()?;
+        let is_whole = |text: &str| text.contains("n05-<b>x<i>&") && text.contains("\\n_e");
+        let tree = desktop.seen(&access, "the program", |tree| {
+            tree.0.iter().any(|it| it.role == "label" && is_whole(&it.name))
+        })?;
+        // The name of a process is no longer than 15 bytes.
+        for text in tree.0.iter().map(|it| it.name.as_str()).filter(|text| text.contains("n05-")) {
+            ensure(text.contains("n05-<b>x<i>&") && !hidden(text) && !text.contains("\n_e"), || {
+                format!("{page:?} shows {text:?}")
+            })?;
+        }
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { id: "N02", title: "HashChanged only for content never seen", run: n02 },
     Case { id: "N05", title: "hostile names are inert in every output", run: n05 },
     Case { id: "N06", title: "notice latency", run: n06 },
+    Case { id: "N06", title: "a notice waits for its hash, and no longer", run: n06_hashing },
 ];
 
 fn notices(stage: &Stage, kind: &str, path: &str, want: usize) -> Outcome {
@@ -156,7 +157,16 @@ fn n02(lab: &mut Lab) -> Outcome {
     })?;
     std::thread::sleep(MOMENT);
     notices(&stage, "hash-changed", &path, 2)?;
-    notices(&stage, "new-executable", &path, 2)
+    notices(&stage, "new-executable", &path, 2)?;
+    // And the event says which of them it is about.
+    let events = stage.client.events(&Query { path: Some(path.clone()), ..Query::default() })?;
+    let mut roots: Vec<_> = events
+        .iter()
+        .filter(|event| event.kind.as_deref() == Some("new-executable"))
+        .map(|event| event.foreign_root)
+        .collect();
+    roots.sort_unstable();
+    ensure(roots == [None, Some(true)], || format!("the events say {roots:?} of its root"))
 }
 
 /// What a terminal or a reader could take for something else than text.
@@ -245,6 +255,42 @@ pub fn latencies(lab: &Lab, stage: &Stage, programs: usize) -> Outcome<Vec<i64>>
     }
     all.sort_unstable();
     Ok(all)
+}
+
+/// How long a notice waits for its hash at the most, µs.
+const WAITS: i64 = 500_000;
+
+fn n06_hashing(lab: &mut Lab) -> Outcome {
+    let stage = lab.stage("n06-hashing", "")?;
+    let cached = percentile(&latencies(lab, &stage, 20)?, 50);
+    let to = lab.net.to();
+    let mut started = Vec::new();
+    for _ in 0..20 {
+        let program = lab.programs.make("n06-fresh")?;
+        let content = sha256_file(&program)?;
+        let made = report(&program, &["tcp-echo", &to, "bytes=10"])?;
+        started.push((program.to_string_lossy().into_owned(), content, made.started));
+    }
+    let (mut all, mut late) = (Vec::new(), 0);
+    for (path, content, start) in &started {
+        notices(&stage, "new-executable", path, 1)?;
+        for (at, event) in stage.client.notices("new-executable", path) {
+            match event.sha256 {
+                Some(told) => ensure(told == *content, || format!("NewExecutable for {path} says {told}"))?,
+                None => late += 1,
+            }
+            all.push(at - start);
+        }
+    }
+    all.sort_unstable();
+    let fresh = percentile(&all, 50);
+    println!("    connect to signal: p50 {fresh} µs to be hashed, {cached} µs cached; {late} went without");
+    if super::slow() {
+        return Ok(());
+    }
+    // Whoever waits to the end in any case needs all of it. Half of them may have met a machine that is busy.
+    ensure(fresh < WAITS / 2, || format!("p50 is {fresh} µs ({cached} µs cached): they wait to the end"))?;
+    ensure(late * 2 < all.len(), || format!("{late} of {} went without their hash", all.len()))
 }
 
 /// The p-th percentile of sorted numbers.

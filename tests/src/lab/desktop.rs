@@ -567,6 +567,30 @@ impl Desktop {
         Ok(tip["data"][3].as_str().or(tip["data"][0][3].as_str()).unwrap_or_default().to_owned())
     }
 
+    /// The icon that the panel is given bears the red dot of what is unread.
+    ///
+    /// # Errors
+    /// There is no icon, or its sizes differ in that.
+    pub fn badge(&self) -> Outcome<bool> {
+        let (icon, item) = (self.icon()?, "org.kde.StatusNotifierItem");
+        let answer = self.busctl(&["get-property", &icon, "/StatusNotifierItem", item, "IconPixmap"])?;
+        let sizes = answer["data"].as_array().ok_or("no pictures")?;
+        // In the middle of where the dot is: alpha, red, green, blue.
+        let dot = |picture: &Value| {
+            let side = picture[0].as_u64().unwrap_or(0);
+            let at = (side * 19 / 100 * side + side * 81 / 100) * 4;
+            (0..4)
+                .map(|byte| picture[2][usize::try_from(at + byte).unwrap_or(0)].as_u64())
+                .collect::<Vec<_>>()
+        };
+        let red = [0xff, 0xe0, 0x1b, 0x24].map(Some);
+        let count = sizes.iter().filter(|picture| dot(picture) == red).count();
+        super::ensure(!sizes.is_empty() && (count == 0 || count == sizes.len()), || {
+            format!("{count} of {} sizes have the dot", sizes.len())
+        })?;
+        Ok(count > 0)
+    }
+
     /// What a panel on Wayland hands over before it tells a click.
     ///
     /// # Errors
