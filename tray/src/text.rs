@@ -225,9 +225,15 @@ fn incident_title(kind: Incident) -> Option<&'static str> {
 /// Of many: who they are, and which of them are from where programs do not belong.
 fn body(rows: &[row::Event], more: usize) -> String {
     let mut lines = vec![listed(rows, more)];
-    let risky: Vec<_> = rows.iter().filter(|row| risky(row)).cloned().collect();
-    if !risky.is_empty() {
-        lines.push(say("In a temporary place: {list}", &[("list", &listed(&risky, 0))]));
+    let of = |so: &dyn Fn(&row::Event) -> bool| {
+        let rows: Vec<_> = rows.iter().filter(|row| so(row)).cloned().collect();
+        (!rows.is_empty()).then(|| listed(&rows, 0))
+    };
+    if let Some(list) = of(&temporary) {
+        lines.push(say("In a temporary place: {list}", &[("list", &list)]));
+    }
+    if let Some(list) = of(&|row| row.file_deleted == Some(true)) {
+        lines.push(say("From a file that was deleted or replaced: {list}", &[("list", &list)]));
     }
     lines.join("\n")
 }

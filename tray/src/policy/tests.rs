@@ -490,6 +490,12 @@ fn what_runs_from_a_deleted_file_is_told_at_once_and_says_so() {
     let shown = run(&mut Policy::default(), &[(NOW, gone(changed(3, "/usr/bin/c")))]);
     let [(_, toast)] = &shown[..] else { panic!("{shown:?}") };
     assert_eq!((toast.weight, toast.text.title.as_str()), (Weight::High, "c changed"));
+    // In a digest, too.
+    let rows = vec![gone(new(9, "/usr/bin/e")), new(8, "/tmp/x"), new(7, "/usr/bin/d")];
+    let shown = Policy::default().waited(rows, 0, NOW, &names);
+    let [toast] = &shown[..] else { panic!("{shown:?}") };
+    let body = "e, x, d\nIn a temporary place: x\nFrom a file that was deleted or replaced: e";
+    assert_eq!((toast.weight, toast.text.body.as_str()), (Weight::High, body));
     // What a newer daemon may say some day of one whose file is there.
     let there = row::Event { file_deleted: Some(false), ..new(4, "/usr/bin/d") };
     let shown = run(&mut Policy::default(), &[(NOW, there)]);
