@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use picosnitch_api::Incident;
 use picosnitchd::exit::Trouble;
+use picosnitchd::model::End;
 use picosnitchd::pipeline::{self, Command, Control, Tell};
 use picosnitchd::serve::{self, Deps, Outgoing, Server};
 use picosnitchd::settings::{self, Store};
@@ -124,6 +125,8 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // Before the file is read: what is saved after that is noticed.
+    let mut edited = watch(&arguments.config);
     let settings = Store::open(&arguments.config)?;
     let loading = pipeline::Loading::begin(settings.current().monitor.ring_buffer_kib)?;
     let (troubles, mut troubled) = mpsc::unbounded_channel();
@@ -151,6 +154,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         Ok(relay) => relay,
         Err(error) => {
             let _ = pipeline.stop();
+            recorder.ends(End::Unknown);
             let _ = recorder.stop();
             return Err(error.into());
         }
@@ -178,6 +182,7 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
         Err(trouble) => {
             relay.stop();
             let _ = pipeline.stop();
+            recorder.ends(End::Unknown);
             let _ = recorder.stop();
             return Err(trouble);
         }
@@ -188,16 +193,6 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
     // What the start alone needed: programs to load, a history to read.
     memory::give_back();
     let mut changes = settings.subscribe();
-    let mut edited = match settings::Edited::watch(&arguments.config) {
-        Ok(edited) => Some(edited),
-        Err(error) => {
-            tracing::info!(
-                "edits of {} are read when asked to (SIGHUP): {error}",
-                arguments.config.display()
-            );
-            None
-        }
-    };
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -208,13 +203,17 @@ async fn run(arguments: Arguments) -> Result<(), Trouble> {
                 }
                 reload(&settings, &control);
             }
-            noticed = next(&mut edited) => match noticed {
-                Ok(()) => reload(&settings, &control),
-                Err(error) => {
-                    tracing::warn!("edits of the settings file are not noticed any more: {error}");
-                    edited = None;
+            noticed = next(&mut edited) => {
+                if let Err(error) = noticed {
+                    tracing::warn!("edits of the settings file were not noticed: {error}");
                 }
-            },
+                // Its folder may be another one now, or its link lead elsewhere.
+                edited = watch(&arguments.config);
+                // One that is gone is no edit.
+                if edited.is_some() && arguments.config.exists() {
+                    reload(&settings, &control);
+                }
+            }
             Ok(()) = changes.changed() => {
                 let now = changes.borrow_and_update().clone();
                 relay.control().settings(now.clone());
@@ -279,6 +278,14 @@ fn tell_bus(bus: &mpsc::Sender<Outgoing>, tell: Tell) -> bool {
         Tell::Degraded(_) => Outgoing::Degraded,
     };
     !matches!(bus.try_send(outgoing), Err(mpsc::error::TrySendError::Full(Outgoing::Notice(_))))
+}
+
+fn watch(config: &Path) -> Option<settings::Edited> {
+    settings::Edited::watch(config)
+        .inspect_err(|error| {
+            tracing::warn!("edits of {} are read when asked to (SIGHUP): {error}", config.display());
+        })
+        .ok()
 }
 
 /// Never, if there is no watch.

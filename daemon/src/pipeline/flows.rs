@@ -200,7 +200,12 @@ impl Flows {
         self.waiting.given_up
     }
 
-    /// When a row has waited for its hashes for long enough: it comes with the next collection.
+    /// Rows that have waited for their hashes for long enough are ready then.
+    pub fn overdue(&mut self) {
+        self.waiting.overdue(Instant::now(), &mut self.rows);
+    }
+
+    /// When [`Flows::overdue`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.waiting.deadline()
@@ -399,7 +404,7 @@ impl Flows {
                 self.end_slot(slot, !again);
             }
         }
-        self.waiting.overdue(Instant::now(), &mut self.rows);
+        self.overdue();
     }
 
     /// Slots in use that nobody told of: their hint found the ring full.

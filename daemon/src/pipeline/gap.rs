@@ -16,7 +16,9 @@ pub(super) fn sentence(before: &Last, booted: i64, now: i64) -> Option<String> {
     let what = match (before.same_boot.unwrap_or(before.through >= booted), before.end) {
         (true, Some(_)) => format!("for the last {since} s, up to now"),
         // It may have lived longer than it wrote.
-        (true, None) => format!("for the last {since} s or less, up to now, as the monitor was killed"),
+        (true, None) => {
+            format!("for the last {since} s or less, up to now, as the monitor did not end in order")
+        }
         (false, Some(End::Alone)) => format!(
             "since the monitor was stopped {since} s ago; the machine, which went on, was started again {} s ago",
             ago(booted)

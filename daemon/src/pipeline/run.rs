@@ -212,22 +212,23 @@ impl Pipeline {
             }
             if self.paused.is_some_and(|until| Instant::now() >= until) {
                 self.resume(None);
-            } else if Instant::now() >= self.collect_at() {
+            } else if Instant::now() >= self.next {
                 self.collect();
             } else if self.flows.ready() >= MANY_ROWS {
                 self.hand_over(now.wall, None);
+            } else if self.flows.deadline().is_some_and(|at| at <= Instant::now()) {
+                self.flows.overdue();
+                let open = self.flows.open_now();
+                self.hand_over(now.wall, open);
+                self.recorder.commit();
             }
         }
     }
 
-    /// When the next collection is due: the interval is over, or a row has waited for its hash for long enough.
-    fn collect_at(&self) -> Instant {
-        self.flows.deadline().map_or(self.next, |at| at.min(self.next))
-    }
-
-    /// How long to sleep: until the next collection or the judge's next deadline.
+    /// How long to sleep: until the next collection, until a row has waited for its hash for long enough, or until
+    /// the judge's next deadline.
     fn patience(&self) -> Duration {
-        let next = self.collect_at();
+        let next = self.flows.deadline().map_or(self.next, |at| at.min(self.next));
         let next = self.paused.map_or(next, |until| until.min(next));
         let mut patience = next.saturating_duration_since(Instant::now());
         if let Some(deadline) = self.judge.deadline() {

@@ -13,6 +13,9 @@ const MAX: usize = 16 * 1024;
 /// How long a hash is waited for, from the first row on that waits for it: enough for some GiB of a local disk.
 /// After that rows go out as `pending`, until it is there.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Rows that would have to wait no longer than this go out with those that have waited long enough: one commit for
+/// many files, whoever starts thousands of programs from a file server that is silent.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Row {
@@ -76,7 +79,7 @@ impl Waiting {
     /// Rows that have waited long enough come `out`.
     pub fn overdue(&mut self, now: Instant, out: &mut Vec<Connection>) {
         if self.first.is_some_and(|first| first <= now) {
-            self.take(out, |row| row.give_up(Gap::Pending), |row| row.until <= now);
+            self.take(out, |row| row.give_up(Gap::Pending), |row| row.until <= now + TOGETHER);
         }
     }
 

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 /// behind, for a moment, and what is left out has its default.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// See the module. Watches folders: an editor puts a new file in place of the old one.
+/// See the module. Watches folders: an editor puts a new file in place of the old one. To be made anew after each edit:
+/// it knows the folders that were there when it was made, and of links that lead to links the first and the last.
 pub struct Edited {
     inotify: AsyncFd<Watcher>,
     /// Folder and name of the file, and of what it leads to if it is a link.
@@ -45,8 +46,11 @@ impl Edited {
         let mut places = Vec::new();
         for file in files {
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let wanted =
-                AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
+            let wanted = AddWatchFlags::IN_CLOSE_WRITE
+                | AddWatchFlags::IN_MOVED_TO
+                | AddWatchFlags::IN_CREATE
+                | AddWatchFlags::IN_DELETE_SELF
+                | AddWatchFlags::IN_MOVE_SELF;
             let watch = inotify.add_watch(folder.unwrap_or(Path::new(".")), wanted)?;
             places.push((watch, file.file_name().unwrap_or_default().to_owned()));
         }
@@ -97,11 +101,14 @@ impl Edited {
             match self.inotify.get_ref().0.read_events() {
                 Ok(events) => {
                     any |= events.iter().any(|event| {
-                        // More happened than the kernel keeps.
-                        event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
-                            || self.places.iter().any(|(watch, name)| {
-                                event.wd == *watch && event.name.as_deref() == Some(name.as_os_str())
-                            })
+                        // More happened than the kernel keeps, or the folder is another one.
+                        event.mask.intersects(
+                            AddWatchFlags::IN_Q_OVERFLOW
+                                | AddWatchFlags::IN_DELETE_SELF
+                                | AddWatchFlags::IN_MOVE_SELF,
+                        ) || self.places.iter().any(|(watch, name)| {
+                            event.wd == *watch && event.name.as_deref() == Some(name.as_os_str())
+                        })
                     });
                 }
                 Err(Errno::EAGAIN) => break,

@@ -138,7 +138,7 @@ fn b04_one_path(lab: &mut Lab) -> Outcome {
     // On a slow machine a new program is told before its content is known.
     let mut want = [bobs, vec![system]].concat();
     for (want, heard) in want.iter_mut().zip(&heard) {
-        if heard.0 == "new-executable" && heard.1.is_empty() {
+        if super::slow() && heard.0 == "new-executable" && heard.1.is_empty() {
             want.1.clear();
         }
     }

@@ -367,6 +367,18 @@ fn s08_file(lab: &mut Lab) -> Outcome {
     ensure(set.status.success(), || words(&set))?;
     std::fs::write(&config, say("128"))?;
     holds("128")?;
+    // Where it becomes a link, what that leads to is looked at.
+    let elsewhere = lab.new_dir("s08-elsewhere")?.join("mine.toml");
+    std::fs::write(&elsewhere, say("129"))?;
+    std::os::unix::fs::symlink(&elsewhere, &beside)?;
+    std::fs::rename(&beside, &config)?;
+    holds("129")?;
+    std::fs::write(&elsewhere, say("130"))?;
+    holds("130")?;
+    // One that is gone is no edit: what was in force stays so.
+    std::fs::remove_file(&config)?;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    holds("130")?;
     ensure(errors(&stage, "settings")?.len() == before + 1, || "the mistake was told again".to_owned())
 }
 
