@@ -18,7 +18,7 @@ use super::maps::Maps;
 use super::row::{self, Columns};
 use super::text::part;
 use super::used::Used;
-use crate::model::Viewer;
+use crate::model::{Gap, Viewer};
 use crate::record::dimension::{self, fact};
 use crate::record::outbox;
 use crate::record::writer::unavailable;
@@ -74,13 +74,15 @@ fn select(q: &Query, v: &Viewer) -> String {
            (SELECT n.value FROM fact f JOIN word n ON n.id = f.value WHERE f.executable = e.id AND f.kind = {} AND {facts}
               ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS name,
            (SELECT f.value FROM fact f WHERE f.executable = e.id AND f.kind = {} AND {facts}
-              ORDER BY f.last_seen DESC, f.value DESC LIMIT 1) AS content,
+              ORDER BY f.value = {}, f.last_seen DESC, f.value DESC LIMIT 1) AS content,
            m.first_seen, m.last_seen, {days},
            m.sent, m.received, m.connections
          FROM m JOIN executable e ON e.id = m.executable",
         in_all(q, v),
         fact::NAME,
         fact::CONTENT,
+        // What is not read yet hides no content that is known.
+        dimension::gap(Gap::Pending),
     )
 }
 
@@ -167,7 +169,9 @@ fn conditions(q: &Query, v: &Viewer, used: Option<&Used>) -> Sql {
         let names = has(fact::NAME, "SELECT id FROM word WHERE kind = 1 AND contains(value, ?)", &facts);
         let domains = has(fact::DOMAIN, "SELECT id FROM domain WHERE contains(value, ?)", &facts);
         let (cmdlines, values) = by_cmdline(text);
-        let either = format!("(contains(e.path, ?) OR {names} OR {domains} OR {cmdlines})");
+        // What totals find besides: by addresses, and by domains that are not kept with the program.
+        let used = used.map_or_else(|| "0".to_owned(), Used::has);
+        let either = format!("({used} OR contains(e.path, ?) OR {names} OR {domains} OR {cmdlines})");
         all.and(&either, std::iter::repeat_n(part(text), 3).chain(values));
     }
     all

@@ -48,8 +48,7 @@ impl Used {
     /// wants one in that time; without such a filter it is enough to have been seen in it, as those are that use no
     /// network.
     pub(super) fn only(&self, q: &Query, all: &mut Sql) {
-        let listed: Vec<String> = self.0.keys().map(i64::to_string).collect();
-        let connected = format!("e.id IN ({})", listed.join(","));
+        let connected = self.has();
         if is_of_connections(q) {
             return all.and(&connected, []);
         }
@@ -60,6 +59,12 @@ impl Used {
         let within = |column: &str| format!("({column} >= ? AND {column} < ?)");
         let seen = format!("({connected} OR {} OR {})", within("m.last_seen"), within("m.first_seen"));
         all.and(&seen, [since, until, since, until].map(Value::Integer));
+    }
+
+    /// The condition that a program used something.
+    pub(super) fn has(&self) -> String {
+        let listed: Vec<String> = self.0.keys().map(i64::to_string).collect();
+        format!("e.id IN ({})", listed.join(","))
     }
 
     /// What to sort by, if it is one of the sums.

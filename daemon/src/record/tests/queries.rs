@@ -637,3 +637,46 @@ fn a_rare_pair_of_a_busy_program_and_a_busy_place_is_found() {
         }
     }
 }
+
+#[test]
+fn programs_are_found_by_what_totals_find_them_by() {
+    let lab = Lab::new();
+    let mut other = row(DAY0 + 1, who("/usr/bin/wget", 1000));
+    other.remote = Some("198.51.100.9".parse().unwrap());
+    lab.write(vec![row(DAY0, who("/usr/bin/curl", 1000)), other]);
+    let (reader, all) = (lab.recorder.reader(), Viewer::everything());
+    for since in [None, Some(0), Some(DAY0)] {
+        for (text, wanted) in [("203.0.113.7", "/usr/bin/curl"), ("198.51.100.", "/usr/bin/wget")] {
+            let q = Query { search: Some(text.to_owned()), since, ..Query::default() };
+            let (totals, _) = reader.summary(Dimension::Path, &q, &all).unwrap();
+            assert_eq!(totals.iter().map(|total| total.key.as_str()).collect::<Vec<_>>(), [wanted]);
+            for sort in [None, Some("total".to_owned())] {
+                let rows = reader.executables(&Query { sort, ..q.clone() }, &all).unwrap().rows;
+                let paths: Vec<_> = rows.iter().filter_map(|row| row.path.as_deref()).collect();
+                assert_eq!(paths, [wanted], "{text} since {since:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_content_that_is_not_read_yet_hides_none_that_is_known() {
+    let lab = Lab::new();
+    let unread = |gap| {
+        let mut who = who("/usr/bin/curl", 1000);
+        who.program = Arc::new(Program { hash: Hash::Unknown(gap), ..Program::clone(&who.program) });
+        who
+    };
+    let (reader, all) = (lab.recorder.reader(), Viewer::everything());
+    let shown = || {
+        let row = reader.executables(&Query::default(), &all).unwrap().rows.remove(0);
+        (row.sha256, row.sha256_unknown)
+    };
+    lab.write(vec![row(DAY0, unread(Gap::Pending))]);
+    assert_eq!(shown(), (None, Some("pending".to_owned())));
+    lab.write(vec![row(DAY0 + 1, who("/usr/bin/curl", 1000)), row(DAY0 + 2, unread(Gap::Pending))]);
+    assert_eq!(shown(), (Some("0d".repeat(32)), None));
+    // What will not be known is news.
+    lab.write(vec![row(DAY0 + 3, unread(Gap::Unreadable))]);
+    assert_eq!(shown(), (None, Some("unreadable".to_owned())));
+}
