@@ -219,7 +219,8 @@ impl Pipeline {
             } else if self.flows.deadline().is_some_and(|at| at <= Instant::now()) {
                 self.flows.overdue();
                 let open = self.flows.open_now();
-                self.hand_over(now.wall, open);
+                // What open flows moved since the last collection is not in it.
+                self.hand_over(self.last.wall, open);
                 self.recorder.commit();
             }
         }

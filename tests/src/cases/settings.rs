@@ -475,6 +475,9 @@ fn open_files(world: &mut World<'_>, key: &str) -> Outcome {
 }
 
 fn enabled(world: &mut World<'_>, key: &str) -> Outcome {
+    // The daemon was started again by the case before: a row waits until the content of its parent is known, which
+    // is to be before the history is off.
+    world.seen("s08-before")?;
     world.set(key, "false")?;
     let (_, path) = world.traffic("s08-unrecorded")?;
     settle(PATIENCE, || {
